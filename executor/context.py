@@ -1,0 +1,109 @@
+"""Who runs right now: job, node, progress and interrupt, handed down through a ContextVar. Knows no transport."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from executor.errors import Interrupted
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Preview(Protocol):
+    """A picture of the work so far, made only when somebody asks for it."""
+
+    def image(self) -> Image:
+        """The picture, RGB, in its natural size."""
+        ...
+
+
+class ProgressSink(Protocol):
+    """Where the steps of a running node are reported to."""
+
+    def advance(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
+        """Tell that `value` of `total` steps of a node are done."""
+        ...
+
+    def text(self, node_id: str, message: str) -> None:
+        """Show a line of text at a node."""
+        ...
+
+
+class InterruptFlag:
+    """A stop request for one job, set from any thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask the job to stop."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Tell whether the job was asked to stop."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise Interrupted if the job was asked to stop."""
+        if self._event.is_set():
+            raise Interrupted("the prompt was interrupted")
+
+
+class SilentProgress:
+    """A sink that drops everything: for calls outside a prompt."""
+
+    def advance(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
+        """Drop the step."""
+
+    def text(self, node_id: str, message: str) -> None:
+        """Drop the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """The running call: which job, node and list item, and how to reach the world from it.
+
+    `services` is the worker's own object (folders, memory, registry ...); nodes reach it through
+    `nodes.builtin.services`, which knows its type.
+    """
+
+    job_id: str = ""
+    client_id: str | None = None
+    node_id: str = ""
+    list_index: int = 0
+    interrupt: InterruptFlag = field(default_factory=InterruptFlag)
+    sink: ProgressSink = field(default_factory=SilentProgress)
+    services: object = None
+
+    def check_interrupt(self) -> None:
+        """Raise Interrupted if the user stopped this job."""
+        self.interrupt.check()
+
+    def progress(self, value: float, total: float, preview: Preview | None = None) -> None:
+        """Report a step of the current node after testing for an interrupt (raises Interrupted)."""
+        self.interrupt.check()
+        self.sink.advance(self.node_id, value, total, preview)
+
+
+_current: ContextVar[RunContext | None] = ContextVar("weft_run_context", default=None)
+
+
+def current() -> RunContext:
+    """The context of the running call, or a silent one outside any prompt."""
+    return _current.get() or RunContext()
+
+
+@contextmanager
+def entered(context: RunContext) -> Iterator[RunContext]:
+    """Make `context` the current one inside a with block."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

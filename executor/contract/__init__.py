@@ -1,0 +1,1 @@
+"""What a node is: one internal definition, and how each way of writing nodes becomes it."""

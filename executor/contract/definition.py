@@ -1,0 +1,89 @@
+"""The one internal definition of a node, plain data that crosses processes. Knows no node classes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+InputKind = Literal["required", "optional", "hidden"]
+
+
+class FileChoices(msgspec.Struct, frozen=True, tag="files"):
+    """A choice among the files of a model kind, or of the input folder, read fresh whenever it is asked for.
+
+    `source` is a kind of model (`checkpoints`), or `input` for the top level of the input folder (`content` then
+    limits it to a media kind: image, video, audio, or a comma list); `before`/`after` are fixed choices around them.
+    """
+
+    source: str
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    content: str = ""
+
+
+class FixedChoices(msgspec.Struct, frozen=True, tag="fixed"):
+    """A choice among fixed values (texts mostly, any JSON scalar)."""
+
+    values: tuple[str | int | float | bool | None, ...]
+
+
+class InputDef(msgspec.Struct, frozen=True, kw_only=True):
+    """One input: its name and type, and what the engine needs of its options.
+
+    `type` is the listed type name; for a choice it is "COMBO" whatever the contract lists.
+    `options_json` is the options object as listed (JSON text), `{}` when the class gave an empty one and None when
+    the class gave none. `file_check` marks an input that holds "name [root]" and must exist: the front checks it.
+    """
+
+    name: str
+    type: str
+    kind: InputKind
+    choices: FileChoices | FixedChoices | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    lazy: bool = False
+    raw_link: bool = False
+    file_check: bool = False
+    options_json: str | None = None
+
+
+class OutputDef(msgspec.Struct, frozen=True, kw_only=True):
+    """One output: shown name, type, and whether it yields a list of items."""
+
+    name: str
+    type: str
+    is_list: bool = False
+    tooltip: str | None = None
+
+
+class NodeDef(msgspec.Struct, frozen=True, kw_only=True):
+    """One node class as the engine, the front and the listings see it.
+
+    `validator_inputs`: names that the class's own check takes (None: it has none; "**" in it: all); such inputs skip
+    range and choice tests, and the worker is asked. The exact /object_info entry is made by `contract.wire`.
+    """
+
+    name: str
+    display_name: str
+    category: str
+    inputs: tuple[InputDef, ...]
+    outputs: tuple[OutputDef, ...]
+    is_output: bool = False
+    is_async: bool = False
+    takes_lists: bool = False
+    has_lazy_check: bool = False
+    has_fingerprint: bool = False
+    not_idempotent: bool = False
+    validator_inputs: tuple[str, ...] | None = None
+    open_inputs: bool = False  # its hidden dict answers for any name: undeclared literals pass
+    contract: Literal["v1", "v3"] = "v1"
+    pack: str = "nodes"  # listed as python_module
+    description: str = ""
+    deprecated: bool = False
+    experimental: bool = False
+    api_node: bool = False
+
+    def input(self, name: str) -> InputDef | None:
+        """The declared input of that name, or None."""
+        return next((item for item in self.inputs if item.name == name), None)

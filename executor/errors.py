@@ -1,0 +1,110 @@
+"""The whole exception tree of Weft; HTTP codes and event payloads are made elsewhere.
+
+WeftError
+├── BadInput               the caller's data is wrong (400)
+│   ├── InvalidPrompt      a graph that is refused, in the shape clients match on
+│   ├── UnknownName        a name that does not exist, with the nearest that does
+│   └── UnsafePath         a path that leaves its folder
+├── ModelFileError         a model file that cannot be used, and what would fit
+├── NotReady               definitions or a worker are not there yet (503)
+├── WorkerCrashed          the process that ran a job ended
+├── NodeInputError         a node asked for, or was given, an input that cannot be
+├── DuplicateNodeError     an expansion reused an id
+├── DependencyCycle        nodes that wait for each other
+└── Interrupted            the user stopped the prompt
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+Json = dict[str, object]
+
+
+class WeftError(Exception):
+    """Base of every error that Weft raises on purpose."""
+
+
+class BadInput(WeftError):
+    """The caller's data is wrong; the message is safe to show."""
+
+
+class InvalidPrompt(BadInput):
+    """A graph that is refused, with the body of the 400 answer (reference/http_api.md section 3)."""
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        details: str = "",
+        extra_info: Json | None = None,
+        node_errors: Json | None = None,
+    ) -> None:
+        super().__init__(f"{message}: {details}" if details else message)
+        self.error: Json = {"type": kind, "message": message, "details": details, "extra_info": extra_info or {}}
+        self.node_errors: Json = node_errors or {}
+
+    def body(self) -> Json:
+        """The JSON object of the 400 answer."""
+        return {"error": self.error, "node_errors": self.node_errors}
+
+
+class UnknownName(BadInput):
+    """A name that does not exist, with the nearest name that does."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str] = ()) -> None:
+        self.name = name
+        self.nearest = nearest(name, known)
+        hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
+        super().__init__(f"there is no {what} {name!r}{hint}")
+
+
+class UnsafePath(BadInput):
+    """A path that leaves the folder it has to stay in."""
+
+
+class ModelFileError(WeftError):
+    """A model file that cannot be used: which file, why, and what would fit."""
+
+    def __init__(self, path: Path | str, reason: str, fits: str = "") -> None:
+        self.path = Path(path)
+        super().__init__(f"{self.path.name}: {reason}" + (f"; {fits}" if fits else ""))
+
+
+class NotReady(WeftError):
+    """Definitions or a worker are not there yet; try again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class WorkerCrashed(WeftError):
+    """The process that ran a job ended before the job did."""
+
+
+class NodeInputError(WeftError):
+    """A node asked for, or was given, an input that cannot be."""
+
+
+class DuplicateNodeError(WeftError):
+    """An expansion used the id of a node that exists."""
+
+
+class DependencyCycle(WeftError):
+    """Nodes that wait for each other; `nodes` holds their ids."""
+
+    def __init__(self, nodes: list[str]) -> None:
+        super().__init__("Dependency cycle detected")
+        self.nodes = nodes
+
+
+class Interrupted(WeftError):
+    """The user stopped the prompt."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The existing name most like `name`, or None when nothing comes near."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None

@@ -1,0 +1,245 @@
+"""Folders of a server: data roots, model kinds and their files, safe names, counters of saved files. No torch, no HTTP."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from executor.errors import UnsafePath
+from executor.settings import Settings
+
+Root = Literal["input", "output", "temp"]
+ROOTS: tuple[Root, ...] = ("input", "output", "temp")
+
+MODEL_SUFFIXES = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
+ANY_SUFFIX: frozenset[str] = frozenset()
+
+MODEL_KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "checkpoints": (("checkpoints",), MODEL_SUFFIXES),
+    "configs": (("configs",), frozenset({".yaml"})),
+    "loras": (("loras",), MODEL_SUFFIXES),
+    "vae": (("vae",), MODEL_SUFFIXES),
+    "text_encoders": (("text_encoders", "clip"), MODEL_SUFFIXES),
+    "diffusion_models": (("unet", "diffusion_models"), MODEL_SUFFIXES),
+    "clip_vision": (("clip_vision",), MODEL_SUFFIXES),
+    "style_models": (("style_models",), MODEL_SUFFIXES),
+    "embeddings": (("embeddings",), MODEL_SUFFIXES),
+    "diffusers": (("diffusers",), frozenset({"folder"})),
+    "vae_approx": (("vae_approx",), MODEL_SUFFIXES),
+    "controlnet": (("controlnet", "t2i_adapter"), MODEL_SUFFIXES),
+    "gligen": (("gligen",), MODEL_SUFFIXES),
+    "upscale_models": (("upscale_models",), MODEL_SUFFIXES),
+    "custom_nodes": ((), ANY_SUFFIX),
+    "hypernetworks": (("hypernetworks",), MODEL_SUFFIXES),
+    "photomaker": (("photomaker",), MODEL_SUFFIXES),
+    "classifiers": (("classifiers",), frozenset({""})),
+    "model_patches": (("model_patches",), MODEL_SUFFIXES),
+    "audio_encoders": (("audio_encoders",), MODEL_SUFFIXES),
+}
+"""Kind of model -> folders below `models/` and the file endings that count (empty: any)."""
+
+OLD_KINDS = {"clip": "text_encoders", "unet": "diffusion_models"}
+OUTPUT_KINDS = {
+    "checkpoints": "checkpoints",
+    "clip": "text_encoders",
+    "vae": "vae",
+    "diffusion_models": "diffusion_models",
+    "loras": "loras",
+}
+"""Folders below `output/` that are searched too, because saving nodes write there."""
+
+_SUFFIX = re.compile(r"^(?P<name>.*) ?\[(?P<root>input|output|temp)\]$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveName:
+    """Where the next saved file goes: folder, stem, first free counter, subfolder as clients see it."""
+
+    folder: Path
+    stem: str
+    counter: int
+    subfolder: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    names: tuple[str, ...]
+    stamps: tuple[tuple[str, int], ...]  # every folder that was read, with its time of change in ns
+
+
+class Folders:
+    """The folders of one server; listings are cached until a folder below changes. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.base = settings.base_directory.absolute()
+        self.models = settings.folder("models")
+        self.user = settings.folder("user")
+        self.custom_nodes = settings.folder("custom_nodes")
+        self._roots: dict[Root, Path] = {root: settings.folder(root) for root in ROOTS}
+        self._kinds: dict[str, tuple[list[Path], set[str]]] = {}
+        for kind, (below, suffixes) in MODEL_KINDS.items():
+            self._kinds[kind] = ([self.models / name for name in below], set(suffixes))
+        self._kinds["custom_nodes"][0].append(self.custom_nodes)
+        for name, kind in OUTPUT_KINDS.items():
+            self._kinds[kind][0].append(self._roots["output"] / name)
+        self._listings: dict[tuple[str, str], _Listing] = {}
+        self._lock = threading.RLock()
+
+    def create(self) -> None:
+        """Make the data folders that are missing."""
+        for path in (*self._roots.values(), self.user, self.custom_nodes, self.models):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def root(self, name: Root) -> Path:
+        """The absolute path of input, output or temp."""
+        return self._roots[name]
+
+    # ---------------------------------------------------------------- models
+
+    def kinds(self) -> list[str]:
+        """The kinds of model there are folders for."""
+        return list(self._kinds)
+
+    def paths(self, kind: str) -> list[Path]:
+        """The folders searched for a kind of model; KeyError for an unknown kind."""
+        return list(self._kinds[OLD_KINDS.get(kind, kind)][0])
+
+    def suffixes(self, kind: str) -> set[str]:
+        """The file endings that count for a kind (empty: any)."""
+        return set(self._kinds[OLD_KINDS.get(kind, kind)][1])
+
+    def add(self, kind: str, path: Path, *, first: bool = False) -> None:
+        """Search one more folder for a kind of model, making the kind if it is new."""
+        with self._lock:
+            paths = self._kinds.setdefault(OLD_KINDS.get(kind, kind), ([], set()))[0]
+            if path in paths:
+                return
+            paths.insert(0 if first else len(paths), path)
+
+    def names(self, kind: str) -> list[str]:
+        """Sorted relative names of a kind's files, with `/` between folders; KeyError for an unknown kind."""
+        paths, suffixes = self._kinds[OLD_KINDS.get(kind, kind)]
+        found: set[str] = set()
+        for path in paths:
+            found.update(self._list(path, frozenset(suffixes)))
+        return sorted(found)
+
+    def find(self, kind: str, name: str) -> Path | None:
+        """The full path of a kind's file, or None; never outside the kind's folders."""
+        for folder in self.paths(kind):
+            try:
+                path = inside(folder, name)
+            except UnsafePath:
+                continue
+            if path.exists():
+                return path
+        return None
+
+    # ---------------------------------------------------------------- input, output, temp
+
+    def files(self, root: Root) -> list[str]:
+        """Sorted names of the files directly in a data folder."""
+        folder = self._roots[root]
+        if not folder.is_dir():
+            return []
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+
+    def resolve(self, name: str, default: Root = "input") -> Path:
+        """The path that `name`, `name [input]`, `name [output]` or `name [temp]` stands for; UnsafePath outside it."""
+        bare, root = split_root(name)
+        return inside(self._roots[root or default], bare)
+
+    def next_name(self, prefix: str, root: Path, width: int = 0, height: int = 0) -> SaveName:
+        """The place of the next file saved under `prefix`; makes the folder. UnsafePath if the prefix leaves `root`."""
+        filled = fill_size(prefix, width, height)
+        relative = os.path.normpath(filled)
+        subfolder, stem = os.path.split(relative)
+        folder = inside(root, subfolder or ".")
+        if Path(os.path.normpath(root / filled)).parent != folder:
+            raise UnsafePath(f"the prefix {prefix!r} leads outside {root}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return SaveName(
+            folder=folder, stem=stem, counter=_next_counter(folder, stem), subfolder=subfolder, prefix=filled
+        )
+
+    # ---------------------------------------------------------------- listing
+
+    def _list(self, folder: Path, suffixes: frozenset[str]) -> tuple[str, ...]:
+        key = (str(folder), ",".join(sorted(suffixes)))
+        with self._lock:
+            cached = self._listings.get(key)
+        if cached is not None and all(_stamp(path) == stamp for path, stamp in cached.stamps):
+            return cached.names
+        listing = _read(folder, suffixes)
+        with self._lock:
+            self._listings[key] = listing
+        return listing.names
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder / name`, normalised; UnsafePath when it would lie outside `folder`."""
+    if "\0" in name:
+        raise UnsafePath("a file name cannot hold a zero character")
+    path = Path(os.path.normpath(folder / name))
+    if path != folder and folder not in path.parents:
+        raise UnsafePath(f"{name!r} leads outside its folder")
+    return path
+
+
+def split_root(name: str) -> tuple[str, Root | None]:
+    """Take the suffix ` [input]`, ` [output]` or ` [temp]` off a file name."""
+    match = _SUFFIX.match(name)
+    if match is None:
+        return name, None
+    root: Root = match["root"]  # type: ignore[assignment]  # the pattern admits these three only
+    return match["name"].rstrip(" "), root
+
+
+def fill_size(prefix: str, width: int, height: int) -> str:
+    """Replace the tokens of a file name prefix: sizes in pixels and the local date and time."""
+    now = time.localtime()
+    tokens = {
+        "%width%": str(width),
+        "%height%": str(height),
+        "%year%": str(now.tm_year),
+        "%month%": f"{now.tm_mon:02}",
+        "%day%": f"{now.tm_mday:02}",
+        "%hour%": f"{now.tm_hour:02}",
+        "%minute%": f"{now.tm_min:02}",
+        "%second%": f"{now.tm_sec:02}",
+    }
+    for token, value in tokens.items():
+        prefix = prefix.replace(token, value)
+    return prefix
+
+
+def _next_counter(folder: Path, stem: str) -> int:
+    pattern = re.compile(re.escape(stem) + r"_(\d+)(?:_.*|\..*)?$", re.IGNORECASE)
+    taken = (pattern.match(entry.name) for entry in os.scandir(folder))
+    return max((int(match[1]) for match in taken if match), default=0) + 1
+
+
+def _stamp(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _read(folder: Path, suffixes: frozenset[str]) -> _Listing:
+    names: list[str] = []
+    stamps: list[tuple[str, int]] = [(str(folder), _stamp(str(folder)))]
+    for parent, directories, files in os.walk(folder, followlinks=True):
+        directories[:] = sorted(name for name in directories if name != ".git")
+        stamps += [(path, _stamp(path)) for path in (os.path.join(parent, name) for name in directories)]
+        candidates: Iterable[str] = directories if "folder" in suffixes else files
+        below = os.path.relpath(parent, folder)
+        for name in candidates:
+            if not suffixes or "folder" in suffixes or os.path.splitext(name)[1].lower() in suffixes:
+                names.append(name if below == "." else f"{below}/{name}".replace(os.sep, "/"))
+    return _Listing(names=tuple(sorted(names)), stamps=tuple(stamps))

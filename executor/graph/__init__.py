@@ -1,0 +1,1 @@
+"""Prompts as graphs: parsing, validation, planning, caching, running. No torch, no HTTP."""

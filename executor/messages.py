@@ -1,0 +1,166 @@
+"""Every message between front and worker: tagged msgspec structs of plain data.
+
+What users shape (prompts, event data, outputs) travels as JSON bytes made by json.dumps: NaN, Infinity and integers
+of any size survive. Frames on the wire are a big-endian uint32 length and a msgpack body.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+import msgspec
+
+from executor.contract.definition import NodeDef
+
+# ---------------------------------------------------------------- front to worker
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
+    """Run one prompt. `secrets_json` holds the keys of extra_data that are stored nowhere."""
+
+    job_id: str
+    prompt_json: bytes
+    targets: tuple[str, ...]
+    extra_json: bytes = b"{}"
+    secrets_json: bytes = b"{}"
+    client_id: str | None = None
+    attempt: int = 1
+
+
+class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):
+    """Stop a job at its next checkpoint."""
+
+    job_id: str
+
+
+class Free(msgspec.Struct, frozen=True, tag="free"):
+    """Unload models and drop cached results, once no prompt runs."""
+
+    models: bool
+    cache: bool
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
+    """A question that only the worker can answer; the Answer carries the same id."""
+
+    id: int
+    question: Literal["describe", "validate", "prompt_hook"]
+    body_json: bytes = b"null"
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """End the process after the running prompt."""
+
+
+# ---------------------------------------------------------------- worker to front
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One device as /system_stats lists it; memory in bytes."""
+
+    name: str
+    type: str
+    index: int | None
+    vram_total: int
+    vram_free: int
+    torch_vram_total: int
+    torch_vram_free: int
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
+    """First frame of a worker: proves that the front started it."""
+
+    token: str
+    pid: int
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """The worker can run prompts and knows these nodes."""
+
+    definitions: tuple[NodeDef, ...]
+    wire_json: bytes  # {class name: /object_info entry}; live choices stand as contract.wire's marker
+    devices: tuple[Device, ...]
+    torch_version: str
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
+    """Devices as they stand after a prompt."""
+
+    devices: tuple[Device, ...]
+
+
+class Emit(msgspec.Struct, frozen=True, kw_only=True, tag="emit"):
+    """A websocket event. `audience`: the prompt's client only, the owner or everybody if there is none, or everybody.
+
+    `node_id` is set for events about progress, so that newer ones can replace older ones in a slow client's queue.
+    """
+
+    job_id: str
+    event: str
+    data_json: bytes
+    audience: Literal["owner", "owner_or_all", "all"] = "owner"
+    client_id: str | None = None
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
+    """A binary websocket event: a preview (both frame kinds are made from it) or a text."""
+
+    job_id: str
+    kind: Literal["preview", "text"]
+    node_id: str
+    header_json: bytes = b"{}"  # preview: metadata of frame 4
+    image_type: Literal["image/jpeg", "image/png"] = "image/jpeg"
+    body: bytes = b""
+    client_id: str | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
+    """A prompt ended. `messages_json` holds the history's [[event, data], ...]; the last of them has not been sent:
+    the front sends it once the row is stored."""
+
+    job_id: str
+    state: Literal["succeeded", "failed", "interrupted"]
+    outputs_json: bytes
+    meta_json: bytes
+    messages_json: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):
+    """The answer to an Ask: a JSON value, or the text of what went wrong."""
+
+    id: int
+    value_json: bytes = b"null"
+    error: str | None = None
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
+    """A line that the worker logged."""
+
+    time_s: float
+    level: str
+    logger: str
+    text: str
+
+
+ToWorker = Run | Interrupt | Free | Ask | Stop
+FromWorker = Hello | Ready | Stats | Emit | Blob | Finished | Answer | LogLine
+
+HEADER = struct.Struct(">I")
+MAX_FRAME = 1 << 30
+
+
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """A message as it goes over the socket."""
+    body = msgspec.msgpack.encode(message)
+    return HEADER.pack(len(body)) + body
+
+
+def decode_to_worker(body: bytes) -> ToWorker:
+    """The message in a frame's body that came from the front; msgspec.DecodeError if it is none."""
+    return msgspec.msgpack.decode(body, type=ToWorker)
+
+
+def decode_from_worker(body: bytes) -> FromWorker:
+    """The message in a frame's body that came from a worker; msgspec.DecodeError if it is none."""
+    return msgspec.msgpack.decode(body, type=FromWorker)

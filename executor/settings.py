@@ -1,0 +1,275 @@
+"""Every option of Weft: the frozen Settings and the flag table that makes the command line, its help and its docs."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+VramMode = Literal["auto", "high", "low", "none", "cpu", "gpu-only"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user decided; one field per flag (groups of exclusive flags share a field)."""
+
+    host: str = "127.0.0.1"
+    port: int = 8188
+    tls_key: Path | None = None
+    tls_cert: Path | None = None
+    cors_origin: str | None = None
+    max_upload_mb: float = 100.0
+    compress: bool = False
+    base_directory: Path = Path()
+    input_directory: Path | None = None
+    output_directory: Path | None = None
+    temp_directory: Path | None = None
+    user_directory: Path | None = None
+    model_paths: tuple[Path, ...] = ()
+    multi_user: bool = False
+    workers: int = 1
+    in_process: bool = False
+    device: str | None = None
+    vram_mode: VramMode = "auto"
+    reserve_vram_gb: float | None = None
+    cache_mode: Literal["classic", "lru", "none"] = "classic"
+    cache_size: int = 0
+    preview_method: Literal["none", "auto", "latent2rgb", "taesd"] = "auto"
+    preview_size: int = 512
+    disable_metadata: bool = False
+    disable_custom_nodes: bool = False
+    allowed_packs: tuple[str, ...] = ()
+    history_limit: int = 10000
+    startup_wait_s: float = 60.0
+    drain_timeout_s: float = 30.0
+    log_level: str = "INFO"
+
+    def folder(self, name: Literal["input", "output", "temp", "user", "models", "custom_nodes"]) -> Path:
+        """The absolute path of one of the data folders."""
+        chosen = {
+            "input": self.input_directory,
+            "output": self.output_directory,
+            "temp": self.temp_directory / "temp" if self.temp_directory else None,
+            "user": self.user_directory,
+        }.get(name)
+        return (chosen or self.base_directory / name).absolute()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One row of the flag table: spellings on the command line, the field it sets, and how."""
+
+    names: tuple[str, ...]
+    field: str
+    help: str
+    kind: type | None = None  # None: a switch
+    const: object = True  # value of a switch, or of an option given without its argument
+    optional_value: bool = False
+    many: bool = False
+    metavar: str | None = None
+
+
+def _path(flag: str, field_name: str, text: str) -> Flag:
+    return Flag(names=(flag,), field=field_name, kind=Path, metavar="FOLDER", help=text)
+
+
+def _vram(flag: str, mode: VramMode, text: str) -> Flag:
+    return Flag(names=(flag,), field="vram_mode", const=mode, help=text)
+
+
+FLAGS: tuple[Flag, ...] = (
+    Flag(
+        names=("--listen",),
+        field="host",
+        kind=str,
+        const="0.0.0.0,::",
+        optional_value=True,
+        metavar="ADDRESS",
+        help="address to listen on (several with commas); alone: every address of this machine",
+    ),
+    Flag(names=("--port",), field="port", kind=int, metavar="N", help="TCP port; 0 takes a free one"),
+    Flag(names=("--tls-keyfile",), field="tls_key", kind=Path, metavar="FILE", help="private key: serve HTTPS"),
+    Flag(names=("--tls-certfile",), field="tls_cert", kind=Path, metavar="FILE", help="certificate: serve HTTPS"),
+    Flag(
+        names=("--enable-cors-header",),
+        field="cors_origin",
+        kind=str,
+        const="*",
+        optional_value=True,
+        metavar="ORIGIN",
+        help="let pages of this origin (alone: of any) call the API",
+    ),
+    Flag(
+        names=("--max-upload-size",),
+        field="max_upload_mb",
+        kind=float,
+        metavar="MB",
+        help="largest request body in megabytes",
+    ),
+    Flag(names=("--enable-compress-response-body",), field="compress", help="gzip JSON and text answers"),
+    _path("--base-directory", "base_directory", "where models, input, output, user, temp and custom_nodes lie"),
+    _path("--input-directory", "input_directory", "where pictures that nodes load lie"),
+    _path("--output-directory", "output_directory", "where results are saved"),
+    _path("--temp-directory", "temp_directory", "parent of the temp folder, which is emptied at start and stop"),
+    _path("--user-directory", "user_directory", "settings, workflows and the queue's database"),
+    Flag(
+        names=("--extra-model-paths-config",),
+        field="model_paths",
+        kind=Path,
+        many=True,
+        metavar="YAML",
+        help="more model folders, in extra_model_paths.yaml's form",
+    ),
+    Flag(names=("--multi-user",), field="multi_user", help="one settings folder per user"),
+    Flag(names=("--workers",), field="workers", kind=int, metavar="N", help="worker processes (default 1)"),
+    Flag(names=("--in-process",), field="in_process", help="run nodes inside the server's process: for debugging"),
+    Flag(
+        names=("--cuda-device", "--default-device"),
+        field="device",
+        kind=str,
+        metavar="ID",
+        help="the CUDA device that the worker sees",
+    ),
+    _vram("--gpu-only", "gpu-only", "keep every model on the GPU"),
+    _vram("--highvram", "high", "keep models on the GPU after use"),
+    _vram("--normalvram", "auto", "undo an automatic low-memory mode"),
+    _vram("--lowvram", "low", "keep weights in the file's type and cast them layer by layer: least memory"),
+    _vram("--novram", "none", "as --lowvram, and nothing stays on the GPU between steps"),
+    _vram("--cpu", "cpu", "use the CPU only"),
+    Flag(
+        names=("--reserve-vram",),
+        field="reserve_vram_gb",
+        kind=float,
+        metavar="GB",
+        help="GPU memory to leave to other programs",
+    ),
+    Flag(names=("--cache-classic",), field="cache_mode", const="classic", help="keep results of the last prompt"),
+    Flag(names=("--cache-none",), field="cache_mode", const="none", help="keep no results: least memory"),
+    Flag(
+        names=("--cache-lru",),
+        field="cache_size",
+        kind=int,
+        metavar="N",
+        help="keep the N newest results over several prompts (0: classic)",
+    ),
+    Flag(
+        names=("--preview-method",),
+        field="preview_method",
+        kind=str,
+        metavar="none|auto|latent2rgb|taesd",
+        help="pictures of the work so far",
+    ),
+    Flag(names=("--preview-size",), field="preview_size", kind=int, metavar="PX", help="longest side of a preview"),
+    Flag(names=("--disable-metadata",), field="disable_metadata", help="save pictures without prompt and workflow"),
+    Flag(names=("--disable-all-custom-nodes",), field="disable_custom_nodes", help="load no packs"),
+    Flag(
+        names=("--whitelist-custom-nodes",),
+        field="allowed_packs",
+        kind=str,
+        many=True,
+        metavar="PACK",
+        help="packs to load despite --disable-all-custom-nodes",
+    ),
+    Flag(names=("--history-limit",), field="history_limit", kind=int, metavar="N", help="finished prompts to remember"),
+    Flag(
+        names=("--startup-wait",),
+        field="startup_wait_s",
+        kind=float,
+        metavar="S",
+        help="how long a request may wait for the first worker before it gets 503",
+    ),
+    Flag(
+        names=("--drain-timeout",),
+        field="drain_timeout_s",
+        kind=float,
+        metavar="S",
+        help="how long a running prompt may go on at an orderly stop before it goes back to the queue",
+    ),
+    Flag(
+        names=("--verbose",),
+        field="log_level",
+        kind=str,
+        const="DEBUG",
+        optional_value=True,
+        metavar="LEVEL",
+        help="DEBUG, INFO, WARNING, ERROR or CRITICAL",
+    ),
+)
+
+ACCEPTED_WITHOUT_EFFECT: tuple[str, ...] = (
+    "--auto-launch",
+    "--disable-auto-launch",
+    "--windows-standalone-build",
+    "--dont-print-server",
+    "--force-fp32",
+    "--disable-xformers",
+    "--use-pytorch-cross-attention",
+    "--disable-smart-memory",
+    "--disable-api-nodes",
+    "--dont-upcast-attention",
+    "--quick-test-for-ci",
+)
+"""Switches of ComfyUI's command line that scripts pass and that change nothing here (logged)."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line as argparse knows it, made from the flag table."""
+    parser = argparse.ArgumentParser(
+        prog="weft",
+        description="Weft: a server that runs ComfyUI workflows.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for flag in FLAGS:
+        _add(parser, flag)
+    for name in ACCEPTED_WITHOUT_EFFECT:
+        parser.add_argument(name, action="append_const", const=name, dest="ignored", help=argparse.SUPPRESS)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
+    if flag.kind is None:
+        parser.add_argument(*flag.names, dest=flag.field, action="store_const", const=flag.const, help=flag.help)
+    elif flag.many:
+        parser.add_argument(
+            *flag.names,
+            dest=flag.field,
+            type=flag.kind,
+            nargs="+",
+            action="extend",
+            metavar=flag.metavar,
+            help=flag.help,
+        )
+    elif flag.optional_value:
+        parser.add_argument(
+            *flag.names,
+            dest=flag.field,
+            type=flag.kind,
+            nargs="?",
+            const=flag.const,
+            metavar=flag.metavar,
+            help=flag.help,
+        )
+    else:
+        parser.add_argument(*flag.names, dest=flag.field, type=flag.kind, metavar=flag.metavar, help=flag.help)
+
+
+def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
+    """Settings from a command line, and the flags that were accepted without effect.
+
+    Raises SystemExit (argparse) for an unknown flag or a bad value.
+    """
+    parser = build_parser()
+    given = vars(parser.parse_args(argv))
+    ignored = given.pop("ignored", [])
+    if given.get("cache_size"):
+        given["cache_mode"] = "lru"
+    if given.get("preview_method", "auto") not in ("none", "auto", "latent2rgb", "taesd"):
+        parser.error(f"--preview-method: {given['preview_method']!r} is none of none, auto, latent2rgb, taesd")
+    for name in ("model_paths", "allowed_packs"):
+        if name in given:
+            given[name] = tuple(given[name])
+    if "base_directory" not in given:
+        given["base_directory"] = Path.cwd()
+    known = {field.name for field in fields(Settings)}
+    return Settings(**{name: value for name, value in given.items() if name in known}), ignored

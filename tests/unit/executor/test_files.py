@@ -1,0 +1,123 @@
+"""Folders: listings that stay fresh, safe names, counters."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.errors import UnsafePath
+from executor.files import Folders, fill_size, inside, split_root
+from executor.settings import Settings
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    made = Folders(Settings(base_directory=tmp_path))
+    made.create()
+    return made
+
+
+def put(path: Path, age_s: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    if age_s:
+        os.utime(path.parent, (path.stat().st_mtime - age_s,) * 2)
+    return path
+
+
+def test_names_are_relative_sorted_and_filtered_by_ending(folders: Folders) -> None:
+    put(folders.models / "checkpoints" / "b.safetensors")
+    put(folders.models / "checkpoints" / "sub" / "a.ckpt")
+    put(folders.models / "checkpoints" / "notes.txt")
+    assert folders.names("checkpoints") == ["b.safetensors", "sub/a.ckpt"]
+
+
+def test_a_new_file_shows_without_a_restart(folders: Folders) -> None:
+    put(folders.models / "loras" / "one.safetensors", age_s=10)
+    assert folders.names("loras") == ["one.safetensors"]
+    put(folders.models / "loras" / "two.safetensors")
+    assert folders.names("loras") == ["one.safetensors", "two.safetensors"]
+
+
+def test_a_new_file_in_a_subfolder_shows(folders: Folders) -> None:
+    put(folders.models / "loras" / "sub" / "one.safetensors", age_s=10)
+    assert folders.names("loras") == ["sub/one.safetensors"]
+    put(folders.models / "loras" / "sub" / "two.safetensors")
+    assert folders.names("loras") == ["sub/one.safetensors", "sub/two.safetensors"]
+
+
+def test_models_below_output_are_found(folders: Folders) -> None:
+    path = put(folders.root("output") / "checkpoints" / "merged.safetensors")
+    assert folders.find("checkpoints", "merged.safetensors") == path
+
+
+def test_an_added_folder_is_searched(folders: Folders, tmp_path: Path) -> None:
+    path = put(tmp_path / "elsewhere" / "x.safetensors")
+    folders.add("vae", tmp_path / "elsewhere")
+    assert folders.find("vae", "x.safetensors") == path
+
+
+def test_find_never_leaves_the_kind(folders: Folders) -> None:
+    put(folders.models / "secret.safetensors")
+    assert folders.find("checkpoints", "../secret.safetensors") is None
+
+
+def test_unknown_kind_is_a_key_error(folders: Folders) -> None:
+    with pytest.raises(KeyError):
+        folders.names("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.png", ("a.png", None)),
+        ("a.png [output]", ("a.png", "output")),
+        ("sub/a b.png [temp]", ("sub/a b.png", "temp")),
+        ("a [x].png", ("a [x].png", None)),
+    ],
+)
+def test_split_root(name: str, expected: tuple[str, str | None]) -> None:
+    assert split_root(name) == expected
+
+
+def test_resolve_obeys_the_suffix(folders: Folders) -> None:
+    assert folders.resolve("a.png [output]") == folders.root("output") / "a.png"
+
+
+@given(st.lists(st.sampled_from(["..", ".", "a", "b", "", "/", "~", "c.png"]), max_size=8).map("/".join))
+def test_inside_stays_inside_or_refuses(name: str) -> None:
+    folder = Path("/data/input")
+    try:
+        path = inside(folder, name)
+    except UnsafePath:
+        return
+    assert path == folder or folder in path.parents
+
+
+def test_zero_characters_are_refused() -> None:
+    with pytest.raises(UnsafePath):
+        inside(Path("/data"), "a\0b")
+
+
+def test_next_name_counts_on_from_the_highest(folders: Folders) -> None:
+    root = folders.root("output")
+    put(root / "cat_00007_.png")
+    put(root / "catalog_00009_.png")
+    assert folders.next_name("cat", root).counter == 8
+
+
+def test_next_name_makes_subfolders(folders: Folders) -> None:
+    saved = folders.next_name("day/cat", folders.root("output"))
+    assert (saved.folder.is_dir(), saved.subfolder, saved.stem, saved.counter) == (True, "day", "cat", 1)
+
+
+@pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/etc/x"])
+def test_a_prefix_that_leaves_the_folder_is_refused(folders: Folders, prefix: str) -> None:
+    with pytest.raises(UnsafePath):
+        folders.next_name(prefix, folders.root("output"))
+
+
+def test_fill_size_replaces_tokens() -> None:
+    assert fill_size("a_%width%x%height%", 64, 32) == "a_64x32"

@@ -1,0 +1,55 @@
+"""The flag table: every row sets a field, defaults hold, ComfyUI's spellings work."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from executor.settings import FLAGS, Settings, parse_settings
+
+
+def test_every_flag_sets_a_field_of_settings() -> None:
+    assert {flag.field for flag in FLAGS} <= {field.name for field in fields(Settings)}
+
+
+def test_no_flags_give_the_defaults() -> None:
+    settings, ignored = parse_settings([])
+    assert (settings.host, settings.port, settings.vram_mode, ignored) == ("127.0.0.1", 8188, "auto", [])
+
+
+def test_listen_alone_means_every_address() -> None:
+    assert parse_settings(["--listen", "--port", "1234"])[0].host == "0.0.0.0,::"
+
+
+def test_lru_with_a_size_selects_the_mode() -> None:
+    settings, _ = parse_settings(["--cache-lru", "20"])
+    assert (settings.cache_mode, settings.cache_size) == ("lru", 20)
+
+
+def test_lru_zero_is_classic() -> None:
+    assert parse_settings(["--cache-lru", "0"])[0].cache_mode == "classic"
+
+
+def test_switches_without_effect_are_accepted_and_told() -> None:
+    assert parse_settings(["--disable-auto-launch"])[1] == ["--disable-auto-launch"]
+
+
+def test_an_unknown_flag_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["--prot", "1"])
+    assert "--prot" in capsys.readouterr().err
+
+
+def test_a_wrong_preview_method_names_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["--preview-method", "tasd"])
+    assert "taesd" in capsys.readouterr().err
+
+
+def test_folders_default_to_the_base_directory(tmp_path: Path) -> None:
+    settings, _ = parse_settings(["--base-directory", str(tmp_path), "--input-directory", str(tmp_path / "pictures")])
+    assert (settings.folder("output"), settings.folder("input")) == (tmp_path / "output", tmp_path / "pictures")
+
+
+def test_the_temp_folder_lies_below_the_given_one(tmp_path: Path) -> None:
+    assert parse_settings(["--temp-directory", str(tmp_path)])[0].folder("temp") == tmp_path / "temp"
