@@ -1,4 +1,4 @@
-"""Folders of a server: data roots, model kinds and their files, safe names, counters of saved files. No torch, no HTTP."""
+"""Folders of a server: data roots, model kinds, safe names, counters of saved files. No torch, no HTTP."""
 
 import os
 import re
@@ -51,6 +51,9 @@ OUTPUT_KINDS = {
     "loras": "loras",
 }
 """Folders below `output/` that are searched too, because saving nodes write there."""
+
+BATCH_TOKEN = "%batch_num%"
+"""What stands for the number within a batch, in the last part of a prefix; the saving node fills it in."""
 
 _SUFFIX = re.compile(r"^(?P<name>.*) ?\[(?P<root>input|output|temp)\]$", re.DOTALL)
 
@@ -129,6 +132,15 @@ class Folders:
             found.update(self._list(path, frozenset(suffixes)))
         return sorted(found)
 
+    def located(self, kind: str) -> list[tuple[int, str, Path]]:
+        """Each file of a kind: the index of its folder, its name there, its full path; KeyError for an unknown kind."""
+        suffixes = frozenset(self.suffixes(kind))
+        return [
+            (index, name, folder / name)
+            for index, folder in enumerate(self.paths(kind))
+            for name in self._list(folder, suffixes)
+        ]
+
     def find(self, kind: str, name: str) -> Path | None:
         """The full path of a kind's file, or None; never outside the kind's folders."""
         for folder in self.paths(kind):
@@ -160,7 +172,7 @@ class Folders:
         relative = os.path.normpath(filled)
         subfolder, stem = os.path.split(relative)
         folder = inside(root, subfolder or ".")
-        if Path(os.path.normpath(root / filled)).parent != folder:
+        if filled and Path(os.path.normpath(root / filled)).parent != folder:
             raise UnsafePath(f"the prefix {prefix!r} leads outside {root}")
         folder.mkdir(parents=True, exist_ok=True)
         return SaveName(
@@ -219,7 +231,9 @@ def fill_size(prefix: str, width: int, height: int) -> str:
 
 
 def _next_counter(folder: Path, stem: str) -> int:
-    pattern = re.compile(re.escape(stem) + r"_(\d+)(?:_.*|\..*)?$", re.IGNORECASE)
+    """The number after the highest of `stem_<number>_*`; %batch_num% in the stem stands for any number."""
+    shape = re.escape(stem).replace(re.escape(BATCH_TOKEN), r"\d+")
+    pattern = re.compile(shape + r"_(\d+)_", 0 if os.path.normcase("A") == "A" else re.IGNORECASE)
     taken = (pattern.match(entry.name) for entry in os.scandir(folder))
     return max((int(match[1]) for match in taken if match), default=0) + 1
 

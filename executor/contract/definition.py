@@ -13,7 +13,8 @@ class FileChoices(msgspec.Struct, frozen=True, tag="files"):
     """A choice among the files of a model kind, or of the input folder, read fresh whenever it is asked for.
 
     `source` is a kind of model (`checkpoints`), or `input` for the top level of the input folder (`content` then
-    limits it to a media kind: image, video, audio, or a comma list); `before`/`after` are fixed choices around them.
+    limits it to media kinds or endings: image, video, audio, `.latent`, or a comma list); `before`/`after` are fixed
+    choices around them.
     """
 
     source: str
@@ -28,31 +29,41 @@ class FixedChoices(msgspec.Struct, frozen=True, tag="fixed"):
     values: tuple[str | int | float | bool | None, ...]
 
 
+Choices = FileChoices | FixedChoices
+
+
 class InputDef(msgspec.Struct, frozen=True, kw_only=True):
     """One input: its name and type, and what the engine needs of its options.
 
-    `type` is the listed type name; for a choice it is "COMBO" whatever the contract lists.
+    `type` is the listed type name ("*" for a type that says it matches everything); for a choice it is "COMBO", and
+    `bare_choices` tells that the list itself stands in the place of the type.
     `options_json` is the options object as listed (JSON text), `{}` when the class gave an empty one and None when
-    the class gave none. `file_check` marks an input that holds "name [root]" and must exist: the front checks it.
+    the class gave none. `file_check` says what kind of file ("image") an input names, as "name [root]", that must
+    exist: the front checks it; empty for every other input. For a hidden input, `type` is what it is filled with.
     """
 
     name: str
     type: str
     kind: InputKind
-    choices: FileChoices | FixedChoices | None = None
+    choices: Choices | None = None
+    bare_choices: bool = False
     minimum: int | float | None = None
     maximum: int | float | None = None
     lazy: bool = False
     raw_link: bool = False
-    file_check: bool = False
+    file_check: str = ""
     options_json: str | None = None
 
 
 class OutputDef(msgspec.Struct, frozen=True, kw_only=True):
-    """One output: shown name, type, and whether it yields a list of items."""
+    """One output: shown name, type, and whether it yields a list of items.
+
+    `choices` is set where the class gives a list of choices as the type; `type` is "COMBO" then.
+    """
 
     name: str
     type: str
+    choices: Choices | None = None
     is_list: bool = False
     tooltip: str | None = None
 

@@ -1,0 +1,461 @@
+"""Runs one prompt: picks nodes, calls them, keeps their results, tells what happens. Knows no process and no device.
+
+Semantics: reference/execution.md sections 4 to 11; events: reference/http_api.md section 7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from executor.context import InterruptFlag, RunContext
+from executor.contract.definition import NodeDef
+from executor.contract.registry import Registry
+from executor.errors import DependencyCycle, Interrupted
+from executor.graph.account import Account
+from executor.graph.cache import Cache, Entry
+from executor.graph.call import (
+    Call,
+    Part,
+    Started,
+    merged_outputs,
+    merged_ui,
+    part_of,
+    resolved,
+    settled,
+    tasks_in,
+)
+from executor.graph.checks import fingerprint
+from executor.graph.dynamic import DynamicPrompt, NodeJson
+from executor.graph.expand import graft
+from executor.graph.inputs import Gathered, Hidden, Items, gather
+from executor.graph.plan import Plan
+from executor.graph.progress import Events, Progress
+from executor.graph.prompt import Link
+from executor.graph.results import Results
+from executor.graph.signature import Signatures
+from executor.messages import Run
+
+log = logging.getLogger("weft.graph")
+
+__all__ = ["Events", "PromptRun", "Registry", "RunResult", "run_prompt"]
+
+Json = dict[str, object]
+
+INTERRUPT_POLL_S = 0.05
+"""How often a stop request is looked for while only async nodes work."""
+
+_Tasks = set["asyncio.Task[object]"]
+_Watcher = asyncio.Task[tuple[_Tasks, _Tasks]]
+
+TipFor = Callable[[BaseException], str]
+"""Advice that ends the message of an error ("" for none); told of every node failure before it is reported."""
+
+
+def no_tip(failure: BaseException) -> str:
+    """Give no advice."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """The end of a prompt, in the shapes of /history. The last of `messages` has not been emitted."""
+
+    state: Literal["succeeded", "failed", "interrupted"]
+    outputs: Json
+    meta: Json
+    messages: list[list[object]]
+
+
+async def run_prompt(
+    *,
+    job: Run,
+    registry: Registry,
+    cache: Cache,
+    events: Events,
+    services: object = None,
+    interrupt: InterruptFlag | None = None,
+    tip_for: TipFor = no_tip,
+) -> RunResult:
+    """Run a prompt to its end; whatever goes wrong in it becomes part of the result.
+
+    Only cancellation of the calling task comes through, after the prompt's own tasks were cancelled.
+    """
+    prompt = PromptRun(
+        job=job,
+        registry=registry,
+        cache=cache,
+        events=events,
+        services=services,
+        interrupt=interrupt or InterruptFlag(),
+        tip_for=tip_for,
+    )
+    return await prompt.run()
+
+
+class _Failed(Exception):
+    """A node raised `cause`; `inputs` are what it was called with."""
+
+    def __init__(self, node_id: str, cause: BaseException, inputs: Mapping[str, Items]) -> None:
+        super().__init__(str(cause))
+        self.node_id = node_id
+        self.cause = cause
+        self.inputs = inputs
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turn:
+    """A node that is under way: what it was called with, and what has come of it."""
+
+    definition: NodeDef
+    cls: type
+    gathered: Gathered
+    results: Started | None = None  # calls were started; some may be tasks
+    parts: list[Part] | None = None  # calls are over; some expand
+
+
+@dataclass(kw_only=True)
+class PromptRun:
+    """The state of one running prompt. Also what the plan asks about nodes (`plan.Knowledge`)."""
+
+    job: Run
+    registry: Registry
+    cache: Cache
+    events: Events
+    services: object
+    interrupt: InterruptFlag
+    tip_for: TipFor
+
+    def __post_init__(self) -> None:
+        extra: Json = json.loads(self.job.extra_json)
+        prompt: dict[str, NodeJson] = json.loads(self.job.prompt_json)
+        self.graph = DynamicPrompt(prompt)
+        self.hidden = Hidden(
+            prompt=prompt,
+            dynprompt=self.graph,
+            extra_pnginfo=extra.get("extra_pnginfo"),
+            secrets=json.loads(self.job.secrets_json),
+        )
+        self.results = Results(self.graph)
+        self.plan = Plan(self.graph, self)
+        self.signatures = Signatures(self.graph, self.registry.definitions.get)
+        self.account = Account(self.job.job_id, self.graph, self.events)
+        self.progress = Progress(self.job.job_id, self.graph, self.events)
+        self._turns: dict[str, _Turn] = {}
+        self._wanted = set(self.job.targets)
+        self._wake = asyncio.Event()
+        self._watchers: set[_Watcher] = set()
+        self._current = next(iter(self.job.targets), "")
+
+    async def run(self) -> RunResult:
+        """Run to the end; see `run_prompt`."""
+        state: Literal["succeeded", "failed", "interrupted"] = "failed"
+        self.account.started()
+        try:
+            await self._prepare()
+            while self.plan:
+                await self._next()
+            state = "succeeded"
+            self.account.succeeded()
+        except Interrupted:
+            state = "interrupted"
+            self.account.interrupted(self._current)
+        except _Failed as failed:
+            self._fail(failed.node_id, failed.cause, failed.inputs)
+        except Exception as failure:  # border: whatever the engine itself gets wrong ends the prompt, not the worker
+            log.exception("prompt %s failed outside a node", self.job.job_id)
+            self._fail(self._current, failure, {})
+        finally:
+            await self._cancel_tasks()
+            self.progress.flush()
+        shown = self.account.shown
+        return RunResult(
+            state=state,
+            outputs={node_id: item.ui for node_id, item in shown.items()},
+            meta={node_id: item.meta for node_id, item in shown.items()},
+            messages=self.account.messages,
+        )
+
+    # ---------------------------------------------------------------- start
+
+    async def _prepare(self) -> None:
+        """Make the keys of all nodes, ask the cache, and list the outputs."""
+        prompt = self.graph.original_prompt
+        await self._sign(prompt)
+        keys = {node_id: self.signatures[node_id] for node_id in prompt}
+        self.cache.begin(keys)
+        cached = {node_id: entry for node_id, key in keys.items() if (entry := self.cache.get(key)) is not None}
+        self.account.cached(cached)
+        targets = [node_id for node_id in prompt if node_id in self._wanted]
+        self.results.want(targets)
+        for node_id in targets:
+            self.plan.add(node_id)
+
+    async def _sign(self, nodes: Mapping[str, NodeJson]) -> None:
+        told: dict[str, object] = {}
+        for node_id, node in nodes.items():
+            definition = self.registry.definitions.get(str(node["class_type"]))
+            if definition is not None and definition.has_fingerprint:
+                told[node_id] = await fingerprint(node_id, node, definition, self.registry.get(definition.name)[1])
+        self.signatures.add(nodes, told)
+
+    # ---------------------------------------------------------------- what the plan asks
+
+    def available(self, node_id: str) -> bool:
+        """Tell whether a node's result is there, taking hold of it if the cache has it."""
+        return self._entry(node_id) is not None
+
+    def is_output(self, node_id: str) -> bool:
+        """Tell whether a node is of an output class."""
+        definition = self._definition(node_id)
+        return definition is not None and definition.is_output
+
+    def is_eager(self, node_id: str) -> bool:
+        """Tell whether a node goes first when ready."""
+        definition = self._definition(node_id)
+        return definition is not None and (definition.is_output or definition.is_async)
+
+    def is_lazy(self, node_id: str, name: str) -> bool:
+        """Tell whether an input is declared lazy."""
+        definition = self._definition(node_id)
+        item = definition.input(name) if definition is not None else None
+        return item is not None and item.lazy
+
+    def added(self, node_id: str) -> None:
+        """A node is going to run: hold what it may ask for."""
+        self.results.revive(node_id)
+
+    def _definition(self, node_id: str) -> NodeDef | None:
+        return self.registry.definitions.get(self.graph.class_type(node_id))
+
+    def _entry(self, node_id: str) -> Entry | None:
+        entry = self.results.get(node_id)
+        if entry is None:
+            key = self.signatures.get(node_id)
+            entry = self.cache.get(key) if key is not None else None
+            if entry is not None:
+                self.results.hold(node_id, entry)
+                self.results.done(node_id)
+        return entry
+
+    def _lookup(self, link: Link) -> Items | None:
+        """The items of an output; None if it was not computed or does not exist."""
+        entry = self._entry(link.node)
+        if entry is None or not -len(entry.outputs) <= link.slot < len(entry.outputs):
+            return None
+        return entry.outputs[link.slot]
+
+    # ---------------------------------------------------------------- the loop
+
+    async def _next(self) -> None:
+        """Run the node whose turn it is, or wait for async work."""
+        if self._turns:
+            await asyncio.sleep(0)  # let async nodes go on
+        node_id = self.plan.pick()
+        if node_id is not None:
+            self._current = node_id
+            await self._guarded(node_id)
+        elif self.plan.held():
+            await self._wait()
+        else:
+            loop = self.plan.loop()
+            from_expansion = (node_id for node_id in loop if self.graph.get_parent_node_id(node_id) is not None)
+            blamed = next(from_expansion, loop[0])
+            raise _Failed(self.graph.get_display_node_id(blamed), DependencyCycle(loop), {})
+
+    async def _wait(self) -> None:
+        """Wait for async work, looking for a stop request now and then."""
+        self._current = self.plan.held()[0]
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), INTERRUPT_POLL_S)
+        except TimeoutError:
+            self.interrupt.check()
+
+    async def _guarded(self, node_id: str) -> None:
+        """Take a node's turn; what its code raises becomes a failure of the node."""
+        try:
+            await self._take_turn(node_id)
+        except Interrupted:
+            raise
+        except asyncio.CancelledError as failure:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise _Failed(node_id, failure, self._inputs_of(node_id)) from failure
+        except (Exception, SystemExit) as failure:
+            raise _Failed(node_id, failure, self._inputs_of(node_id)) from failure
+
+    def _inputs_of(self, node_id: str) -> Mapping[str, Items]:
+        turn = self._turns.get(node_id)
+        if turn is None:
+            return {}
+        secret = {item.name for item in turn.definition.inputs if item.kind == "hidden"}
+        return {name: items for name, items in turn.gathered.values.items() if name not in secret}
+
+    async def _take_turn(self, node_id: str) -> None:
+        turn = self._turns.get(node_id)
+        if turn is not None and turn.parts is not None:
+            self._finish_expansion(node_id, turn)
+            return
+        if turn is None:
+            entry = self._entry(node_id)
+            if entry is not None:
+                self._resend(node_id, entry)
+                return
+            turn = self._begin(node_id)
+            instance = self.cache.instance(node_id, turn.cls)
+            if await self._needs_more(node_id, turn, instance):
+                del self._turns[node_id]
+                self.plan.again(node_id)
+                return
+            function = getattr(instance, str(turn.cls.FUNCTION))  # type: ignore[attr-defined]  # every node class has it
+            turn.results = self._call(node_id, turn, function).start(turn.gathered.values)
+            await self._first_step(turn.results)
+        if turn.results is not None and self._still_working(node_id, turn.results):
+            return
+        await self._collect(node_id, turn)
+
+    def _begin(self, node_id: str) -> _Turn:
+        self.progress.started(node_id)
+        definition, cls = self.registry.get(self.graph.class_type(node_id))
+        gathered = gather(node_id, self.graph.inputs(node_id), definition, self._lookup, self.hidden)
+        turn = self._turns[node_id] = _Turn(definition=definition, cls=cls, gathered=gathered)
+        self.account.executing(node_id)
+        return turn
+
+    def _call(self, node_id: str, turn: _Turn, function: Callable[..., object], *, tells: bool = True) -> Call:
+        context = RunContext(
+            job_id=self.job.job_id,
+            client_id=self.job.client_id,
+            node_id=node_id,
+            interrupt=self.interrupt,
+            sink=self.progress,
+            services=self.services,
+        )
+
+        def on_block(message: str) -> None:
+            if tells:
+                self.account.blocked(node_id, message)
+
+        return Call(function=function, takes_lists=turn.definition.takes_lists, context=context, on_block=on_block)
+
+    async def _needs_more(self, node_id: str, turn: _Turn, instance: object) -> bool:
+        """Ask a node with a lazy check what else it wants, and let it wait for that."""
+        if not turn.definition.has_lazy_check:
+            return False
+        call = self._call(node_id, turn, instance.check_lazy_status, tells=False)  # type: ignore[attr-defined]  # has_lazy_check
+        named: dict[str, None] = {}
+        for answer in await call.all(turn.gathered.values):
+            named.update(dict.fromkeys(answer if isinstance(answer, list | tuple | set) else ()))
+        values, missing = turn.gathered.values, turn.gathered.missing
+        links = dict(self.graph.links(node_id))
+        wanted = [
+            name
+            for name in named
+            if name not in values or (name in missing and not (name in links and self.available(links[name].node)))
+        ]
+        self.plan.need(node_id, wanted)
+        return bool(wanted)
+
+    async def _first_step(self, results: Started) -> None:
+        """Give async calls one round of the loop: many are over after it."""
+        if tasks_in(results):
+            await asyncio.sleep(0)
+
+    def _still_working(self, node_id: str, results: Started) -> bool:
+        """Let a node wait for its unfinished tasks; False once all are over or one has failed."""
+        tasks = tasks_in(results)
+        open_tasks = [task for task in tasks if not task.done()]
+        failed = any(task.done() and (task.cancelled() or task.exception() is not None) for task in tasks)
+        if not open_tasks or failed:
+            return False
+        self.plan.hold(node_id)
+        watcher = asyncio.ensure_future(asyncio.wait(open_tasks, return_when=asyncio.FIRST_EXCEPTION))
+        watcher.add_done_callback(lambda done: self._woken(node_id, done))
+        self._watchers.add(watcher)
+        return True
+
+    def _woken(self, node_id: str, watcher: _Watcher) -> None:
+        self._watchers.discard(watcher)
+        self.plan.unhold(node_id)
+        self._wake.set()
+
+    # ---------------------------------------------------------------- what comes of a call
+
+    async def _collect(self, node_id: str, turn: _Turn) -> None:
+        """Take what the calls returned: a result, or graphs to run first."""
+        parts = [part_of(result, turn.definition) for result in settled(turn.results or [])]
+        ui = merged_ui(parts)
+        if ui is not None:
+            ui = self.account.made(node_id, ui)
+        turn.results = None
+        if any(part.graph is not None for part in parts):
+            turn.parts = parts
+            await self._expand(node_id, parts)
+            return
+        self._complete(node_id, merged_outputs(parts, turn.definition), ui)
+
+    async def _expand(self, node_id: str, parts: list[Part]) -> None:
+        """Put the graphs into the prompt; the node goes on when the outputs it links to are there."""
+        added: dict[str, NodeJson] = {}
+        for part in parts:
+            new = graft(self.graph, node_id, part.graph or {})
+            added.update({child: self.graph.get_node(child) for child in new})
+        await self._sign(added)
+        self.cache.adopt(self.graph.get_real_node_id(node_id), [self.signatures[child] for child in added])
+        needed = list(dict.fromkeys(link.node for part in parts for link in part.links()))
+        outputs = [child for child in added if self.is_output(child)]
+        self._wanted.update(outputs)
+        self.results.want([*outputs, *needed])
+        for child in outputs:
+            self.plan.add(child)
+        for child in needed:
+            self.plan.wait(node_id, child)
+        self.plan.again(node_id)
+
+    def _finish_expansion(self, node_id: str, turn: _Turn) -> None:
+        parts = turn.parts or []
+        outputs = merged_outputs([resolved(part, self._lookup) for part in parts], turn.definition)
+        for child in dict.fromkeys(link.node for part in parts for link in part.links()):
+            self.results.release(child)
+        own = self.account.shown.get(node_id)
+        self._complete(node_id, outputs, own.ui if own is not None else None)
+
+    def _complete(self, node_id: str, outputs: tuple[list[object], ...], ui: Mapping[str, object] | None) -> None:
+        """Keep a node's result, and let what waited for it go on."""
+        entry = Entry(outputs=outputs, ui=ui, inner=self.account.inner(node_id))
+        self.cache.put(self.signatures[node_id], entry)
+        self.results.hold(node_id, entry)
+        self.account.executed.append(node_id)
+        self._leave(node_id)
+
+    def _resend(self, node_id: str, entry: Entry) -> None:
+        """A node whose result is there already: its old ui is told again."""
+        self.account.resent(node_id, entry)
+        self._leave(node_id)
+
+    def _leave(self, node_id: str) -> None:
+        self._turns.pop(node_id, None)
+        self.progress.finished(node_id)
+        self.results.done(node_id)
+        self.plan.complete(node_id)
+        if node_id in self._wanted:
+            self._wanted.discard(node_id)
+            self.results.release(node_id)
+
+    # ---------------------------------------------------------------- the end
+
+    def _fail(self, node_id: str, failure: BaseException, inputs: Mapping[str, Items]) -> None:
+        self.account.failed(node_id, failure, inputs, self.tip_for(failure))
+
+    async def _cancel_tasks(self) -> None:
+        """Stop the async calls that are still under way."""
+        tasks = [task for turn in self._turns.values() for task in tasks_in(turn.results or [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._watchers, return_exceptions=True)
