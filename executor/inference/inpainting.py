@@ -1,0 +1,46 @@
+"""Masked pictures made ready for a VAE: same size, cut to whole latent cells, the masked part greyed out."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from executor.inference.values import Image, Mask
+
+CELL = 8  # pixels per latent cell
+
+
+def fitted_mask(mask: Mask, pixels: Image) -> Tensor:
+    """The mask as [B, 1, H, W], scaled to the size of the pictures."""
+    planes = mask.reshape(-1, 1, mask.shape[-2], mask.shape[-1])
+    return functional.interpolate(planes, size=pixels.shape[1:3], mode="bilinear")
+
+
+def whole_cells(pixels: Image, mask: Tensor) -> tuple[Image, Tensor]:
+    """Pictures [B, H, W, C] and mask [B, 1, H, W] without the odd pixels around a whole number of latent cells."""
+    height, width = (size // CELL * CELL for size in pixels.shape[1:3])
+    top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    return pixels[:, rows, columns], mask[..., rows, columns]
+
+
+def greyed(pixels: Image, mask: Tensor) -> Image:
+    """The pictures with medium grey where the mask [B, 1, H, W] rounds to 1; alpha is left out."""
+    keep = (1.0 - mask.round()).movedim(1, -1)
+    return (pixels[..., :3] - 0.5) * keep + 0.5
+
+
+def grown(mask: Tensor, by: int) -> Tensor:
+    """The mask [B, 1, H, W] rounded to 0 and 1 and widened by a square of `by` pixels (0 leaves it)."""
+    if by == 0:
+        return mask.round()
+    kernel = torch.ones((1, 1, by, by), dtype=mask.dtype, device=mask.device)
+    wide = functional.conv2d(mask.round(), kernel, padding=math.ceil((by - 1) / 2)).clamp(0, 1)
+    return wide[..., : mask.shape[-2], : mask.shape[-1]].round()
+
+
+def inpaint_pixels(pixels: Image, mask: Mask, grow_by: int) -> tuple[Image, Tensor]:
+    """Greyed pictures, and the noise mask [B, 1, H, W] grown by some pixels so that seams are painted too."""
+    cut, cut_mask = whole_cells(pixels, fitted_mask(mask, pixels))
+    return greyed(cut, cut_mask), grown(cut_mask, grow_by)

@@ -1,0 +1,69 @@
+"""How built-in nodes write down their inputs: short forms of the entries of INPUT_TYPES. Knows no node."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from executor.contract.definition import FileChoices
+from executor.contract.types import FileList
+
+Entry = tuple[object, ...]
+InputTypes = dict[str, dict[str, object]]
+
+MAX_RESOLUTION = 16384
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+RESIZE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
+LATENT_RESIZE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]
+CROP_METHODS = ["disabled", "center"]
+PNG_HIDDEN: Mapping[str, object] = MappingProxyType({"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"})
+
+
+def socket(kind: str, tooltip: str | None = None) -> Entry:
+    """An input that only takes a link."""
+    return (kind,) if tooltip is None else (kind, {"tooltip": tooltip})
+
+
+def integer(default: int, low: int, high: int, **options: object) -> Entry:
+    """A whole number from `low` to `high`."""
+    return ("INT", {"default": default, "min": low, "max": high, **options})
+
+
+def decimal(default: float, low: float, high: float, step: float = 0.01, **options: object) -> Entry:
+    """A number from `low` to `high`."""
+    return ("FLOAT", {"default": default, "min": low, "max": high, "step": step, **options})
+
+
+def pixels(default: int = 512, low: int = 1, step: int = 1, **options: object) -> Entry:
+    """A length or position in pixels, up to the largest that is served."""
+    return integer(default, low, MAX_RESOLUTION, step=step, **options)
+
+
+def seed(tooltip: str | None = None) -> Entry:
+    """A seed of random numbers, 64 bits without sign."""
+    options: dict[str, object] = {"control_after_generate": True}
+    return integer(0, 0, MAX_SEED, **(options if tooltip is None else {**options, "tooltip": tooltip}))
+
+
+def choice(values: Sequence[str], **options: object) -> Entry:
+    """One of fixed texts."""
+    return (list(values), dict(options)) if options else (list(values),)
+
+
+def combo(values: Sequence[str], **options: object) -> Entry:
+    """One of fixed texts, listed in the newer form."""
+    return ("COMBO", {"multiselect": False, "options": list(values), **options})
+
+
+def files(source: str, *, content: str = "", **options: object) -> Entry:
+    """One of the files of a model kind or (`source="input"`) of the input folder, listed fresh each time."""
+    listed = FileList(FileChoices(source=source, content=content))
+    return (listed, dict(options)) if options else (listed,)
+
+
+def text(**options: object) -> Entry:
+    """A text."""
+    return ("STRING", dict(options))
+
+
+def flag(**options: object) -> Entry:
+    """Yes or no."""
+    return ("BOOLEAN", dict(options))

@@ -1,0 +1,124 @@
+"""How pictures are read from and written to files: frames, alpha, metadata, names. Knows no node."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from executor.files import ROOTS, Root
+from executor.inference.values import Image as Pictures
+from executor.inference.values import Mask
+from nodes.builtin.services import services
+
+NO_MASK = (64, 64)  # size of the empty mask that a picture without alpha gives
+SINGLE_FRAME = frozenset({"MPO"})  # formats whose further frames are other views of the first
+Saved = dict[str, str]
+
+
+# ---------------------------------------------------------------- reading
+
+
+@contextmanager
+def opened(path: Path, name: str, field: str) -> Iterator[Image.Image]:
+    """Open a picture for a with block; what goes wrong in it names the file and the input it was chosen in.
+
+    UnidentifiedImageError when the file is no picture, OSError when it is damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except UnidentifiedImageError as error:
+        text = f"input {field!r}: cannot identify image file {name!r}; it is damaged or no picture"
+        raise UnidentifiedImageError(text) from error
+    except (OSError, SyntaxError) as error:  # Pillow's decoders raise SyntaxError for broken chunks
+        raise OSError(f"input {field!r}: cannot read image file {name!r}: {error}") from error
+
+
+def read_pictures(picture: Image.Image) -> tuple[Pictures, Mask]:
+    """Frames [B, H, W, 3] and masks [B, H, W] (1 = transparent) of a file; frames of another size are left out."""
+    images: list[Tensor] = []
+    masks: list[Tensor] = []
+    size: tuple[int, int] | None = None
+    for raw in ImageSequence.Iterator(picture):
+        frame = upright(raw)
+        if size is None:
+            size = frame.size
+        if frame.size != size:
+            continue
+        if frame.mode == "P" and "transparency" in frame.info:
+            frame = frame.convert("RGBA")
+        images.append(channels(frame.convert("RGB")))
+        masks.append(_mask(frame))
+        if picture.format in SINGLE_FRAME:
+            break
+    return torch.stack(images), torch.stack(masks)
+
+
+def upright(frame: Image.Image) -> Image.Image:
+    """The frame turned as its EXIF data says; 32-bit greys brought down to 8 bits."""
+    turned = ImageOps.exif_transpose(frame)
+    return turned.point(lambda value: value * (1 / 255)) if turned.mode == "I" else turned
+
+
+def channels(picture: Image.Image) -> Tensor:
+    """The values of a picture in 0..1: [H, W, C], or [H, W] of one channel."""
+    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255.0)
+
+
+def _mask(frame: Image.Image) -> Mask:
+    if "A" in frame.getbands():
+        return 1.0 - channels(frame.getchannel("A"))
+    return torch.zeros(NO_MASK)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under a temporary name first, so that nobody ever sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_png(path: Path, picture: Image.Image, info: PngInfo, compress_level: int) -> None:
+    """Write one PNG file."""
+    write_atomically(path, lambda file: picture.save(file, format="PNG", pnginfo=info, compress_level=compress_level))
+
+
+def metadata_texts(prompt: object, extra: Mapping[str, object] | None) -> dict[str, str]:
+    """What goes into a saved file, as JSON texts: the prompt, then the client's extras; nothing if that is off."""
+    if services().settings.disable_metadata:
+        return {}
+    texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
+    return texts | {name: json.dumps(value) for name, value in (extra or {}).items()}
+
+
+def png_metadata(texts: Mapping[str, str]) -> PngInfo:
+    """PNG text chunks of `metadata_texts`."""
+    info = PngInfo()
+    for name, value in texts.items():
+        info.add_text(name, value)
+    return info
+
+
+def output_root(kind: str, chosen: str | None = None) -> Path:
+    """The folder that files of a kind (output, temp, input) go to, unless a node chose its own."""
+    if chosen is not None:
+        return Path(chosen).absolute()
+    root: Root = next(root for root in ROOTS if root == kind)
+    return services().folders.root(root)

@@ -1,0 +1,105 @@
+"""LoadImage, LoadImageMask and LoadLatent read files as recorded (reference/numeric, files), and say what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from PIL import UnidentifiedImageError
+
+from executor.errors import UnsafePath
+from nodes.builtin.image_io import LoadImage, LoadImageMask
+from nodes.builtin.latent_io import LoadLatent
+from tests.unit.nodes.recorded import FOLDER, tensors
+
+INPUTS = FOLDER / "g_inputs"
+RECORDED = tensors("files")
+LOADED = sorted({key.split("/")[1] for key in RECORDED if key.startswith("load/")})
+CHANNELS = ("alpha", "red", "green", "blue")
+
+
+def put(place, name):
+    shutil.copy(INPUTS / name, place.folders.root("input") / name)
+    return name
+
+
+def bound(name):
+    return 2 / 255 + 1e-6 if name.endswith(".jpg") or "jpeg" in name else 0.0
+
+
+def off(actual, expected):
+    assert actual.shape == expected.shape
+    return float((actual - expected).abs().max())
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_colours_of_every_format(place, name):
+    image, _ = LoadImage().load_image(put(place, name))
+    assert off(image, RECORDED[f"load/{name}/image"]) <= bound(name)
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_mask_of_every_format(place, name):
+    _, mask = LoadImage().load_image(put(place, name))
+    assert off(mask, RECORDED[f"load/{name}/mask"]) <= bound(name)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("name", LOADED)
+def test_channel_as_mask(place, name, channel):
+    (mask,) = LoadImageMask().load_image(put(place, name), channel)
+    assert off(mask, RECORDED[f"loadmask/{name}/{channel}"]) <= bound(name)
+
+
+def test_annotated_name_reads_another_folder(place):
+    shutil.copy(INPUTS / "rgb.png", place.folders.root("output") / "made.png")
+    image, _ = LoadImage().load_image("made.png [output]")
+    assert torch.equal(image, RECORDED["load/rgb.png/image"])
+
+
+def test_missing_file_names_input_and_nearest_file(place):
+    put(place, "rgb.png")
+    with pytest.raises(FileNotFoundError, match=r"'image'.*'rgb1\.png'.*did you mean 'rgb\.png'"):
+        LoadImage().load_image("rgb1.png")
+
+
+def test_file_that_is_no_picture_names_input_and_file(place):
+    (place.folders.root("input") / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(UnidentifiedImageError, match=r"'image': cannot identify image file 'broken\.png'"):
+        LoadImage().load_image("broken.png")
+
+
+def test_cut_off_picture_names_input_and_file(place):
+    whole = (INPUTS / "rgb.jpg").read_bytes()
+    (place.folders.root("input") / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OSError, match=r"'image'.*'half\.jpg'"):
+        LoadImage().load_image("half.jpg")
+
+
+def test_name_that_leaves_the_folder_is_refused(place):
+    with pytest.raises(UnsafePath):
+        LoadImage().load_image("../outside.png")
+
+
+def test_own_check_speaks_the_clients_words(place):
+    assert LoadImage.VALIDATE_INPUTS("gone.png") == "Invalid image file: gone.png"
+
+
+def test_changed_file_changes_the_fingerprint(place):
+    path = place.folders.root("input") / "a.png"
+    shutil.copy(INPUTS / "rgb.png", path)
+    before = LoadImage.IS_CHANGED("a.png")
+    shutil.copy(INPUTS / "rgba.png", path)
+    assert LoadImage.IS_CHANGED("a.png") != before
+
+
+def test_latent_of_today(place):
+    shutil.copy(FOLDER / "g_outputs" / "x_00001_.latent", place.folders.root("input") / "new.latent")
+    (latent,) = LoadLatent().load("new.latent")
+    assert torch.equal(latent["samples"], RECORDED["latent/loaded_new"])
+
+
+def test_latent_without_version_is_scaled(place):
+    (latent,) = LoadLatent().load(put(place, "old.latent"))
+    assert off(latent["samples"], RECORDED["latent/loaded_old"]) <= 1e-6
