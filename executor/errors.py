@@ -8,6 +8,7 @@ WeftError
 ├── ModelFileError         a model file that cannot be used, and what would fit
 ├── NotReady               definitions or a worker are not there yet (503)
 ├── WorkerCrashed          the process that ran a job ended
+├── DatabaseUnusable       the queue's file cannot be used, and why
 ├── NodeInputError         a node asked for, or was given, an input that cannot be
 ├── DuplicateNodeError     an expansion reused an id
 ├── DependencyCycle        nodes that wait for each other
@@ -81,6 +82,13 @@ class NotReady(WeftError):
 
 class WorkerCrashed(WeftError):
     """The process that ran a job ended before the job did."""
+
+
+class DatabaseUnusable(WeftError):
+    """The queue's database cannot be used: which file and why."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"the queue's database {path} cannot be used: {reason}")
 
 
 class NodeInputError(WeftError):

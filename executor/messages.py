@@ -6,14 +6,26 @@ of any size survive. Frames on the wire are a big-endian uint32 length and a msg
 
 from __future__ import annotations
 
+import asyncio
 import struct
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from executor.contract.definition import NodeDef
+from executor.settings import Settings
 
 # ---------------------------------------------------------------- front to worker
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process reads from its standard input before anything else, as JSON."""
+
+    worker: str
+    token: str
+    front_pid: int
+    settings: Settings
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
@@ -91,10 +103,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True, tag="emit"):
-    """A websocket event. `audience`: the prompt's client only, the owner or everybody if there is none, or everybody.
-
-    `node_id` is set for events about progress, so that newer ones can replace older ones in a slow client's queue.
-    """
+    """A websocket event; its audience: the owner (the client of the prompt), the owner or else everybody, everybody."""
 
     job_id: str
     event: str
@@ -158,9 +167,44 @@ def frame(message: ToWorker | FromWorker) -> bytes:
 
 def decode_to_worker(body: bytes) -> ToWorker:
     """The message in a frame's body that came from the front; msgspec.DecodeError if it is none."""
-    return msgspec.msgpack.decode(body, type=ToWorker)
+    message: ToWorker = msgspec.msgpack.decode(body, type=ToWorker)
+    return message
 
 
 def decode_from_worker(body: bytes) -> FromWorker:
     """The message in a frame's body that came from a worker; msgspec.DecodeError if it is none."""
-    return msgspec.msgpack.decode(body, type=FromWorker)
+    message: FromWorker = msgspec.msgpack.decode(body, type=FromWorker)
+    return message
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
+    """The body of the next frame, or None at the end of the stream; ValueError for one that is too long."""
+    try:
+        (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+        if length > MAX_FRAME:
+            raise ValueError(f"a frame of {length} bytes is longer than {MAX_FRAME}")
+        return await reader.readexactly(length)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def encode_boot(boot: Boot) -> bytes:
+    """A Boot as JSON."""
+    return msgspec.json.encode(boot, enc_hook=_plain)
+
+
+def decode_boot(body: bytes) -> Boot:
+    """The Boot in a JSON text; msgspec.DecodeError if it is none."""
+    return msgspec.json.decode(body, type=Boot, dec_hook=_special)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a message")
+
+
+def _special(kind: type, value: object) -> object:
+    if kind is Path:
+        return Path(str(value))
+    raise TypeError(f"{kind.__name__} has no place in a message")

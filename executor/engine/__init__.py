@@ -1,0 +1,1 @@
+"""Engines: how the front starts, watches and talks to workers."""

@@ -1,0 +1,72 @@
+"""What every engine offers the dispatcher: workers that take one job at a time, and their messages in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from executor.messages import Blob, Device, Emit, Finished, LogLine, Ready, Run, Stats
+
+WorkerState = Literal["starting", "idle", "busy", "dead"]
+Question = Literal["describe", "validate", "prompt_hook"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """One worker as it stands now; `crashes` counts those of the last minute since its last success."""
+
+    id: str
+    state: WorkerState
+    pid: int | None = None
+    devices: tuple[Device, ...] = ()
+    torch_version: str | None = None
+    crashes: int = 0
+    starts: int = 0
+    idle_since_s: float = 0.0  # time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """A worker ended, with or without a job in hand; no message of it follows."""
+
+    reason: str
+
+
+EngineMessage = Ready | Stats | Emit | Blob | Finished | LogLine | WorkerLost
+
+
+class Engine(Protocol):
+    """Workers of one kind; used from one event loop."""
+
+    async def start(self) -> None:
+        """Start the workers; they tell Ready when they can run jobs."""
+        ...
+
+    async def stop(self) -> None:
+        """End the workers, gently first; their running jobs are lost."""
+        ...
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Every worker as it stands."""
+        ...
+
+    async def run(self, worker: str, message: Run) -> None:
+        """Give a job to an idle worker; WorkerCrashed if it is gone."""
+        ...
+
+    async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
+        """Ask a worker to stop its job at the next checkpoint; `force` ends the worker instead."""
+        ...
+
+    async def free(self, *, models: bool, cache: bool) -> None:
+        """Let every worker unload models and drop results once it is idle."""
+        ...
+
+    async def ask(self, question: Question, body_json: bytes, *, timeout_s: float = 30.0) -> bytes:
+        """A worker's JSON answer; NotReady without a worker or in time, WorkerCrashed, BadInput with its complaint."""
+        ...
+
+    def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
+        """What workers tell, each worker's messages in the order sent, with the worker's id."""
+        ...

@@ -1,0 +1,195 @@
+"""Workers as processes: started, proven by a token, watched, started anew after a pause.
+
+A worker is `python -m executor.worker ADDRESS LOADER`. It reads its Boot (settings, token) from standard input and
+connects to a Unix socket in a folder that only this user can enter (Windows: a loopback port).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from executor.engine.channel import BACKOFF_S, ChannelEngine, Slot, send
+from executor.messages import Boot, Hello, Stop, decode_from_worker, encode_boot, read_frame
+from executor.settings import Settings
+
+log = logging.getLogger("weft.engine")
+
+HELLO_S = 60.0  # a process that has not connected by then is given up
+GRACE_S = 5.0  # between asking a process to end and killing it
+EXIT_S = 1.0  # between the end of its channel and killing it
+FOLDER_PREFIX, SOCKET_NAME = "weft-run-", "front.sock"
+ROOT = Path(__file__).resolve().parents[2]
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class ProcessEngine(ChannelEngine):
+    """`settings.workers` processes, each with a device of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        loader: str = "nodes:load",
+        backoff_s: Sequence[float] = BACKOFF_S,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(settings, loader=loader, backoff_s=backoff_s)
+        self._environment = dict(environment or {})
+        self._awaited: dict[str, asyncio.Future[Connection]] = {}  # by token
+        self._folder: Path | None = None
+        self._server: asyncio.Server | None = None
+        self._address = ""
+
+    async def start(self) -> None:
+        """Listen for workers and start them."""
+        if hasattr(socket, "AF_UNIX"):
+            self._folder = await asyncio.to_thread(_run_folder)
+            path = self._folder / SOCKET_NAME
+            self._server = await asyncio.start_unix_server(self._accept, path)
+            self._address = f"unix:{path}"
+        else:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self._address = f"tcp:127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._start_keepers()
+
+    async def stop(self) -> None:
+        """End the processes: idle ones by asking, busy ones at once, any of them by force after a grace."""
+        self._stopping = True
+        for slot in self._slots.values():
+            if slot.state == "busy" or slot.writer is None:
+                self._kill(slot)
+            else:
+                send(slot, Stop())
+        await self._stop_keepers(GRACE_S)
+        if self._server is not None:
+            self._server.close()
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def _kill(self, slot: Slot) -> bool:
+        if slot.process is None or slot.process.returncode is not None:
+            return False
+        slot.process.kill()
+        return True
+
+    async def _live(self, slot: Slot) -> str:
+        """One process from its start to its end; returns why it ended."""
+        token = secrets.token_hex(32)
+        connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._awaited[token] = connected
+        ended: asyncio.Task[int] | None = None
+        try:
+            slot.process = await self._spawn(slot, token)
+            ended = asyncio.create_task(slot.process.wait())
+            events: set[asyncio.Future[Connection] | asyncio.Future[int]] = {connected, ended}
+            await asyncio.wait(events, timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)
+            if connected.done():
+                reader, slot.writer = connected.result()
+                await self._listen(slot, reader)
+            elif not ended.done():
+                log.error("worker %s did not connect within %g s", slot.id, HELLO_S)
+            await asyncio.wait({ended}, timeout=EXIT_S)
+            self._kill(slot)
+            return _describe(await ended)
+        except OSError as error:
+            return f"it could not be started: {error}"
+        finally:
+            self._awaited.pop(token, None)
+            self._kill(slot)
+            if slot.writer is not None:
+                slot.writer.close()
+            if ended is not None and not ended.done():
+                await asyncio.wait({ended}, timeout=EXIT_S)
+
+    async def _spawn(self, slot: Slot, token: str) -> asyncio.subprocess.Process:
+        boot = Boot(worker=slot.id, token=token, front_pid=os.getpid(), settings=self._settings)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "executor.worker", self._address, self._loader),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=2,  # what nodes print must not mix with what the server tells scripts on its standard output
+            start_new_session=True,  # Ctrl-C in the terminal is the front's to handle
+            env=self._environment_of(slot),
+        )
+        if process.stdin is not None:
+            process.stdin.write(encode_boot(boot))
+            process.stdin.close()
+        return process
+
+    def _environment_of(self, slot: Slot) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = {
+            # Threads that spin while they wait slow torch fivefold as soon as another process wants a core.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **os.environ,
+            "PYTHONPATH": path,
+            "PYTHONFAULTHANDLER": "1",
+            **self._environment,
+        }
+        devices = self._settings.device.split(",") if self._settings.device else []
+        if len(self._slots) > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = devices[slot.index % len(devices)] if devices else str(slot.index)
+        elif devices:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        return environment
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Match a connection with the process that it comes from by its token."""
+        body: bytes | None = b""
+        try:
+            body = await asyncio.wait_for(read_frame(reader), HELLO_S)
+            hello = decode_from_worker(body) if body else None
+        except (TimeoutError, ValueError, msgspec.DecodeError):
+            hello = None
+        if isinstance(hello, Hello):
+            for token, connected in list(self._awaited.items()):
+                if hmac.compare_digest(token, hello.token) and not connected.done():
+                    connected.set_result((reader, writer))
+                    return
+        if body is not None:  # a caller without a word only looks whether somebody listens (_clear_old)
+            log.warning("a connection that is no worker's was refused")
+        writer.close()
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def _run_folder() -> Path:
+    """A new folder that only this user can enter, with a path short enough for a socket's name."""
+    parent = tempfile.gettempdir()
+    if len(parent) > 60:
+        parent = "/tmp"
+    _clear_old(Path(parent))
+    return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
+
+
+def _clear_old(parent: Path) -> None:
+    """Remove the folders of fronts that were killed: nobody listens on their sockets any more."""
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            if folder.stat().st_uid != os.getuid():
+                continue
+            try:
+                probe.connect(str(folder / SOCKET_NAME))
+            except ConnectionRefusedError:
+                shutil.rmtree(folder)

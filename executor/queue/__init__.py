@@ -1,0 +1,1 @@
+"""The durable queue of the front: jobs on disk, and the dispatcher that gives them to workers."""

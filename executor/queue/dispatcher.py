@@ -1,0 +1,326 @@
+"""Gives jobs to idle workers and turns their messages into rows and events. Knows no HTTP and no sockets.
+
+A job ends in this order: its row is stored, its terminal event is published, then `status`, then `executing` with
+node null to its owner. Whatever happens to workers, each job gets exactly one terminal event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from executor.engine.base import Engine, Question, WorkerInfo, WorkerLost
+from executor.errors import WorkerCrashed
+from executor.messages import Blob, Emit, Finished, LogLine, Ready, Run, Stats
+from executor.queue.job import Job, Result, crash_result, interrupted_result
+from executor.queue.store import MAX_ATTEMPTS, Store
+
+log = logging.getLogger("weft.dispatcher")
+
+Audience = Literal["owner", "owner_or_all", "all"]
+DISK_WAIT_S = (0.1, 1.0, 5.0, 30.0)  # pauses between tries when the disk refuses a row; the last one repeats
+
+
+class Publish(Protocol):
+    """Where events leave: `data` is an object to dump, or bytes of JSON text."""
+
+    def __call__(
+        self, event: str, data: object, *, audience: Audience, client_id: str | None = None, job_id: str | None = None
+    ) -> None:
+        """Send one event to its audience; returns at once."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """A job in a worker's hands; `node_id` is the node it told last, `ending` says that its end is being stored."""
+
+    job: Job
+    worker: str
+    node_id: str | None = None
+    ending: bool = False
+
+    def node(self) -> dict[str, str]:
+        """The node it told last, as results name it."""
+        graph = json.loads(self.job.prompt_json)
+        node = graph.get(self.node_id) or {}
+        return {"node_id": self.node_id or "", "node_type": node.get("class_type", "")}
+
+
+class Dispatcher:
+    """The one place that moves jobs between store and workers; lives on one event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        publish: Publish,
+        publish_blob: Callable[[Blob], None] | None = None,
+        *,
+        on_ready: Callable[[str, Ready], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.engine = engine
+        self._publish = publish
+        self._publish_blob = publish_blob or (lambda blob: None)
+        self._on_ready = on_ready or (lambda worker, ready: None)
+        self._running: dict[str, Running] = {}  # by worker; an entry stays until the job's end is told
+        self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
+        self._wake = asyncio.Event()
+        self._freed = asyncio.Event()  # set whenever a job leaves a worker
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start the engine and the dispatching; the store must be open."""
+        await self.engine.start()
+        self._tasks = [
+            asyncio.create_task(self._pump(), name="weft-messages"),
+            asyncio.create_task(self._dispatch(), name="weft-dispatch"),
+        ]
+        self._wake.set()
+
+    async def stop(self, drain_timeout_s: float = 0.0) -> None:
+        """Give no more jobs, let running ones end for a while, put the rest back into the queue, end the workers."""
+        self._stopping = True
+        self._wake.set()
+        try:
+            await asyncio.wait_for(self._drained(), drain_timeout_s)
+        except TimeoutError:
+            for running in [running for running in self._running.values() if not running.ending]:
+                log.warning("prompt %s goes back to the queue: the server stops", running.job.id)
+                running.ending = True
+                await self.store.requeue(running.job, counted=False)
+        await self.engine.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    # ---------------------------------------------------------------- what routes call
+
+    async def submit(self, job: Job) -> Job:
+        """Accept a job: when this returns it is on disk, announced, and will end in history."""
+        stored = await self.store.add(job)
+        self._status()
+        self._wake.set()
+        return stored
+
+    async def interrupt(self, prompt_id: str | None = None, *, force: bool = False) -> bool:
+        """Stop what runs (None: everything that runs); tells whether there was something to stop."""
+        chosen = {job.row for job in self.store.running() if prompt_id in (None, job.id)}
+        for row in chosen:
+            self._stop_asked[row] = force or self._stop_asked.get(row, False)
+        for running in [running for running in self._running.values() if running.job.row in chosen]:
+            await self.engine.interrupt(running.worker, running.job.id, force=force)
+        return bool(chosen)
+
+    async def free(self, *, models: bool, cache: bool) -> None:
+        """Let the workers unload models and drop cached results once they are idle."""
+        if models or cache:
+            await self.engine.free(models=models or cache, cache=cache)
+
+    async def delete(self, ids: Iterable[str]) -> list[Job]:
+        """Remove waiting jobs by id."""
+        removed = await self.store.delete(ids)
+        self._status()
+        return removed
+
+    async def clear(self) -> list[Job]:
+        """Remove every waiting job."""
+        removed = await self.store.clear()
+        self._status()
+        return removed
+
+    async def ask(self, question: Question, body_json: bytes, *, timeout_s: float = 30.0) -> bytes:
+        """A worker's answer to a question, as JSON text; errors as in Engine.ask."""
+        return await self.engine.ask(question, body_json, timeout_s=timeout_s)
+
+    def current(self) -> tuple[Running, ...]:
+        """What runs now, with the node each worker told last."""
+        return tuple(running for running in self._running.values() if not running.ending)
+
+    def status(self) -> dict[str, object]:
+        """The data of a status event."""
+        return {"status": {"exec_info": {"queue_remaining": self.store.remaining()}}}
+
+    # ---------------------------------------------------------------- giving jobs
+
+    async def _dispatch(self) -> None:
+        while not self._stopping:
+            await self._wake.wait()
+            self._wake.clear()
+            while not self._stopping and self.store.next() is not None and (worker := self._idle_worker()):
+                try:
+                    await self._give(worker)
+                except Exception:  # a job that cannot be given must not end the giving of all others
+                    log.exception("a job could not be given to worker %s", worker.id)
+                    await asyncio.sleep(DISK_WAIT_S[1])
+
+    def _idle_worker(self) -> WorkerInfo | None:
+        idle = [info for info in self.engine.workers() if info.state == "idle" and info.id not in self._running]
+        return min(idle, key=lambda info: info.idle_since_s, default=None)
+
+    async def _give(self, worker: WorkerInfo) -> None:
+        try:
+            job = await self.store.claim(worker.id)
+        except sqlite3.Error:
+            log.exception("the queue's database refuses a row; trying again")
+            await asyncio.sleep(DISK_WAIT_S[1])
+            self._wake.set()
+            return
+        if job is None:
+            return
+        running = Running(job=job, worker=worker.id)
+        self._running[worker.id] = running
+        self._status()
+        try:
+            await self.engine.run(worker.id, _run_message(job))
+        except WorkerCrashed as error:
+            log.warning("prompt %s: %s", job.id, error)
+            if self._running.get(worker.id) is running and not running.ending:
+                await self._never_started(running)
+            return
+        if job.row in self._stop_asked:  # it came while the job was on its way
+            await self.engine.interrupt(worker.id, job.id, force=self._stop_asked[job.row])
+
+    async def _never_started(self, running: Running) -> None:
+        """The worker never saw the job: it goes back as if it had not been taken, unless the user stopped it."""
+        if running.job.row in self._stop_asked:
+            await self._end(running, interrupted_result(running.job))
+        else:
+            running.ending = True
+            await self.store.requeue(running.job, counted=False)
+            self._status()
+        self._leave(running)
+
+    # ---------------------------------------------------------------- hearing workers
+
+    async def _pump(self) -> None:
+        async for worker, message in self.engine.messages():
+            try:
+                await self._hear(worker, message)
+            except Exception:  # one bad message must not end the server's hearing
+                log.exception("a message of worker %s could not be handled", worker)
+
+    async def _hear(self, worker: str, message: object) -> None:
+        match message:
+            case Emit():
+                self._note_node(worker, message)
+                self._publish(
+                    message.event,
+                    message.data_json,
+                    audience=message.audience,
+                    client_id=message.client_id,
+                    job_id=message.job_id or None,
+                )
+            case Blob():
+                self._publish_blob(message)
+            case Finished():
+                await self._finished(worker, message)
+            case WorkerLost():
+                await self._lost(worker, message.reason)
+            case Ready():
+                self._on_ready(worker, message)
+                self._wake.set()
+            case LogLine():
+                level = logging.getLevelName(message.level)
+                logging.getLogger(message.logger).log(level if isinstance(level, int) else logging.INFO, message.text)
+            case Stats():
+                pass  # the engine has noted it in the worker's info
+
+    def _note_node(self, worker: str, message: Emit) -> None:
+        running = self._running.get(worker)
+        if running is not None and message.event == "executing":
+            running.node_id = json.loads(message.data_json).get("node")
+
+    async def _finished(self, worker: str, message: Finished) -> None:
+        running = self._running.get(worker)
+        if running is None or running.ending:
+            return
+        result = Result(
+            state=message.state,
+            outputs_json=message.outputs_json,
+            meta_json=message.meta_json,
+            messages_json=message.messages_json,
+        )
+        await self._end(running, result)
+        self._leave(running)
+
+    async def _lost(self, worker: str, reason: str) -> None:
+        running = self._running.get(worker)
+        if running is None or running.ending:
+            return
+        job = running.job
+        if job.row in self._stop_asked:
+            await self._end(running, interrupted_result(job, **running.node()))
+        elif job.attempts < MAX_ATTEMPTS:
+            log.warning("worker %s ended while it ran prompt %s (%s): the prompt runs again", worker, job.id, reason)
+            running.ending = True
+            await self.store.requeue(job)
+            self._status()
+        else:
+            where = f" at node {running.node_id}" if running.node_id else ""
+            text = f"the worker process ended{where} ({reason}); attempt {job.attempts} was the last"
+            await self._end(running, crash_result(job, text, **running.node()))
+        self._leave(running)
+
+    async def _end(self, running: Running, result: Result) -> None:
+        """Store, then tell: the terminal event, status, and the owner's `executing` null."""
+        job = running.job
+        running.ending = True
+        if not await self._stored(job, result):
+            return
+        self._stop_asked.pop(job.row, None)
+        messages = json.loads(result.messages_json)
+        if messages:
+            event, data = messages[-1]
+            audience: Audience = "owner_or_all" if event == "execution_interrupted" else "owner"
+            self._publish(event, data, audience=audience, client_id=job.client_id, job_id=job.id)
+        self._status()
+        done = {"node": None, "prompt_id": job.id}
+        self._publish("executing", done, audience="owner", client_id=job.client_id, job_id=job.id)
+
+    def _leave(self, running: Running) -> None:
+        """The worker's place is free."""
+        if self._running.get(running.worker) is running:
+            del self._running[running.worker]
+        self._wake.set()
+        self._freed.set()
+
+    async def _stored(self, job: Job, result: Result) -> bool:
+        """Write the end of a job, waiting for a full disk to get room: nothing is announced that is not stored."""
+        tries = 0
+        while True:
+            try:
+                return await self.store.finish(job, result)
+            except sqlite3.Error:
+                pause_s = DISK_WAIT_S[min(tries, len(DISK_WAIT_S) - 1)]
+                log.exception("the end of prompt %s could not be stored; next try in %g s", job.id, pause_s)
+                tries += 1
+                await asyncio.sleep(pause_s)
+
+    async def _drained(self) -> None:
+        while self._running:
+            self._freed.clear()
+            await self._freed.wait()
+
+    def _status(self) -> None:
+        self._publish("status", self.status(), audience="all")
+
+
+def _run_message(job: Job) -> Run:
+    return Run(
+        job_id=job.id,
+        prompt_json=job.prompt_json,
+        targets=job.targets,
+        extra_json=job.extra_json,
+        secrets_json=job.secrets_json,
+        client_id=job.client_id,
+        attempt=job.attempts,
+    )

@@ -1,0 +1,178 @@
+"""Jobs and results as the queue keeps them: JSON text stays text, secrets stay in memory. Knows no database."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from executor.errors import BadInput
+
+JobState = Literal["pending", "running"]
+EndState = Literal["succeeded", "failed", "interrupted"]
+
+SECRET_KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
+"""Keys of extra_data that are never written to disk nor shown (reference/http_api.md section 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One submitted prompt. `row` is its number in the database (0: not stored yet), `id` the client's name for it."""
+
+    id: str
+    number: int | float
+    prompt_json: bytes
+    targets: tuple[str, ...]
+    extra_json: bytes = b"{}"
+    secrets_json: bytes = field(default=b"{}", repr=False)
+    client_id: str | None = None
+    state: JobState = "pending"
+    attempts: int = 0
+    at_head: bool = False
+    worker: str | None = None
+    created_ms: int = 0
+    started_ms: int | None = None
+    row: int = 0
+
+    def order(self) -> tuple[bool, bool, float, int]:
+        """The place in the queue: put-back jobs, then the smallest number (NaN last), then arrival."""
+        missing = math.isnan(self.number)
+        return not self.at_head, missing, 0 if missing else self.number, self.row
+
+    def item_json(self) -> bytes:
+        """The JSON text `[number, id, prompt, extra_data, targets]` that clients see, without secrets."""
+        start = f"[{json.dumps(self.number)}, {json.dumps(self.id)}, ".encode()
+        return start + self.prompt_json + b", " + self.extra_json + f", {json.dumps(list(self.targets))}]".encode()
+
+    def item(self) -> list[object]:
+        """The queue item that clients see, as Python values."""
+        value: list[object] = json.loads(self.item_json())
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a job ended: JSON texts of the history's outputs, meta and messages `[[event, data], ...]`."""
+
+    state: EndState
+    outputs_json: bytes = b"{}"
+    meta_json: bytes = b"{}"
+    messages_json: bytes = b"[]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """A job that ended, with its result; `ended_ms` is Unix time."""
+
+    job: Job
+    result: Result
+    ended_ms: int
+
+    def status_json(self) -> bytes:
+        """The JSON text of the entry's status object."""
+        good = self.result.state == "succeeded"
+        start = f'{{"status_str": "{"success" if good else "error"}", "completed": {"true" if good else "false"}, '
+        return start.encode() + b'"messages": ' + self.result.messages_json + b"}"
+
+    def entry_json(self) -> bytes:
+        """The JSON text that /history shows for this job (reference/execution.md section 12)."""
+        parts = (
+            b'{"prompt": ',
+            self.job.item_json(),
+            b', "outputs": ',
+            self.result.outputs_json,
+            b', "status": ',
+            self.status_json(),
+            b', "meta": ',
+            self.result.meta_json,
+            b"}",
+        )
+        return b"".join(parts)
+
+
+def history_json(entries: Iterable[HistoryEntry]) -> bytes:
+    """The JSON object {id: entry} that /history answers, in the order given."""
+    return b"{" + b", ".join(json.dumps(entry.job.id).encode() + b": " + entry.entry_json() for entry in entries) + b"}"
+
+
+def make_job(
+    *,
+    prompt_id: str,
+    number: int | float,
+    prompt: Mapping[str, object],
+    targets: Iterable[str],
+    extra_data: Mapping[str, object] | None = None,
+) -> Job:
+    """A job to submit, with its secrets split off; the owner is `extra_data["client_id"]`.
+
+    Raises BadInput for ids that are no valid Unicode.
+    """
+    extra = dict(extra_data or {})
+    secrets = {key: extra.pop(key) for key in SECRET_KEYS if key in extra}
+    owner = extra.get("client_id")
+    client_id = owner if isinstance(owner, str) or owner is None else json.dumps(owner)
+    chosen = tuple(targets)
+    for text in (prompt_id, client_id or "", *chosen):
+        _check_unicode(text)
+    return Job(
+        id=prompt_id,
+        number=number,
+        prompt_json=json.dumps(prompt).encode(),
+        targets=chosen,
+        extra_json=json.dumps(extra).encode(),
+        secrets_json=json.dumps(secrets).encode(),
+        client_id=client_id,
+        created_ms=now_ms(),
+    )
+
+
+def crash_result(job: Job, reason: str, *, node_id: str = "", node_type: str = "") -> Result:
+    """The failed result of a job whose worker (or front) went away for the second time."""
+    started = {"prompt_id": job.id, "timestamp": job.started_ms or now_ms()}
+    error = {
+        "prompt_id": job.id,
+        "node_id": node_id,
+        "node_type": node_type,
+        "executed": [],
+        "exception_message": f"{reason}\n",
+        "exception_type": "executor.errors.WorkerCrashed",
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+        "timestamp": now_ms(),
+    }
+    return Result(
+        state="failed",
+        messages_json=json.dumps([["execution_start", started], ["execution_error", error]]).encode(),
+    )
+
+
+def interrupted_result(job: Job, *, node_id: str = "", node_type: str = "") -> Result:
+    """The result of a job that the user stopped and whose worker went away before it could say so."""
+    started = {"prompt_id": job.id, "timestamp": job.started_ms or now_ms()}
+    data = {
+        "prompt_id": job.id,
+        "node_id": node_id,
+        "node_type": node_type,
+        "executed": [],
+        "timestamp": now_ms(),
+    }
+    return Result(
+        state="interrupted",
+        messages_json=json.dumps([["execution_start", started], ["execution_interrupted", data]]).encode(),
+    )
+
+
+def now_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{text!r} is not valid Unicode text") from error

@@ -1,0 +1,44 @@
+-- Schema of queue.sqlite3. Each "-- version N" section takes a database from version N-1 to N (pragma user_version).
+
+-- version 1
+
+-- What waits or runs. `number` is JSON text, so that 3, 3.0, 1e400 and NaN come back as they were given;
+-- `at_head` marks jobs that a crash or a stop put back: they go first. Secrets of extra_data never get here.
+CREATE TABLE queue (
+    row        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL,
+    number     TEXT NOT NULL,
+    prompt     BLOB NOT NULL,
+    targets    TEXT NOT NULL,
+    extra      BLOB NOT NULL,
+    client_id  TEXT,
+    state      TEXT NOT NULL CHECK (state IN ('pending', 'running')),
+    attempts   INTEGER NOT NULL DEFAULT 0,
+    at_head    INTEGER NOT NULL DEFAULT 0,
+    worker     TEXT,
+    created_ms INTEGER NOT NULL,
+    started_ms INTEGER
+);
+
+-- Pending jobs are cancelled by the client's id, which may be used several times.
+CREATE INDEX queue_id ON queue (id);
+
+-- What ended. `rank` is the order of completion; an id that is used again keeps its rank and gets the new result.
+CREATE TABLE history (
+    rank       INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    number     TEXT NOT NULL,
+    prompt     BLOB NOT NULL,
+    targets    TEXT NOT NULL,
+    extra      BLOB NOT NULL,
+    client_id  TEXT,
+    state      TEXT NOT NULL CHECK (state IN ('succeeded', 'failed', 'interrupted')),
+    attempts   INTEGER NOT NULL,
+    worker     TEXT,
+    created_ms INTEGER NOT NULL,
+    started_ms INTEGER,
+    ended_ms   INTEGER NOT NULL,
+    outputs    BLOB NOT NULL,
+    meta       BLOB NOT NULL,
+    messages   BLOB NOT NULL
+);

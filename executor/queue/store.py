@@ -1,0 +1,289 @@
+"""The durable queue: what waits, what runs, what ended. Knows no workers and no events.
+
+"Accepted" means committed: `add` returns after the row is on disk. Reads of the queue come from memory and never
+touch the disk. Every change is decided in memory first, on the event loop, and written in the same order; a write
+that fails takes its change back. Secrets live in memory beside the job and are gone after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import json
+import sqlite3
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from executor.queue.database import Database
+from executor.queue.job import EndState, HistoryEntry, Job, Result, crash_result, now_ms
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 2
+_MAX_INT = 2**62
+
+_JOB = "id, number, prompt, targets, extra, client_id"
+_INSERT = f"INSERT INTO queue ({_JOB}, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, 'pending', ?)"
+_LOAD = f"SELECT row, {_JOB}, state, attempts, at_head, worker, created_ms, started_ms FROM queue ORDER BY row"
+_ENTRY = f"{_JOB}, attempts, worker, created_ms, started_ms, state, outputs, meta, messages, ended_ms"
+_FINISH = f"""
+INSERT INTO history ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET (number, prompt, targets, extra, client_id, attempts, worker, created_ms, started_ms,
+    state, outputs, meta, messages, ended_ms) = (excluded.number, excluded.prompt, excluded.targets, excluded.extra,
+    excluded.client_id, excluded.attempts, excluded.worker, excluded.created_ms, excluded.started_ms,
+    excluded.state, excluded.outputs, excluded.meta, excluded.messages, excluded.ended_ms)
+"""
+_TRIM = "DELETE FROM history WHERE rank <= (SELECT rank FROM history ORDER BY rank DESC LIMIT 1 OFFSET ?)"
+
+
+class Store:
+    """The queue and the history in one SQLite file (or ":memory:"). Use it from one event loop."""
+
+    def __init__(self, path: Path | str = ":memory:", *, history_limit: int = 10000) -> None:
+        self._database = Database(path)
+        self._history_limit = max(1, history_limit)
+        self._pending: list[Job] = []  # in the order of execution
+        self._running: dict[int, Job] = {}  # by row
+        self._open_writes: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Open the file, put what was running back (or end it after its second attempt), and load what waits."""
+        await self._database.open()
+        jobs = await self._database.run(self._recover)
+        self._pending = sorted(jobs, key=Job.order)
+
+    async def close(self) -> None:
+        """Write what is under way and close the file."""
+        if self._open_writes:
+            await asyncio.wait(self._open_writes)
+        await self._database.close()
+
+    # ---------------------------------------------------------------- the queue, from memory
+
+    def pending(self) -> list[Job]:
+        """What waits, in the order of execution."""
+        return list(self._pending)
+
+    def running(self) -> list[Job]:
+        """What runs, oldest first."""
+        return list(self._running.values())
+
+    def remaining(self) -> int:
+        """How many jobs wait or run."""
+        return len(self._pending) + len(self._running)
+
+    def next(self) -> Job | None:
+        """The job that is to run next."""
+        return self._pending[0] if self._pending else None
+
+    # ---------------------------------------------------------------- the queue, changes
+
+    async def add(self, job: Job) -> Job:
+        """Accept a job; when this returns it is on disk. The returned job has its row."""
+        return await self._whole(self._add(job))
+
+    async def claim(self, worker: str) -> Job | None:
+        """Take the next job for a worker, or None when nothing waits."""
+        return await self._whole(self._claim(worker)) if self._pending else None
+
+    async def finish(self, job: Job, result: Result) -> bool:
+        """Move a running job into history; False if this attempt of the job is no longer the running one."""
+        return await self._whole(self._finish(job, result))
+
+    async def requeue(self, job: Job, *, counted: bool = True) -> bool:
+        """Put a running job back at the head; `counted=False` takes the attempt back. False as with finish."""
+        return await self._whole(self._requeue(job, counted))
+
+    async def delete(self, ids: Iterable[str]) -> list[Job]:
+        """Remove the first waiting job of each id; returns what was removed."""
+        chosen: list[Job] = []
+        for wanted in ids:
+            found = next((job for job in self._pending if job.id == wanted), None)
+            if found is not None:
+                self._pending.remove(found)
+                chosen.append(found)
+        if chosen:
+            await self._whole(self._remove(chosen))
+        return chosen
+
+    async def clear(self) -> list[Job]:
+        """Remove everything that waits; returns what was removed."""
+        chosen, self._pending = self._pending, []
+        if chosen:
+            await self._whole(self._remove(chosen))
+        return chosen
+
+    # ---------------------------------------------------------------- history
+
+    async def history(self, max_items: int | None = None, offset: int = -1) -> list[HistoryEntry]:
+        """Entries in order of completion: all, the newest `max_items`, or a window from `offset` on."""
+        limit = _MAX_INT if max_items is None else max(0, min(max_items, _MAX_INT))
+        newest = offset < 0
+        order = "DESC" if newest else "ASC"
+        query = f"SELECT {_ENTRY} FROM history ORDER BY rank {order} LIMIT ? OFFSET ?"
+        bounds = (limit, 0 if newest else min(offset, _MAX_INT))
+        rows = await self._database.run(lambda connection: connection.execute(query, bounds).fetchall())
+        return [_entry(row) for row in (reversed(rows) if newest else rows)]
+
+    async def history_of(self, prompt_id: str) -> HistoryEntry | None:
+        """The newest entry of a prompt, or None."""
+        if not _is_unicode(prompt_id):
+            return None
+        query = f"SELECT {_ENTRY} FROM history WHERE id = ?"
+        row = await self._database.run(lambda connection: connection.execute(query, (prompt_id,)).fetchone())
+        return None if row is None else _entry(row)
+
+    async def delete_history(self, ids: Iterable[str]) -> None:
+        """Forget entries; unknown ids are ignored."""
+        chosen = [(prompt_id,) for prompt_id in ids if _is_unicode(prompt_id)]
+        await self._database.run(
+            lambda connection: connection.executemany("DELETE FROM history WHERE id = ?", chosen) and None
+        )
+
+    async def clear_history(self) -> None:
+        """Forget every entry."""
+        await self._database.run(lambda connection: connection.execute("DELETE FROM history") and None)
+
+    # ---------------------------------------------------------------- what stands behind
+
+    async def _whole(self, change: Coroutine[Any, Any, T]) -> T:
+        """Do a change to its end, also when the caller is cancelled: memory and disk must not part."""
+        task = asyncio.ensure_future(change)
+        self._open_writes.add(task)
+        task.add_done_callback(self._open_writes.discard)
+        return await asyncio.shield(task)
+
+    async def _add(self, job: Job) -> Job:
+        values = (*_job_values(job), job.created_ms)
+        row = await self._database.run(lambda connection: connection.execute(_INSERT, values).lastrowid)
+        stored = replace(job, row=row or 0, state="pending", attempts=0, at_head=False)
+        self._wait(stored)
+        return stored
+
+    async def _claim(self, worker: str) -> Job | None:
+        if not self._pending:
+            return None
+        waiting = self._pending.pop(0)
+        job = replace(waiting, state="running", attempts=waiting.attempts + 1, worker=worker, started_ms=now_ms())
+        self._running[job.row] = job
+        query = "UPDATE queue SET state = 'running', attempts = ?, worker = ?, started_ms = ? WHERE row = ?"
+        values = (job.attempts, worker, job.started_ms, job.row)
+        try:
+            await self._database.run(lambda connection: connection.execute(query, values) and None)
+        except sqlite3.Error:
+            del self._running[job.row]
+            self._wait(waiting)
+            raise
+        return job
+
+    async def _finish(self, job: Job, result: Result) -> bool:
+        if not self._is_current(job):
+            return False
+        entry = HistoryEntry(job=job, result=result, ended_ms=now_ms())
+        stored = await self._database.run(lambda connection: self._store_end(connection, entry))
+        self._running.pop(job.row, None)
+        return stored
+
+    async def _requeue(self, job: Job, counted: bool) -> bool:
+        if not self._is_current(job):
+            return False
+        attempts = job.attempts if counted else job.attempts - 1
+        waiting = replace(job, state="pending", attempts=attempts, at_head=True, worker=None, started_ms=None)
+        del self._running[job.row]
+        self._wait(waiting)
+        query = (
+            "UPDATE queue SET state = 'pending', attempts = ?, at_head = 1, worker = NULL, started_ms = NULL "
+            "WHERE row = ? AND state = 'running'"
+        )
+        # If this write fails the row stays 'running' on disk, and a restart puts it back: nothing to undo.
+        await self._database.run(lambda connection: connection.execute(query, (attempts, job.row)) and None)
+        return True
+
+    async def _remove(self, jobs: list[Job]) -> None:
+        rows = [(job.row,) for job in jobs]
+        try:
+            await self._database.run(
+                lambda connection: connection.executemany("DELETE FROM queue WHERE row = ?", rows) and None
+            )
+        except sqlite3.Error:
+            for job in jobs:
+                self._wait(job)
+            raise
+
+    def _wait(self, job: Job) -> None:
+        bisect.insort(self._pending, job, key=Job.order)
+
+    def _is_current(self, job: Job) -> bool:
+        current = self._running.get(job.row)
+        return current is not None and current.attempts == job.attempts
+
+    def _store_end(self, connection: sqlite3.Connection, entry: HistoryEntry) -> bool:
+        job, result = entry.job, entry.result
+        gone = connection.execute(
+            "DELETE FROM queue WHERE row = ? AND attempts = ? AND state = 'running'", (job.row, job.attempts)
+        )
+        if gone.rowcount != 1:
+            return False
+        times = (job.attempts, job.worker, job.created_ms, job.started_ms)
+        texts = (result.state, result.outputs_json, result.meta_json, result.messages_json)
+        connection.execute(_FINISH, (*_job_values(job), *times, *texts, entry.ended_ms))
+        connection.execute(_TRIM, (self._history_limit,))
+        return True
+
+    def _recover(self, connection: sqlite3.Connection) -> list[Job]:
+        """Put running rows back once, end them the second time; returns everything that waits."""
+        waiting: list[Job] = []
+        for job in [_job(row) for row in connection.execute(_LOAD).fetchall()]:
+            if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
+                reason = f"the server ended {job.attempts} times while it ran this prompt; it is not tried again"
+                result = crash_result(job, reason)
+                self._store_end(connection, HistoryEntry(job=job, result=result, ended_ms=now_ms()))
+            elif job.state == "running":
+                waiting.append(replace(job, state="pending", at_head=True, worker=None, started_ms=None))
+            else:
+                waiting.append(job)
+        connection.execute(
+            "UPDATE queue SET state = 'pending', at_head = 1, worker = NULL, started_ms = NULL WHERE state = 'running'"
+        )
+        return waiting
+
+
+def _job_values(job: Job) -> tuple[str, str, bytes, str, bytes, str | None]:
+    targets = json.dumps(list(job.targets))
+    return (job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, job.client_id)
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    key, prompt_id, number, prompt, targets, extra, client_id, state, attempts, at_head, worker, created, started = row
+    return Job(
+        row=key,
+        id=prompt_id,
+        number=json.loads(number),
+        prompt_json=prompt,
+        targets=tuple(json.loads(targets)),
+        extra_json=extra,
+        client_id=client_id,
+        state=state,
+        attempts=attempts,
+        at_head=bool(at_head),
+        worker=worker,
+        created_ms=created,
+        started_ms=started,
+    )
+
+
+def _entry(row: tuple[Any, ...]) -> HistoryEntry:
+    job = _job((0, *row[:6], "running", row[6], False, *row[7:10]))
+    state: EndState = row[10]
+    result = Result(state=state, outputs_json=row[11], meta_json=row[12], messages_json=row[13])
+    return HistoryEntry(job=job, result=result, ended_ms=row[14])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

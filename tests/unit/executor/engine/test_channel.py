@@ -1,0 +1,198 @@
+"""States of workers, questions and messages, with workers played over streams of bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from executor.engine.base import WorkerLost
+from executor.engine.channel import ChannelEngine, Slot
+from executor.errors import BadInput, NotReady, WorkerCrashed
+from executor.messages import (
+    Answer,
+    Ask,
+    Device,
+    Emit,
+    Finished,
+    FromWorker,
+    Ready,
+    Run,
+    Stats,
+    decode_to_worker,
+    frame,
+)
+from executor.settings import Settings
+
+PATIENCE_S = 5.0
+
+
+class Pipe:
+    """The writing end of a channel: what is written is kept."""
+
+    def __init__(self) -> None:
+        self.written: asyncio.Queue[bytes] = asyncio.Queue()
+        self.broken = False
+
+    def write(self, body: bytes) -> None:
+        self.written.put_nowait(body)
+
+    async def drain(self) -> None:
+        if self.broken:
+            raise ConnectionResetError
+
+
+class PlayedEngine(ChannelEngine):
+    """An engine whose one worker is the test: `say` is the worker's word, `hang_up` its end."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings(), loader="", backoff_s=(0.0, 0.0))
+        self.births: asyncio.Queue[asyncio.StreamReader] = asyncio.Queue()
+        self.pipe = Pipe()
+        self.reader = asyncio.StreamReader()
+
+    async def start(self) -> None:
+        self._start_keepers()
+
+    async def stop(self) -> None:
+        self._stopping = True
+        await self._stop_keepers(0)
+
+    async def _live(self, slot: Slot) -> str:
+        self.reader, self.pipe = asyncio.StreamReader(), Pipe()
+        slot.writer = self.pipe  # type: ignore[assignment]
+        self.births.put_nowait(self.reader)
+        await self._listen(slot, self.reader)
+        return "hung up"
+
+    def _kill(self, slot: Slot) -> bool:
+        return False
+
+    def say(self, *messages: FromWorker) -> None:
+        self.reader.feed_data(b"".join(frame(message) for message in messages))
+
+    async def asked(self) -> Ask:
+        message = decode_to_worker((await self.pipe.written.get())[4:])
+        assert isinstance(message, Ask)
+        return message
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[PlayedEngine]:
+    engine = PlayedEngine()
+    await engine.start()
+    await engine.births.get()
+    async with asyncio.timeout(PATIENCE_S):
+        yield engine
+    await engine.stop()
+
+
+READY = Ready(definitions=(), wire_json=b"{}", devices=(), torch_version="2.13.0")
+DONE = Finished(job_id="a", state="succeeded", outputs_json=b"{}", meta_json=b"{}", messages_json=b"[]")
+RUN = Run(job_id="a", prompt_json=b"{}", targets=())
+
+
+def state(engine: PlayedEngine) -> str:
+    return engine.workers()[0].state
+
+
+async def test_a_worker_is_idle_once_ready_and_busy_with_a_job(engine: PlayedEngine):
+    messages = engine.messages()
+    states = [state(engine)]
+    engine.say(READY)
+    await anext(messages)
+    states.append(state(engine))
+    await engine.run("worker-0", RUN)
+    states.append(state(engine))
+    engine.say(DONE)
+    await anext(messages)
+    states.append(state(engine))
+    assert states == ["starting", "idle", "busy", "idle"]
+
+
+async def test_messages_keep_their_order(engine: PlayedEngine):
+    engine.say(READY, *(Emit(job_id=str(number), event="e", data_json=b"{}") for number in range(5)))
+    messages = engine.messages()
+    heard = [(await anext(messages))[1] for _ in range(6)]
+    assert [message.job_id for message in heard if isinstance(message, Emit)] == list("01234")
+
+
+async def test_devices_follow_what_the_worker_tells(engine: PlayedEngine):
+    device = Device(name="x", type="cuda", index=0, vram_total=2, vram_free=1, torch_vram_total=0, torch_vram_free=0)
+    engine.say(Stats(devices=(device,)))
+    await anext(engine.messages())
+    assert engine.workers()[0].devices == (device,)
+
+
+async def test_the_ready_of_a_dead_worker_does_not_make_its_successor_idle(engine: PlayedEngine):
+    engine.say(READY)
+    engine.reader.feed_eof()
+    await engine.births.get()
+    messages = engine.messages()
+    heard = [(await anext(messages))[1] for _ in range(2)]
+    assert heard == [READY, WorkerLost("hung up")]
+    assert state(engine) == "starting"
+
+
+async def test_a_broken_frame_ends_the_worker(engine: PlayedEngine, caplog: pytest.LogCaptureFixture):
+    engine.reader.feed_data(b"\0\0\0\3xyz")
+    assert await anext(engine.messages()) == ("worker-0", WorkerLost("hung up"))
+
+
+async def test_a_success_forgives_the_crashes(engine: PlayedEngine):
+    messages = engine.messages()
+    engine.reader.feed_eof()
+    await engine.births.get()
+    await anext(messages)
+    assert engine.workers()[0].crashes == 1
+    engine.say(READY, DONE)
+    await anext(messages)
+    await anext(messages)
+    assert engine.workers()[0].crashes == 0
+
+
+async def test_a_job_for_a_worker_that_is_gone_is_refused(engine: PlayedEngine):
+    engine._slots["worker-0"].writer = None
+    with pytest.raises(WorkerCrashed):
+        await engine.run("worker-0", RUN)
+
+
+async def test_a_job_that_cannot_be_written_is_refused(engine: PlayedEngine):
+    engine.pipe.broken = True
+    with pytest.raises(WorkerCrashed):
+        await engine.run("worker-0", RUN)
+
+
+async def test_without_a_ready_worker_a_question_is_refused(engine: PlayedEngine):
+    with pytest.raises(NotReady):
+        await engine.ask("describe", b"[]")
+
+
+async def make_ready(engine: PlayedEngine) -> None:
+    engine.say(READY)
+    await anext(engine.messages())
+
+
+async def test_answers_find_their_questions(engine: PlayedEngine):
+    await make_ready(engine)
+    first = asyncio.ensure_future(engine.ask("describe", b"1"))
+    second = asyncio.ensure_future(engine.ask("describe", b"2"))
+    asked = [await engine.asked(), await engine.asked()]
+    engine.say(*(Answer(id=question.id, value_json=question.body_json) for question in reversed(asked)))
+    assert await asyncio.gather(first, second) == [b"1", b"2"]
+
+
+async def test_a_complaint_is_raised(engine: PlayedEngine):
+    await make_ready(engine)
+    question = asyncio.ensure_future(engine.ask("describe", b"1"))
+    engine.say(Answer(id=(await engine.asked()).id, error="no such class"))
+    with pytest.raises(BadInput, match="no such class"):
+        await question
+
+
+async def test_a_question_to_a_dying_worker_ends_with_the_reason(engine: PlayedEngine):
+    await make_ready(engine)
+    question = asyncio.ensure_future(engine.ask("describe", b"1"))
+    await engine.asked()
+    engine.reader.feed_eof()
+    with pytest.raises(WorkerCrashed, match="hung up"):
+        await question

@@ -1,0 +1,381 @@
+"""Who gets which job, what clients hear and in which order, and that nothing is lost when workers go away."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+
+from executor.messages import Blob, Emit, LogLine, Run
+from executor.queue import dispatcher as module
+from executor.queue.dispatcher import Dispatcher
+from executor.queue.job import Job, Result, make_job
+from executor.queue.store import Store
+from tests.unit.executor.queue.fake_engine import FakeEngine
+
+
+class Ear:
+    """Hears what is published; `until` waits for it."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, object, str, str | None]] = []
+        self.blobs: list[Blob] = []
+        self._news = asyncio.Event()
+
+    def publish(self, event, data, *, audience, client_id=None, job_id=None) -> None:
+        value = json.loads(data) if isinstance(data, bytes) else data
+        self.events.append((event, value, audience, client_id))
+        self._news.set()
+
+    def publish_blob(self, blob: Blob) -> None:
+        self.blobs.append(blob)
+        self._news.set()
+
+    def names(self) -> list[str]:
+        return [event for event, *_ in self.events]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    async def until_ended(self, job_id: str) -> None:
+        done = {"node": None, "prompt_id": job_id}
+        await self.until(lambda: any(event == "executing" and data == done for event, data, *_ in self.events))
+
+
+class Stage:
+    """A dispatcher between a store in memory and a played engine."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.store = Store()
+        self.engine = FakeEngine(workers)
+        self.ear = Ear()
+        self.dispatcher = Dispatcher(self.store, self.engine, self.ear.publish, self.ear.publish_blob)
+
+    async def submit(self, prompt_id: str, number: float = 0, **extra: object) -> Job:
+        prompt = {"1": {"class_type": "Say", "inputs": {}}}
+        return await self.dispatcher.submit(
+            make_job(prompt_id=prompt_id, number=number, prompt=prompt, targets=["1"], extra_data=extra)
+        )
+
+    async def taken(self) -> Run:
+        async with asyncio.timeout(5):
+            return (await self.engine.runs.get())[1]
+
+    async def state_of(self, prompt_id: str) -> str | None:
+        entry = await self.store.history_of(prompt_id)
+        return entry.result.state if entry else None
+
+    async def messages_of(self, prompt_id: str) -> list[list[object]]:
+        entry = await self.store.history_of(prompt_id)
+        assert entry is not None
+        return json.loads(entry.result.messages_json)
+
+
+async def _open(stage: Stage) -> Stage:
+    await stage.store.open()
+    await stage.dispatcher.start()
+    return stage
+
+
+@pytest.fixture
+async def stage():
+    opened = await _open(Stage())
+    yield opened
+    await opened.dispatcher.stop()
+    await opened.store.close()
+
+
+@pytest.fixture
+async def stage_of_two():
+    opened = await _open(Stage(workers=2))
+    yield opened
+    await opened.dispatcher.stop()
+    await opened.store.close()
+
+
+async def test_a_job_reaches_the_worker_with_all_it_needs(stage: Stage):
+    await stage.submit("a", client_id="me", api_key_comfy_org="K")
+    run = await stage.taken()
+    assert (run.job_id, run.client_id, run.targets, run.attempt) == ("a", "me", ("1",), 1)
+    assert (json.loads(run.extra_json), json.loads(run.secrets_json)) == (
+        {"client_id": "me"},
+        {"api_key_comfy_org": "K"},
+    )
+
+
+async def test_the_last_words_come_in_order_after_the_row(stage: Stage):
+    await stage.submit("a", client_id="me")
+    await stage.taken()
+    rows: list[str | None] = []
+    hear = stage.ear.publish
+
+    def publish(event, data, **rest) -> None:
+        if event == "execution_success":
+            rows.append("gone" if stage.store.remaining() == 0 else "still there")
+        hear(event, data, **rest)
+
+    stage.dispatcher._publish = publish
+    stage.engine.tell_finished("a")
+    await stage.ear.until_ended("a")
+    assert rows == ["gone"]
+    assert stage.ear.names() == ["status", "status", "execution_success", "status", "executing"]
+
+
+async def test_status_counts_waiting_and_running(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    await stage.submit("b")
+    counts = [data["status"]["exec_info"]["queue_remaining"] for event, data, *_ in stage.ear.events]
+    assert counts == [1, 1, 2]
+
+
+async def test_the_owner_hears_the_end_and_the_others_the_status(stage: Stage):
+    await stage.submit("a", client_id="me")
+    await stage.taken()
+    stage.engine.tell_finished("a")
+    await stage.ear.until_ended("a")
+    heard = {event: (audience, client) for event, _, audience, client in stage.ear.events}
+    assert heard == {
+        "status": ("all", None),
+        "execution_success": ("owner", "me"),
+        "executing": ("owner", "me"),
+    }
+
+
+async def test_an_interruption_without_owner_is_told_to_all(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    stage.engine.tell_finished("a", "interrupted")
+    await stage.ear.until_ended("a")
+    assert ("execution_interrupted", {"prompt_id": "a"}, "owner_or_all", None) in stage.ear.events
+
+
+async def test_events_and_pictures_pass_through(stage: Stage):
+    stage.engine.tell(Emit(job_id="a", event="x", data_json=b'{"n": NaN}', audience="all"))
+    stage.engine.tell(Blob(job_id="a", kind="text", node_id="1", body=b"hello"))
+    await stage.ear.until(lambda: stage.ear.blobs)
+    assert stage.ear.names() == ["x"]
+
+
+async def test_log_lines_of_workers_are_logged(stage: Stage, caplog: pytest.LogCaptureFixture):
+    stage.engine.tell(LogLine(time_s=0, level="WARNING", logger="pack.x", text="100% odd"))
+    stage.engine.tell(Blob(job_id="", kind="text", node_id="1"))
+    await stage.ear.until(lambda: stage.ear.blobs)
+    assert ("pack.x", "100% odd") in [(record.name, record.getMessage()) for record in caplog.records]
+
+
+async def test_one_job_at_a_time_and_the_next_after_the_last_word(stage: Stage):
+    await stage.submit("a")
+    await stage.submit("b")
+    await stage.taken()
+    assert stage.engine.runs.empty()
+    stage.engine.tell_finished("a")
+    assert (await stage.taken()).job_id == "b"
+    names = stage.ear.names()
+    assert names.index("executing") < len(names) - 1
+
+
+async def test_two_workers_run_two_jobs(stage_of_two: Stage):
+    await stage_of_two.submit("a")
+    await stage_of_two.submit("b")
+    assert {(await stage_of_two.taken()).job_id, (await stage_of_two.taken()).job_id} == {"a", "b"}
+
+
+async def test_without_a_worker_jobs_wait_until_one_is_ready(stage: Stage):
+    stage.engine.states["w0"] = "starting"
+    await stage.submit("a")
+    assert stage.engine.runs.empty()
+    stage.engine.tell_ready()
+    assert (await stage.taken()).job_id == "a"
+
+
+# ---------------------------------------------------------------- interrupts
+
+
+async def test_an_interrupt_reaches_what_runs(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    assert await stage.dispatcher.interrupt()
+    assert stage.engine.interrupts == [("w0", "a", False)]
+
+
+async def test_an_interrupt_of_another_prompt_does_nothing(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    assert not await stage.dispatcher.interrupt("b")
+    assert stage.engine.interrupts == []
+
+
+async def test_an_interrupt_between_claim_and_start_is_not_lost(stage: Stage):
+    claim = stage.store.claim
+    asked = asyncio.Event()
+
+    async def slow_claim(worker: str) -> Job | None:
+        job = await claim(worker)
+        await stage.dispatcher.interrupt("a")
+        asked.set()
+        return job
+
+    stage.store.claim = slow_claim  # type: ignore[method-assign]
+    await stage.submit("a")
+    await stage.taken()
+    await asked.wait()
+    await asyncio.sleep(0)
+    assert stage.engine.interrupts == [("w0", "a", False)]
+
+
+async def test_a_worker_that_dies_of_an_interrupt_ends_the_job_as_interrupted(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    await stage.dispatcher.interrupt(force=True)
+    stage.engine.tell_lost()
+    await stage.ear.until_ended("a")
+    assert await stage.state_of("a") == "interrupted"
+
+
+async def test_an_interrupt_does_not_hit_the_next_job_of_the_same_id(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    await stage.dispatcher.interrupt("a")
+    stage.engine.tell_finished("a", "interrupted")
+    await stage.submit("a")
+    await stage.taken()
+    await asyncio.sleep(0)
+    assert len(stage.engine.interrupts) == 1
+
+
+# ---------------------------------------------------------------- crashes
+
+
+async def test_the_job_of_a_dead_worker_runs_again_first(stage: Stage):
+    await stage.submit("a", 5)
+    await stage.taken()
+    await stage.submit("b", -5)
+    stage.engine.tell_lost()
+    stage.engine.tell_ready()
+    run = await stage.taken()
+    assert (run.job_id, run.attempt) == ("a", 2)
+
+
+async def test_a_second_crash_ends_the_job_with_the_reason_and_the_node(stage: Stage):
+    await stage.submit("a")
+    for _ in range(2):
+        await stage.taken()
+        stage.engine.tell_executing("a", "1")
+        stage.engine.tell_lost()
+        stage.engine.tell_ready()
+    await stage.ear.until_ended("a")
+    event, data = (await stage.messages_of("a"))[-1]
+    assert isinstance(data, dict)
+    assert (event, data["node_id"], data["node_type"]) == ("execution_error", "1", "Say")
+    assert "SIGKILL" in data["exception_message"]
+    assert data["exception_type"].endswith("WorkerCrashed")
+
+
+async def test_each_job_has_one_terminal_event_through_crashes(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    stage.engine.tell_lost()
+    stage.engine.tell_ready()
+    await stage.taken()
+    stage.engine.tell_finished("a")
+    stage.engine.tell_finished("a")
+    stage.engine.tell_lost()
+    await stage.ear.until_ended("a")
+    assert sum(name in ("execution_success", "execution_error") for name in stage.ear.names()) == 1
+
+
+async def test_a_worker_that_went_away_before_the_job_costs_no_attempt(stage: Stage):
+    stage.engine.refuse = True
+    await stage.submit("a")
+    assert (await stage.taken()).attempt == 1
+
+
+async def test_the_loss_of_an_idle_worker_changes_nothing(stage: Stage):
+    stage.engine.tell_lost()
+    stage.engine.tell_ready()
+    await stage.submit("a")
+    assert (await stage.taken()).attempt == 1
+
+
+# ---------------------------------------------------------------- the rest
+
+
+async def test_delete_and_clear_tell_the_status(stage: Stage):
+    for prompt_id in "abc":
+        await stage.submit(prompt_id)
+    await stage.taken()
+    await stage.dispatcher.delete(["b"])
+    await stage.dispatcher.clear()
+    counts = [data["status"]["exec_info"]["queue_remaining"] for _, data, *_ in stage.ear.events]
+    assert counts[-2:] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"models": True, "cache": False}, [(True, False)]),
+        ({"models": False, "cache": True}, [(True, True)]),
+        ({"models": False, "cache": False}, []),
+    ],
+)
+async def test_freeing_the_cache_unloads_models_too(stage: Stage, wish, told):
+    await stage.dispatcher.free(**wish)
+    assert stage.engine.freed == told
+
+
+async def test_current_knows_the_node_told_last(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    stage.engine.tell_executing("a", "7")
+    await stage.ear.until(lambda: "executing" in stage.ear.names())
+    assert [(running.job.id, running.node_id) for running in stage.dispatcher.current()] == [("a", "7")]
+
+
+async def test_a_full_disk_delays_the_end_and_announces_nothing_early(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "DISK_WAIT_S", (0.0, 0.0))
+    finish, failures = stage.store.finish, iter([True, True])
+
+    async def full(job: Job, result: Result) -> bool:
+        if next(failures, False):
+            assert "execution_success" not in stage.ear.names()
+            raise sqlite3.OperationalError("database or disk is full")
+        return await finish(job, result)
+
+    monkeypatch.setattr(stage.store, "finish", full)
+    await stage.submit("a")
+    await stage.taken()
+    stage.engine.tell_finished("a")
+    await stage.ear.until_ended("a")
+    assert await stage.state_of("a") == "succeeded"
+
+
+async def test_an_orderly_stop_lets_the_running_job_end(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    stopping = asyncio.ensure_future(stage.dispatcher.stop(drain_timeout_s=5))
+    stage.engine.tell_finished("a")
+    await stopping
+    assert await stage.state_of("a") == "succeeded"
+
+
+async def test_an_orderly_stop_puts_back_what_takes_too_long(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    await stage.dispatcher.stop(drain_timeout_s=0)
+    assert [(job.id, job.attempts) for job in stage.store.pending()] == [("a", 0)]
+
+
+async def test_a_stopping_dispatcher_gives_no_more_jobs(stage: Stage):
+    await stage.submit("a")
+    await stage.taken()
+    await stage.submit("b")
+    stopping = asyncio.ensure_future(stage.dispatcher.stop(drain_timeout_s=5))
+    await asyncio.sleep(0)
+    stage.engine.tell_finished("a")
+    await stopping
+    assert [job.id for job in stage.store.pending()] == ["b"]

@@ -1,0 +1,63 @@
+"""Frames read from a stream, and the Boot that a worker reads first."""
+
+import asyncio
+from dataclasses import fields
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from executor.messages import (
+    HEADER,
+    MAX_FRAME,
+    Boot,
+    Interrupt,
+    decode_boot,
+    decode_to_worker,
+    encode_boot,
+    frame,
+    read_frame,
+)
+from executor.settings import Settings
+
+
+def stream(body: bytes) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    reader.feed_data(body)
+    reader.feed_eof()
+    return reader
+
+
+async def test_frames_come_one_after_another():
+    reader = stream(frame(Interrupt("a")) + frame(Interrupt("b")))
+    bodies = [await read_frame(reader) for _ in range(3)]
+    assert [body and decode_to_worker(body) for body in bodies] == [Interrupt("a"), Interrupt("b"), None]
+
+
+@pytest.mark.parametrize("length", range(1, len(frame(Interrupt("a")))))
+async def test_a_frame_cut_short_is_the_end(length: int):
+    assert await read_frame(stream(frame(Interrupt("a"))[:length])) is None
+
+
+async def test_a_frame_too_long_to_be_true_is_refused():
+    with pytest.raises(ValueError, match="longer than"):
+        await read_frame(stream(HEADER.pack(MAX_FRAME + 1)))
+
+
+def test_a_boot_comes_back_with_every_setting():
+    settings = Settings(
+        base_directory=Path("/srv/weft"),
+        tls_key=Path("key.pem"),
+        model_paths=(Path("a.yaml"), Path("b.yaml")),
+        allowed_packs=("x",),
+        vram_mode="low",
+        reserve_vram_gb=0.5,
+    )
+    boot = Boot(worker="worker-0", token="t", front_pid=7, settings=settings)
+    assert decode_boot(encode_boot(boot)) == boot
+    assert type(decode_boot(encode_boot(boot)).settings.base_directory) is type(Path())
+
+
+def test_every_setting_can_travel():
+    sent = msgspec.json.decode(encode_boot(Boot(worker="w", token="t", front_pid=1, settings=Settings())))
+    assert set(sent["settings"]) == {field.name for field in fields(Settings)}

@@ -1,0 +1,172 @@
+"""The worker's end of the channel, spoken to over a pair of sockets."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from executor.errors import BadInput
+from executor.messages import (
+    HEADER,
+    Answer,
+    Ask,
+    Emit,
+    Finished,
+    Free,
+    FromWorker,
+    Interrupt,
+    Run,
+    Stop,
+    ToWorker,
+    decode_from_worker,
+    frame,
+)
+from executor.worker.control import Control, Job
+
+PATIENCE_S = 10.0
+
+
+class Line:
+    """A control with the front's end of its channel in hand."""
+
+    def __init__(self) -> None:
+        self.front, theirs = socket.socketpair()
+        self.front.settimeout(PATIENCE_S)
+        self._reader = self.front.makefile("rb")
+        self.codes: list[int] = []
+        self.ended = threading.Event()
+        self.control = Control(theirs, self._end)
+        self.control.start()
+
+    def _end(self, code: int) -> None:
+        self.codes.append(code)
+        self.ended.set()
+
+    def say(self, *messages: ToWorker) -> None:
+        self.front.sendall(b"".join(frame(message) for message in messages))
+
+    def hear(self) -> FromWorker:
+        (length,) = HEADER.unpack(self._reader.read(HEADER.size))
+        return decode_from_worker(self._reader.read(length))
+
+    def hang_up(self) -> None:
+        self._reader.close()
+        self.front.close()
+
+    def job(self) -> object:
+        return self.control.jobs.get(timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    line = Line()
+    yield line
+    line.control.close()
+    line.hang_up()
+
+
+def run(job_id: str = "a") -> Run:
+    return Run(job_id=job_id, prompt_json=b"{}", targets=())
+
+
+def finished(job_id: str = "a") -> Finished:
+    return Finished(job_id=job_id, state="succeeded", outputs_json=b"{}", meta_json=b"{}", messages_json=b"[]")
+
+
+def test_work_arrives_in_order(line: Line):
+    line.say(run("a"), Free(models=True, cache=False), run("b"))
+    jobs = [line.job() for _ in range(3)]
+    assert [job.run.job_id if isinstance(job, Job) else job for job in jobs] == ["a", Free(True, False), "b"]
+
+
+def test_an_interrupt_raises_the_flag_of_its_job_only(line: Line):
+    line.say(run("a"), run("b"), Interrupt("b"), Free(False, False))
+    first, second, _ = line.job(), line.job(), line.job()
+    assert isinstance(first, Job)
+    assert isinstance(second, Job)
+    assert (first.flag.is_set(), second.flag.is_set()) == (False, True)
+
+
+def test_an_interrupt_after_the_end_is_forgotten(line: Line):
+    line.say(run("a"))
+    line.job()
+    line.control.send(finished("a"))
+    line.hear()
+    line.say(Interrupt("a"), run("a"))
+    job = line.job()
+    assert isinstance(job, Job)
+    assert not job.flag.is_set()
+
+
+def test_messages_leave_in_order(line: Line):
+    for number in range(100):
+        line.control.send(Emit(job_id=str(number), event="e", data_json=b"{}"))
+    heard = [line.hear() for _ in range(100)]
+    assert [message.job_id for message in heard if isinstance(message, Emit)] == [str(n) for n in range(100)]
+
+
+def test_a_sender_waits_for_a_slow_front(line: Line, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("executor.worker.control.MAX_QUEUED", 1)
+    big = Emit(job_id="a", event="e", data_json=b" " * (8 << 20))
+    sender = threading.Thread(target=lambda: [line.control.send(big) for _ in range(3)])
+    sender.start()
+    sender.join(timeout=0.2)
+    waited = sender.is_alive()
+    for _ in range(3):
+        line.hear()
+    sender.join(timeout=PATIENCE_S)
+    assert (waited, sender.is_alive()) == (True, False)
+
+
+def test_an_answer_carries_the_id_of_the_question(line: Line):
+    async def answerer(question: Ask) -> bytes:
+        return question.body_json
+
+    line.control.answerer = answerer
+    line.say(Ask(id=7, question="describe", body_json=b"[1]"))
+    assert line.hear() == Answer(id=7, value_json=b"[1]")
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"), [(BadInput("no such node"), "no such node"), (ValueError("odd"), "ValueError: odd")]
+)
+def test_a_question_that_fails_is_answered_with_the_reason(line: Line, failure: Exception, told: str):
+    async def answerer(question: Ask) -> bytes:
+        raise failure
+
+    line.control.answerer = answerer
+    line.say(Ask(id=7, question="describe"))
+    assert line.hear() == Answer(id=7, error=told)
+
+
+def test_a_question_before_the_nodes_are_there_is_answered(line: Line):
+    line.say(Ask(id=1, question="describe"))
+    assert line.hear() == Answer(id=1, error="the worker is still starting")
+
+
+def test_the_end_of_the_channel_stops_the_work(line: Line):
+    line.say(run())
+    job = line.job()
+    line.hang_up()
+    assert line.ended.wait(PATIENCE_S)
+    assert isinstance(job, Job)
+    assert (job.flag.is_set(), line.job(), line.codes) == (True, Stop(), [0])
+
+
+def test_stop_while_starting_ends_at_once(line: Line):
+    line.say(Stop())
+    assert line.ended.wait(PATIENCE_S)
+
+
+def test_nonsense_from_the_front_ends_the_worker_with_an_error(line: Line):
+    line.front.sendall(HEADER.pack(3) + b"xyz")
+    assert line.ended.wait(PATIENCE_S)
+    assert line.codes == [1]
+
+
+def test_sending_after_the_end_is_no_error(line: Line):
+    line.hang_up()
+    line.ended.wait(PATIENCE_S)
+    line.control.send(finished())
+    line.control.flush()

@@ -1,0 +1,122 @@
+"""What a running prompt tells, as messages."""
+
+import io
+import json
+import math
+
+import pytest
+from PIL import Image
+
+from executor.messages import Blob, Emit, FromWorker, Run
+from executor.worker.events import WireEvents
+from executor.worker.terminal import Terminal
+
+
+class Recorder:
+    """Events whose messages are kept; `steps` is what the terminal was shown."""
+
+    def __init__(self) -> None:
+        self.sent: list[FromWorker] = []
+        self.flushed = 0
+        self.steps: list[tuple[object, ...]] = []
+        terminal = Terminal()
+        terminal.step = lambda *step: self.steps.append(step)  # type: ignore[method-assign]
+        job = Run(job_id="a", prompt_json=b"{}", targets=(), client_id="me")
+        self.events = WireEvents(
+            job, self.sent.append, flush=self.flush, preview_size=64, terminal=terminal, titles={"3": "Sampler"}
+        )
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+class Picture:
+    """A preview of a given size."""
+
+    def __init__(self, width: int, height: int, mode: str = "RGB") -> None:
+        self._made = Image.new(mode, (width, height), "red")
+
+    def image(self) -> Image.Image:
+        return self._made
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def test_an_event_carries_its_job_and_owner(recorder: Recorder):
+    recorder.events.emit("executed", {"node": "1", "n": math.inf}, "owner")
+    assert recorder.sent == [
+        Emit(job_id="a", event="executed", data_json=b'{"node": "1", "n": Infinity}', audience="owner", client_id="me")
+    ]
+
+
+def test_the_node_that_begins_is_told_before_it_runs(recorder: Recorder):
+    recorder.events.emit("execution_cached", {"nodes": []}, "owner")
+    assert recorder.flushed == 0
+    recorder.events.emit("executing", {"node": "1"}, "owner")
+    assert recorder.flushed == 1
+
+
+def test_steps_reach_the_terminal_with_the_node_s_title(recorder: Recorder):
+    recorder.events.emit("progress", {"value": 2, "max": 20, "node": "3"}, "owner_or_all")
+    assert recorder.steps == [("3", "Sampler", 2, 20)]
+
+
+@pytest.mark.parametrize(("size", "expected"), [((256, 128), (64, 32)), ((16, 8), (16, 8)), ((8, 512), (1, 64))])
+def test_previews_are_jpegs_that_fit(recorder: Recorder, size: tuple[int, int], expected: tuple[int, int]):
+    recorder.events.preview("3", Picture(*size), {"node_id": "3"})
+    (blob,) = recorder.sent
+    assert isinstance(blob, Blob)
+    shown = Image.open(io.BytesIO(blob.body))
+    assert (shown.format, shown.size, blob.image_type) == ("JPEG", expected, "image/jpeg")
+
+
+def test_a_preview_with_alpha_is_no_problem(recorder: Recorder):
+    recorder.events.preview("3", Picture(8, 8, "RGBA"), {})
+    assert isinstance(recorder.sent[0], Blob)
+
+
+class Broken:
+    """A preview that cannot be made."""
+
+    def __init__(self, lossless: bool) -> None:
+        self.lossless = lossless
+
+    def image(self) -> Image.Image:
+        raise ValueError("odd latent")
+
+
+def test_a_preview_that_fails_is_left_out(recorder: Recorder):
+    recorder.events.preview("3", Broken(lossless=False), {})
+    assert recorder.sent == []
+
+
+def test_a_result_that_fails_is_an_error(recorder: Recorder):
+    with pytest.raises(ValueError, match="odd latent"):
+        recorder.events.preview("3", Broken(lossless=True), {})
+
+
+def test_a_preview_tells_where_it_belongs(recorder: Recorder):
+    recorder.events.preview("3", Picture(8, 8), {"node_id": "3", "prompt_id": "a"})
+    (blob,) = recorder.sent
+    assert isinstance(blob, Blob)
+    assert json.loads(blob.header_json) == {"node_id": "3", "prompt_id": "a"}
+
+
+def test_a_text_is_sent_as_utf8(recorder: Recorder):
+    recorder.events.text("3", "größer")
+    (blob,) = recorder.sent
+    assert isinstance(blob, Blob)
+    assert (blob.kind, blob.node_id, blob.body) == ("text", "3", "größer".encode())
+
+
+def test_a_lossless_picture_goes_whole_as_png(recorder: Recorder):
+    picture = Picture(200, 100)
+    picture.lossless = True  # type: ignore[attr-defined]  # an optional mark of previews that are results
+    recorder.events.preview("3", picture, {})
+    blob = recorder.sent[0]
+    assert isinstance(blob, Blob)
+    sent = Image.open(io.BytesIO(blob.body))
+    assert (blob.image_type, sent.format, sent.size) == ("image/png", "PNG", (200, 100))
