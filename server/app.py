@@ -1,0 +1,47 @@
+"""Puts routes, their /api twins and middlewares together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from server import middleware
+from server.routes import ALL, BARE
+from server.state import FRONT, Front
+
+
+def make_app(front: Front) -> web.Application:
+    """The application that serves `front`."""
+    settings = front.settings
+    app = web.Application(
+        client_max_size=max(1, round(settings.max_upload_mb * 1024 * 1024)),
+        middlewares=_middlewares(settings.cors_origin, compress=settings.compress),
+    )
+    app[FRONT] = front
+    app.on_response_prepare.append(middleware.add_cache_header)
+    if settings.cors_origin is not None:
+        app.on_response_prepare.append(middleware.cors_headers(settings.cors_origin))
+    for table in (*ALL, *BARE):
+        app.router.add_routes(table)
+    for table in ALL:
+        app.router.add_routes(twins(table))
+    return app
+
+
+def twins(table: Iterable[web.AbstractRouteDef]) -> list[web.RouteDef]:
+    """The same routes below /api."""
+    return [
+        web.RouteDef(route.method, "/api" + route.path, route.handler, route.kwargs)
+        for route in table
+        if isinstance(route, web.RouteDef)
+    ]
+
+
+def _middlewares(cors_origin: str | None, *, compress: bool) -> list[Middleware]:
+    chosen: list[Middleware] = [
+        middleware.answer_options if cors_origin is not None else middleware.same_origin,
+        middleware.errors,
+    ]
+    return [*chosen, middleware.compress] if compress else chosen

@@ -1,0 +1,42 @@
+"""Websocket frames as bytes and text (reference/http_api.md section 6). Knows no client and no socket."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+from executor.messages import Blob
+
+PREVIEW = 1
+TEXT = 3
+PREVIEW_WITH_METADATA = 4
+_IMAGE_TYPES = {"image/jpeg": 1, "image/png": 2}
+
+
+def text_frame(event: str, data: object) -> str:
+    """A text frame: the event's name first, spaced as json.dumps does by default."""
+    return json.dumps({"type": event, "data": data})
+
+
+def text_frame_of_json(event: str, data_json: bytes) -> str:
+    """The same for data that is JSON text already; it is passed on untouched."""
+    return f'{{"type": {json.dumps(event)}, "data": {data_json.decode()}}}'
+
+
+def preview_frame(blob: Blob) -> bytes:
+    """Binary event 1: image type and picture."""
+    return struct.pack(">II", PREVIEW, _IMAGE_TYPES[blob.image_type]) + blob.body
+
+
+def preview_with_metadata_frame(blob: Blob) -> bytes:
+    """Binary event 4: length of the metadata, the metadata with `image_type` added, and the picture."""
+    header = json.loads(blob.header_json)
+    header["image_type"] = blob.image_type
+    metadata = json.dumps(header).encode()
+    return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + blob.body
+
+
+def progress_text_frame(blob: Blob) -> bytes:
+    """Binary event 3: length of the node's id, the id, the text."""
+    node_id = blob.node_id.encode()
+    return struct.pack(">II", TEXT, len(node_id)) + node_id + blob.body

@@ -1,0 +1,200 @@
+"""Websocket clients and what waits to be sent to each. Knows no routes and no queue of prompts.
+
+Every client has its own bounded queue and its own sender, so a slow one delays nobody. Once a client lags, a newer
+progress or preview frame takes the place of the older one of its kind; every other frame is kept. A client that lags
+beyond the hard limit is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aiohttp import ClientConnectionError, WSCloseCode, web
+
+from executor.messages import Blob
+from server import frames
+
+log = logging.getLogger("weft.front")
+
+Audience = Literal["owner", "owner_or_all", "all"]
+
+LAGGING_FRAMES = 256
+LAGGING_BYTES = 4 << 20
+MOST_FRAMES = 20_000
+MOST_BYTES = 64 << 20
+CLOSING_TIME_S = 2.0
+REPLACEABLE = frozenset({"progress", "progress_state"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message on its way; `kind` names what a newer frame may take the place of (None: nothing)."""
+
+    payload: str | bytes
+    kind: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """One websocket with what waits for it."""
+
+    sid: str
+    socket: web.WebSocketResponse
+    abort: Callable[[], None]  # cuts the connection without a handshake
+    flags: Mapping[str, object] = field(default_factory=dict)
+    waiting: deque[Frame] = field(default_factory=deque)
+    waiting_bytes: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    overrun: bool = False
+
+    def put(self, frame: Frame) -> None:
+        """Queue a frame; never blocks."""
+        if self.overrun:
+            return
+        if frame.kind is not None and self._lags():
+            self._forget(frame.kind)
+        self.waiting.append(frame)
+        self.waiting_bytes += len(frame.payload)
+        if len(self.waiting) > MOST_FRAMES or self.waiting_bytes > MOST_BYTES:
+            self._give_up()
+        self.wake.set()
+
+    def _give_up(self) -> None:
+        log.warning("client %s reads too slowly: closed with %d frames waiting", self.sid, len(self.waiting))
+        self.overrun = True
+        self.waiting.clear()
+        self.abort()
+
+    def _lags(self) -> bool:
+        return len(self.waiting) >= LAGGING_FRAMES or self.waiting_bytes >= LAGGING_BYTES
+
+    def _forget(self, kind: str) -> None:
+        kept = deque(frame for frame in self.waiting if frame.kind != kind)
+        self.waiting_bytes = sum(len(frame.payload) for frame in kept)
+        self.waiting = kept
+
+    async def send_forever(self) -> None:
+        """Send what waits, until the socket fails."""
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            while self.waiting:
+                frame = self.waiting.popleft()
+                self.waiting_bytes -= len(frame.payload)
+                if isinstance(frame.payload, str):
+                    await self.socket.send_str(frame.payload)
+                else:
+                    await self.socket.send_bytes(frame.payload)
+
+
+class Hub:
+    """All websocket clients of a front, by session id."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client] = {}
+        self._at_work: dict[str, str] = {}  # client id -> node its prompt is at
+        self._log_readers: set[str] = set()
+        self._open: set[Client] = set()
+
+    # ---------------------------------------------------------------- clients
+
+    async def attend(self, client: Client, greeting: Iterable[Frame], read: Callable[[], Awaitable[None]]) -> None:
+        """Serve one connection until it closes; `read` is the coroutine function that reads its messages."""
+        self._clients[client.sid] = client
+        self._open.add(client)
+        for frame in greeting:
+            client.put(frame)
+        node = self._at_work.get(client.sid)
+        if node is not None:
+            client.put(Frame(frames.text_frame("executing", {"node": node})))
+        sender = asyncio.create_task(self._send(client), name=f"send to {client.sid}")
+        try:
+            await read()
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            self._leave(client)
+
+    def _leave(self, client: Client) -> None:
+        self._open.discard(client)
+        if self._clients.get(client.sid) is client:
+            del self._clients[client.sid]
+            self._log_readers.discard(client.sid)
+
+    async def _send(self, client: Client) -> None:
+        with suppress(ClientConnectionError, ConnectionError, RuntimeError):  # the socket is gone: its reader ends too
+            await client.send_forever()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients = tuple(self._open)
+        closing = asyncio.gather(*(client.socket.close(code=WSCloseCode.GOING_AWAY) for client in clients))
+        with suppress(TimeoutError, ClientConnectionError, ConnectionError, RuntimeError):
+            await asyncio.wait_for(closing, timeout=CLOSING_TIME_S)
+        for client in clients:
+            client.abort()
+
+    # ---------------------------------------------------------------- events
+
+    def publish(
+        self, event: str, data: object, *, audience: Audience, client_id: str | None = None, job_id: str | None = None
+    ) -> None:
+        """Send an event; `data` is a value for json.dumps, or JSON text as bytes."""
+        receivers = self._receivers(audience, client_id)
+        if event == "executing" and client_id is not None:
+            self._note_work(client_id, data)
+        if not receivers:
+            return
+        text = frames.text_frame_of_json(event, data) if isinstance(data, bytes) else frames.text_frame(event, data)
+        frame = Frame(text, event if event in REPLACEABLE else None)
+        for client in receivers:
+            client.put(frame)
+
+    def publish_blob(self, blob: Blob) -> None:
+        """Send a binary event: a text to everybody, a preview to its owner, or to everybody if it has none."""
+        if blob.kind == "text":
+            frame = Frame(frames.progress_text_frame(blob))
+            for client in self._clients.values():
+                client.put(frame)
+            return
+        receivers = self._receivers("owner_or_all", blob.client_id)
+        for client in receivers:
+            rich = blob.client_id is not None and client.flags.get("supports_preview_metadata") is True
+            body = frames.preview_with_metadata_frame(blob) if rich else frames.preview_frame(blob)
+            is_result = blob.image_type == "image/png"  # sent whole by SaveImageWebsocket: never dropped
+            client.put(Frame(body, None if is_result else "preview"))
+
+    def _receivers(self, audience: Audience, client_id: str | None) -> tuple[Client, ...]:
+        if audience == "all" or (audience == "owner_or_all" and client_id is None):
+            return tuple(self._clients.values())
+        owner = self._clients.get(client_id) if client_id is not None else None
+        return (owner,) if owner else ()
+
+    def _note_work(self, client_id: str, data: object | bytes) -> None:
+        value = json.loads(data) if isinstance(data, bytes) else data
+        node = value.get("node") if isinstance(value, dict) else None
+        if isinstance(node, str):
+            self._at_work[client_id] = node
+        else:
+            self._at_work.pop(client_id, None)
+
+    # ---------------------------------------------------------------- log
+
+    def read_log(self, sid: str, *, enabled: bool) -> None:
+        """Start or stop sending log entries to a client."""
+        if enabled and sid in self._clients:
+            self._log_readers.add(sid)
+        else:
+            self._log_readers.discard(sid)
+
+    def publish_log(self, data: object) -> None:
+        """Send log entries to those who asked for them."""
+        for sid in self._log_readers:
+            self.publish("logs", data, audience="owner", client_id=sid)

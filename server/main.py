@@ -1,0 +1,227 @@
+"""Composition root of the front: builds every part once, starts them in order, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import ssl
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from executor.engine.base import Engine
+from executor.errors import WeftError
+from executor.files import Folders
+from executor.messages import Ready
+from executor.queue.dispatcher import Dispatcher
+from executor.queue.store import Store
+from executor.settings import Settings
+from server.app import make_app
+from server.cli import read_settings
+from server.definitions import Definitions
+from server.hub import Hub
+from server.logbook import Entry, LogBook
+from server.state import Front
+from server.submission import Submission
+from server.uploads import Uploads
+from server.users import Users
+from server.version import weft_version
+
+log = logging.getLogger("weft.front")
+
+QUEUE_FILE = "queue.sqlite3"
+CLOSING_TIME_S = 2.0
+
+
+def build(settings: Settings, engine: Engine, *, logbook: LogBook | None = None, argv: Sequence[str] = ()) -> Front:
+    """Every part of a front, wired and not started."""
+    folders = Folders(settings)
+    hub = Hub()
+    definitions = Definitions(folders, version=weft_version(), wait_s=settings.startup_wait_s)
+    store = Store(settings.folder("user") / QUEUE_FILE, history_limit=settings.history_limit)
+
+    def take(worker: str, ready: Ready) -> None:
+        definitions.update(ready)
+
+    dispatcher = Dispatcher(store, engine, hub.publish, hub.publish_blob, on_ready=take)
+    return Front(
+        settings=settings,
+        folders=folders,
+        hub=hub,
+        definitions=definitions,
+        store=store,
+        engine=engine,
+        dispatcher=dispatcher,
+        submission=Submission(definitions, folders, dispatcher),
+        uploads=Uploads(folders),
+        users=Users(folders.user, multi_user=settings.multi_user),
+        logbook=logbook or LogBook(),
+        argv=argv,
+    )
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine that the settings ask for."""
+    if settings.in_process:
+        from executor.engine.inprocess import InProcessEngine
+
+        return InProcessEngine(settings, loader="nodes:load")
+    from executor.engine.process import ProcessEngine
+
+    return ProcessEngine(settings, loader="nodes:load")
+
+
+class Server:
+    """A front and its listening sockets."""
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self.url = ""
+        self._sites: list[web.TCPSite] = []
+        self._runner = web.AppRunner(
+            make_app(front), handle_signals=False, access_log=None, shutdown_timeout=CLOSING_TIME_S
+        )
+
+    async def start(self) -> None:
+        """Open the queue, listen, then start the workers; requests are answered from the second step on.
+
+        Raises OSError if no address can be listened on, WeftError if the queue's file cannot be used.
+        """
+        front = self.front
+        front.folders.create()
+        empty(front.folders.root("temp"))
+        await front.store.open()
+        front.definitions.load()
+        loop = asyncio.get_running_loop()
+
+        def tell(entry: Entry) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(front.hub.publish_log, {"entries": [entry], "size": None})
+
+        front.logbook.listener = tell
+        await self._runner.setup()
+        await self._listen()
+        await front.dispatcher.start()
+
+    async def stop(self) -> None:
+        """Take no new connections, let the running prompt end or put it back, then end the rest."""
+        front = self.front
+        for site in self._sites:
+            await site.stop()
+        await front.dispatcher.stop(front.settings.drain_timeout_s)
+        await front.hub.close()
+        await self._runner.cleanup()
+        await front.definitions.close()
+        await front.store.close()
+        front.logbook.listener = None
+        empty(front.folders.root("temp"))
+
+    async def _listen(self) -> None:
+        settings = self.front.settings
+        port, failures = settings.port, []
+        tls = _tls(settings.tls_cert, settings.tls_key)
+        for host in settings.host.split(","):
+            site = web.TCPSite(self._runner, host.strip(), port, ssl_context=tls)
+            try:
+                await site.start()
+            except OSError as failure:
+                failures.append(failure)
+                continue
+            self._sites.append(site)
+            port = port or _port(self._runner)
+            self.url = self.url or f"{'https' if tls else 'http'}://{_shown(host.strip())}:{port}"
+        if not self._sites:
+            raise failures[0]
+        for refused in failures:
+            log.warning("not listening everywhere: %s", refused)
+
+
+def _port(runner: web.AppRunner) -> int:
+    address = runner.addresses[0]
+    return int(address[1])
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::", ""):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def empty(folder: Path) -> None:
+    """Remove everything in the temp folder; what cannot be removed stays, with a warning."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            log.warning("%s could not be removed: %s", path, error)
+
+
+# ---------------------------------------------------------------- the process
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a server until it is told to stop (`argv` None: the process's arguments); returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    settings, ignored = read_settings(argv)
+    logbook = LogBook()
+    set_up_logging(settings.log_level, logbook)
+    if ignored:
+        log.warning("accepted without effect: %s", " ".join(ignored))
+    try:
+        asyncio.run(_serve(settings, logbook, [sys.argv[0], *argv]))
+    except (OSError, WeftError) as error:
+        log.error("cannot start: %s", error)
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> None:
+    stopping = asyncio.Event()
+    _hear_signals(stopping)
+    server = Server(build(settings, make_engine(settings), logbook=logbook, argv=argv))
+    await server.start()
+    sys.stdout.write(f"Weft {weft_version()} is listening on {server.url}\n")
+    sys.stdout.flush()
+    await stopping.wait()
+    log.info("stopping; a running prompt has %g s to end", settings.drain_timeout_s)
+    await server.stop()
+
+
+def _hear_signals(stopping: asyncio.Event) -> None:
+    """The first signal stops in order; the second ends the process at once, which loses nothing that is queued."""
+
+    def hear() -> None:
+        if stopping.is_set():
+            os._exit(130)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, hear)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(hear))
+
+
+def set_up_logging(level: str, logbook: LogBook) -> None:
+    """Log to the terminal and to the log book."""
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=level.upper(), handlers=[terminal, logbook], force=True)

@@ -1,0 +1,164 @@
+"""Files as /view shows them: content types, headers, re-encoded previews and single channels. Knows no routes.
+
+Pillow is imported on first use: the front has to answer before it is loaded. Every picture function is slow and belongs
+in a thread.
+"""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from executor.errors import BadInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CONTENT_TYPES = {
+    ".avif": "image/avif",
+    ".flac": "audio/flac",
+    ".glb": "model/gltf-binary",
+    ".json": "application/json",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".m4a": "audio/mp4",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/opus",
+    ".png": "image/png",
+    ".txt": "text/plain",
+    ".wav": "audio/wav",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
+"""Types that clients rely on, whatever the machine's own table says."""
+
+ANY_BYTES = "application/octet-stream"
+ACTIVE_TYPES = frozenset(
+    {
+        "text/html",
+        "text/html-sandboxed",
+        "application/xhtml+xml",
+        "text/javascript",
+        "application/javascript",
+        "text/css",
+        "image/svg+xml",
+        "text/xml",
+        "application/xml",
+    }
+)
+"""Types that a browser would run or render as a page of this server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture made for one answer."""
+
+    body: bytes
+    content_type: str
+
+
+def content_type(name: str) -> str:
+    """The content type for a file name; bytes of no known kind for an unknown ending."""
+    known = CONTENT_TYPES.get(Path(name).suffix.lower())
+    return known or mimetypes.guess_type(name, strict=False)[0] or ANY_BYTES
+
+
+def file_headers(name: str) -> dict[str, str]:
+    """Headers of a user's file: what could run in a browser is sent as plain bytes to save."""
+    kind = content_type(name)
+    disposition = f'filename="{_quotable(name)}"'
+    if kind in ACTIVE_TYPES:
+        kind, disposition = ANY_BYTES, f"attachment; {disposition}"
+    return {"Content-Type": kind, "Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
+
+
+def _quotable(name: str) -> str:
+    return "".join("_" if character in '"\\' or ord(character) < 32 else character for character in name)
+
+
+def preview(source: Path | io.BytesIO, wish: str, channel: str) -> Encoded:
+    """A picture file re-encoded as `wish` says: `webp` or `jpeg`, then perhaps `;` and a quality.
+
+    Any other word means webp, and so does any `channel` that asks for alpha. BadInput if the file is no picture.
+    """
+    word, _, quality_text = wish.partition(";")
+    kind = word if word in ("webp", "jpeg") and "a" not in channel else "webp"
+    quality = min(max(int(quality_text), 1), 100) if quality_text.isdecimal() else 90
+    image = _open(source)
+    if kind == "jpeg" or channel == "rgb":
+        image = image.convert("RGB")
+    return _encode(image, kind, quality)
+
+
+def without_alpha(path: Path) -> Encoded:
+    """A picture file as a PNG of its colours; BadInput if the file is no picture."""
+    return _encode(_open(path).convert("RGB"), "png")
+
+
+def alpha_only(path: Path) -> Encoded:
+    """A picture file's alpha over black, as an RGBA PNG (opaque if it has none); BadInput if it is no picture."""
+    from PIL import Image
+
+    image = _open(path)
+    alpha = image.convert("RGBA").getchannel("A")
+    black = Image.new("RGBA", image.size)
+    black.putalpha(alpha)
+    return _encode(black, "png")
+
+
+def with_alpha_of(original: Path, mask: bytes, ending: str) -> bytes:
+    """A picture's colours and PNG texts with the alpha of another one, in the format that `ending` names.
+
+    Raises BadInput if either is no picture, the sizes differ, or the format has no alpha.
+    """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    image = _open(original)
+    alpha = _open(io.BytesIO(mask)).convert("RGBA").getchannel("A")
+    if alpha.size != image.size:
+        raise BadInput(f"the mask measures {alpha.size}, its original {image.size}")
+    texts = PngInfo()
+    for key, value in getattr(image, "text", {}).items():
+        texts.add_text(key, value)
+    joined = image.convert("RGBA")
+    joined.putalpha(alpha)
+    kind = Image.registered_extensions().get(ending.lower())
+    if kind is None:
+        raise BadInput(f"{ending or 'a name without ending'}: no picture format of that name")
+    buffer = io.BytesIO()
+    try:
+        joined.save(buffer, format=kind, compress_level=4, pnginfo=texts)
+    except (OSError, KeyError, ValueError) as error:
+        raise BadInput(f"a mask cannot be stored as {kind}: {error}") from error
+    return buffer.getvalue()
+
+
+def _open(source: Path | io.BytesIO) -> Image:
+    from PIL import Image
+
+    try:
+        image = Image.open(source)
+        image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadInput(f"not a picture that can be read: {error}") from error
+    return image
+
+
+def _encode(image: Image, kind: str, quality: int = 90) -> Encoded:
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format=kind, quality=quality)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"the picture cannot be shown as {kind}: {error}") from error
+    return Encoded(buffer.getvalue(), f"image/{kind}")

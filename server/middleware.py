@@ -1,0 +1,185 @@
+"""What happens to every request: origin check, OPTIONS, CORS, compression, errors as answers, cache headers."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from executor.errors import BadInput, InvalidPrompt, NotReady
+from server.users import UnknownUser
+
+log = logging.getLogger("weft.front")
+
+Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
+PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+COMPRESSED = frozenset({"application/json", "text/plain"})
+DAY, HOUR = "public, max-age=86400", "public, max-age=3600"
+UNUSABLE_NAMES = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP})
+"""What the system says of a name that is too long, or that a file or folder stands in the way of."""
+CHANGING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+# ---------------------------------------------------------------- errors
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn errors into answers; this and the routes alone know HTTP codes."""
+    try:
+        return await handler(request)
+    except web.HTTPException as answer:
+        other = _other_answer(request, answer)
+        if other is None:
+            raise
+        return other
+    except InvalidPrompt as error:
+        log.warning("refused prompt: %s", error)
+        return web.json_response(error.body(), status=400)
+    except UnknownUser as error:
+        return web.json_response(problem("unknown_user", str(error)), status=401)
+    except BadInput as error:
+        return web.json_response(problem("invalid_request", str(error)), status=400)
+    except NotReady as error:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return web.json_response(problem("not_ready", str(error)), status=503, headers=headers)
+    except ConnectionError:
+        raise
+    except OSError as error:
+        if error.errno not in UNUSABLE_NAMES:
+            log.exception("%s %s failed", request.method, request.path)
+            return _failure(error)
+        return web.json_response(problem("invalid_request", f"no such file name: {error.strerror}"), status=400)
+    except Exception as error:  # the border of a route: the server goes on
+        log.exception("%s %s failed", request.method, request.path)
+        return _failure(error)
+
+
+def _failure(error: Exception) -> web.Response:
+    return web.json_response(problem("internal_error", f"{type(error).__name__}: {error}"), status=500)
+
+
+def problem(kind: str, message: str) -> dict[str, object]:
+    """An error in the shape that clients know from POST /prompt."""
+    return {"error": {"type": kind, "message": message, "details": "", "extra_info": {}}, "node_errors": {}}
+
+
+def _other_answer(request: web.Request, answer: web.HTTPException) -> web.Response | None:
+    """What is answered in the place of aiohttp's own answer, where clients know another."""
+    reading = request.method in ("GET", "HEAD")
+    if answer.status == 404 and not reading and request.match_info.http_exception is not None:
+        return web.Response(status=405, text="405: Method Not Allowed")
+    if answer.status == 405 and reading:
+        return web.Response(status=404, text="404: Not Found")
+    if answer.status == 413:
+        limit = request.client_max_size
+        return web.Response(status=413, text=f"Maximum request body size {limit} exceeded.")
+    return None
+
+
+# ---------------------------------------------------------------- origins
+
+
+@web.middleware
+async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse pages of other sites on a loopback address, and answer OPTIONS."""
+    origin = request.headers.get("Origin")
+    if origin is not None and is_foreign(request, origin):
+        log.warning("refused a request of %s to %s", origin, request.headers.get("Host"))
+        return web.Response(status=403)
+    if request.method == "OPTIONS":
+        return web.Response()
+    return await handler(request)
+
+
+def is_foreign(request: web.Request, origin: str) -> bool:
+    """Tell whether a request to a loopback address comes from a page of another host (or, named in both, port)."""
+    host = request.headers.get("Host")
+    if not host:
+        return False
+    try:
+        own, other = urlsplit(f"//{host.lower()}"), urlsplit(origin.lower())
+        ports = own.port, other.port
+    except ValueError:
+        return True
+    if own.hostname is None or not is_loopback(own.hostname):
+        return False
+    if other.hostname is None:
+        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+        return request.method in CHANGING_METHODS or upgrade
+    differs = own.hostname != other.hostname
+    return differs or (None not in ports and ports[0] != ports[1])
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's loopback; names are not looked up but `localhost`."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@web.middleware
+async def answer_options(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer OPTIONS on any path: the check of a browser before it lets a page of another site in."""
+    return web.Response() if request.method == "OPTIONS" else await handler(request)
+
+
+def cors_headers(origin: str) -> Prepare:
+    """What adds the headers that let pages of `origin` (`*`: any) read every answer, errors included."""
+    headers = {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Methods": "POST, GET, DELETE, PUT, PATCH, OPTIONS",
+        "Access-Control-Allow-Headers": "Content-Type, Authorization",
+        "Access-Control-Allow-Credentials": "true",
+    }
+
+    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(headers)
+
+    return add_headers
+
+
+# ---------------------------------------------------------------- bodies and caches
+
+
+@web.middleware
+async def compress(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send JSON and plain text gzipped to who accepts it."""
+    response = await handler(request)
+    if (
+        isinstance(response, web.Response)
+        and response.content_type in COMPRESSED
+        and "gzip" in request.headers.get("Accept-Encoding", "")
+    ):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+async def add_cache_header(request: web.Request, response: web.StreamResponse) -> None:
+    """Say how long an answer may be kept, by the ending of the path."""
+    value = cache_control(request.path, response.status)
+    if value is not None:
+        response.headers.setdefault("Cache-Control", value)
+
+
+def cache_control(path: str, status: int) -> str | None:
+    """The Cache-Control of a path and status, None for no such header (reference/http_api.md section 1)."""
+    if path.endswith((".js", ".css")):
+        return "no-cache"
+    if path.endswith(".json") and path.rpartition("/")[2].startswith("index"):
+        return "no-cache"
+    if not path.lower().endswith(PICTURES):
+        return None
+    if 200 <= status <= 206 or status in (301, 308):
+        return DAY
+    if status == 404:
+        return HOUR
+    return "no-cache" if status in (302, 303, 307) else None

@@ -1,0 +1,61 @@
+"""/internal/*: what only the front end asks for. These routes have no /api twin."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from aiohttp import web
+
+from executor.files import ROOTS
+from server.bodies import read_object
+from server.logbook import terminal_size
+from server.state import front
+
+ROUTES = web.RouteTableDef()
+
+
+@ROUTES.get("/internal/logs")
+async def get_logs(request: web.Request) -> web.Response:
+    """Show the remembered log lines as one text."""
+    entries = front(request).logbook.entries()
+    return web.json_response("".join(f"{entry['t']} - {entry['m']}" for entry in entries))
+
+
+@ROUTES.get("/internal/logs/raw")
+async def get_raw_logs(request: web.Request) -> web.Response:
+    """List the remembered log lines."""
+    return web.json_response({"entries": front(request).logbook.entries(), "size": terminal_size()})
+
+
+@ROUTES.patch("/internal/logs/subscribe")
+async def subscribe(request: web.Request) -> web.Response:
+    """Start or stop sending new log lines to a websocket client."""
+    body = await read_object(request)
+    front(request).hub.read_log(str(body.get("clientId")), enabled=bool(body.get("enabled")))
+    return web.Response()
+
+
+@ROUTES.get("/internal/folder_paths")
+async def get_folder_paths(request: web.Request) -> web.Response:
+    """List the folders of each kind of model."""
+    folders = front(request).folders
+    return web.json_response({kind: [str(path) for path in folders.paths(kind)] for kind in folders.kinds()})
+
+
+@ROUTES.get("/internal/files/{root}")
+async def get_files(request: web.Request) -> web.Response:
+    """List the files directly in a data folder, newest first."""
+    wanted = request.match_info["root"]
+    for root in ROOTS:
+        if root == wanted:
+            return web.json_response(await asyncio.to_thread(_newest_first, front(request).folders.root(root)))
+    return web.json_response({"error": "Invalid directory type"}, status=400)
+
+
+def _newest_first(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    files = [entry for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith(".")]
+    return [entry.name for entry in sorted(files, key=lambda entry: -entry.stat().st_mtime_ns)]

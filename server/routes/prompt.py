@@ -1,0 +1,22 @@
+"""GET and POST /prompt."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from server.bodies import read_object
+from server.state import front
+
+ROUTES = web.RouteTableDef()
+
+
+@ROUTES.get("/prompt")
+async def get_prompt(request: web.Request) -> web.Response:
+    """Tell how many prompts wait or run."""
+    return web.json_response({"exec_info": {"queue_remaining": front(request).store.remaining()}})
+
+
+@ROUTES.post("/prompt")
+async def post_prompt(request: web.Request) -> web.Response:
+    """Queue a prompt."""
+    return web.json_response(await front(request).submission.accept(await read_object(request)))

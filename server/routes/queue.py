@@ -1,0 +1,63 @@
+"""GET and POST /queue, POST /interrupt, POST /free."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from executor.errors import BadInput
+from executor.queue.job import Job
+from server.bodies import read_object, texts
+from server.state import front
+
+ROUTES = web.RouteTableDef()
+
+
+@ROUTES.get("/queue")
+async def get_queue(request: web.Request) -> web.Response:
+    """List what runs and what waits."""
+    store = front(request).store
+    body = b'{"queue_running": ' + _items(store.running()) + b', "queue_pending": ' + _items(store.pending()) + b"}"
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
+def _items(jobs: list[Job]) -> bytes:
+    return b"[" + b", ".join(job.item_json() for job in jobs) + b"]"
+
+
+@ROUTES.post("/queue")
+async def post_queue(request: web.Request) -> web.Response:
+    """Remove waiting prompts: all of them, or those listed."""
+    body = await read_object(request)
+    dispatcher = front(request).dispatcher
+    ids = texts(body["delete"], "delete") if body.get("delete") is not None else []
+    if body.get("clear"):
+        await dispatcher.clear()
+    if ids:
+        await dispatcher.delete(ids)
+    return web.Response()
+
+
+@ROUTES.post("/interrupt")
+async def post_interrupt(request: web.Request) -> web.Response:
+    """Stop the running prompt, or one by id only if it runs; a body is optional."""
+    try:
+        body = json.loads(await request.read() or b"{}")
+    except (ValueError, RecursionError):
+        body = {}
+    wanted = body.get("prompt_id") if isinstance(body, dict) else None
+    force = isinstance(body, dict) and body.get("force") is True
+    await front(request).dispatcher.interrupt(None if wanted is None else str(wanted), force=force)
+    return web.Response()
+
+
+@ROUTES.post("/free")
+async def post_free(request: web.Request) -> web.Response:
+    """Unload models, and with `free_memory` drop every cached result."""
+    body = await read_object(request)
+    models, cache = body.get("unload_models", False), body.get("free_memory", False)
+    if not isinstance(models, bool | int | None) or not isinstance(cache, bool | int | None):
+        raise BadInput("unload_models and free_memory must be true or false")
+    await front(request).dispatcher.free(models=bool(models), cache=bool(cache))
+    return web.Response()

@@ -1,0 +1,46 @@
+"""GET /ws: the websocket of events."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+from aiohttp import WSMsgType, web
+
+from server.frames import text_frame
+from server.hub import Client, Frame
+from server.routes.system import features
+from server.state import Front, front
+
+ROUTES = web.RouteTableDef()
+
+
+@ROUTES.get("/ws")
+async def get_ws(request: web.Request) -> web.WebSocketResponse:
+    """Open the event stream of a client; the first frame tells the queue's length and the session's id."""
+    here = front(request)
+    socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
+    await socket.prepare(request)
+    transport = request.transport
+    sid = request.query.get("clientId") or uuid.uuid4().hex
+    client = Client(sid=sid, socket=socket, abort=transport.abort if transport else lambda: None)
+    greeting = Frame(text_frame("status", {**here.dispatcher.status(), "sid": sid}))
+    await here.hub.attend(client, [greeting], lambda: _read(here, client))
+    return socket
+
+
+async def _read(here: Front, client: Client) -> None:
+    """Read until the client is gone. Only feature flags are heard, and only as the first valid frame."""
+    first = True
+    async for message in client.socket:
+        if not first or message.type is not WSMsgType.TEXT:
+            continue
+        try:
+            value = json.loads(message.data)
+        except (ValueError, RecursionError):
+            continue
+        first = False
+        if isinstance(value, dict) and value.get("type") == "feature_flags":
+            flags = value.get("data")
+            client.flags = flags if isinstance(flags, dict) else {}
+            client.put(Frame(text_frame("feature_flags", features(here.settings))))

@@ -1,0 +1,46 @@
+"""What a handler may reach: the parts of the front under one typed key, set once by `server.app.make_app`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from executor.engine.base import Engine
+from executor.files import Folders
+from executor.queue.dispatcher import Dispatcher
+from executor.queue.store import Store
+from executor.settings import Settings
+from server.definitions import Definitions
+from server.hub import Hub
+from server.logbook import LogBook
+from server.submission import Submission
+from server.uploads import Uploads
+from server.users import Users
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """Everything the routes work with."""
+
+    settings: Settings
+    folders: Folders
+    hub: Hub
+    definitions: Definitions
+    store: Store
+    engine: Engine
+    dispatcher: Dispatcher
+    submission: Submission
+    uploads: Uploads
+    users: Users
+    logbook: LogBook
+    argv: Sequence[str] = ()
+
+
+FRONT = web.AppKey("front", Front)
+
+
+def front(request: web.Request) -> Front:
+    """The front that serves this request."""
+    return request.app[FRONT]

@@ -1,0 +1,65 @@
+"""The recorded cases, played against a real server on an empty folder."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.contract.replay import PATIENCE, Case, load_cases, play_case
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+NOT_YET = {
+    "object-info-all": "lists LoraLoader, ControlNetLoader and others: the nodes of issue 4",
+}
+"""Cases that need what is still to be built, and what that is."""
+
+
+def cases() -> Iterator[pytest.param]:
+    for case in load_cases(HERE / "cases", "", []):
+        reason = NOT_YET.get(case.name)
+        yield pytest.param(case, id=case.name, marks=[pytest.mark.xfail(reason=reason)] if reason else [])
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a fresh server."""
+    base = tmp_path_factory.mktemp("base")
+    command = [sys.executable, "-m", "server", "--base-directory", str(base), "--port", "0"]
+    with (base / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        line = process.stdout.readline()
+        assert "http://" in line, (base / "log.txt").read_text()
+        yield line[line.index("http://") :].strip()
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.stdout.close()
+
+
+async def play(case: Case, url: str) -> list[str]:
+    timeout = aiohttp.ClientTimeout(total=60)
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        return await play_case(case, session, url, verbose=False, patience=PATIENCE)
+
+
+@pytest.mark.parametrize("case", list(cases()))
+def test_case(case: Case, url: str) -> None:
+    failure = asyncio.run(play(case, url))
+    assert not failure, f"{case.about}\n" + "\n".join(failure)
+
+
+def test_every_case_that_waits_exists() -> None:
+    assert set(NOT_YET) <= {case.name for case in load_cases(HERE / "cases", "", [])}

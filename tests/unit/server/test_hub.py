@@ -1,0 +1,64 @@
+"""Queues of websocket clients: what a slow one loses, and when it is closed."""
+
+from __future__ import annotations
+
+import pytest
+
+from server import hub
+from server.hub import Client, Frame
+
+
+@pytest.fixture
+def aborted():
+    return []
+
+
+@pytest.fixture
+def client(aborted):
+    return Client(sid="me", socket=None, abort=lambda: aborted.append(True))
+
+
+def payloads(client):
+    return [frame.payload for frame in client.waiting]
+
+
+def test_nothing_is_replaced_for_a_client_that_keeps_up(client):
+    client.put(Frame("1", "progress"))
+    client.put(Frame("2", "progress"))
+    assert payloads(client) == ["1", "2"]
+
+
+def test_newer_progress_replaces_older_for_a_lagging_client(client, monkeypatch):
+    monkeypatch.setattr(hub, "LAGGING_FRAMES", 2)
+    for frame in (Frame("a"), Frame("1", "progress"), Frame("2", "progress"), Frame("b")):
+        client.put(frame)
+    assert payloads(client) == ["a", "2", "b"]
+
+
+def test_other_frames_are_never_dropped(client, monkeypatch):
+    monkeypatch.setattr(hub, "LAGGING_FRAMES", 2)
+    for number in range(10):
+        client.put(Frame(str(number)))
+    assert len(client.waiting) == 10
+
+
+def test_kinds_do_not_replace_each_other(client, monkeypatch):
+    monkeypatch.setattr(hub, "LAGGING_FRAMES", 1)
+    client.put(Frame("1", "progress"))
+    client.put(Frame(b"2", "preview"))
+    assert payloads(client) == ["1", b"2"]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_FRAMES", 2), ("MOST_BYTES", 2)])
+def test_client_beyond_the_limit_is_cut_off(client, aborted, monkeypatch, limit, value):
+    monkeypatch.setattr(hub, limit, value)
+    for _ in range(5):
+        client.put(Frame("x"))
+    assert aborted == [True]
+    assert not client.waiting
+
+
+def test_bytes_are_counted(client):
+    client.put(Frame("abc"))
+    client.put(Frame(b"de"))
+    assert client.waiting_bytes == 5
