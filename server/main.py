@@ -32,6 +32,7 @@ from server.submission import Submission
 from server.uploads import Uploads
 from server.users import Users
 from server.version import weft_version
+from server.webroot import WebRoot, find_web_root
 
 log = logging.getLogger("weft.front")
 
@@ -39,8 +40,15 @@ QUEUE_FILE = "queue.sqlite3"
 CLOSING_TIME_S = 2.0
 
 
-def build(settings: Settings, engine: Engine, *, logbook: LogBook | None = None, argv: Sequence[str] = ()) -> Front:
-    """Every part of a front, wired and not started."""
+def build(
+    settings: Settings,
+    engine: Engine,
+    *,
+    logbook: LogBook | None = None,
+    web_root: WebRoot | None = None,
+    argv: Sequence[str] = (),
+) -> Front:
+    """Every part of a front, wired and not started; FrontEndMissing for a web front end that is not here."""
     folders = Folders(settings)
     hub = Hub()
     definitions = Definitions(folders, version=weft_version(), wait_s=settings.startup_wait_s)
@@ -62,6 +70,7 @@ def build(settings: Settings, engine: Engine, *, logbook: LogBook | None = None,
         uploads=Uploads(folders),
         users=Users(folders.user, multi_user=settings.multi_user),
         logbook=logbook or LogBook(),
+        web=web_root or find_web_root(settings),
         argv=argv,
     )
 

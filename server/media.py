@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 CONTENT_TYPES = {
     ".avif": "image/avif",
+    ".css": "text/css",
     ".flac": "audio/flac",
     ".glb": "model/gltf-binary",
+    ".html": "text/html",
+    ".ico": "image/vnd.microsoft.icon",
     ".json": "application/json",
     ".jpeg": "image/jpeg",
     ".jpg": "image/jpeg",
     ".js": "text/javascript",
     ".m4a": "audio/mp4",
+    ".map": "application/json",
     ".md": "text/markdown",
     ".mjs": "text/javascript",
     ".mkv": "video/x-matroska",
@@ -35,10 +39,15 @@ CONTENT_TYPES = {
     ".ogg": "audio/ogg",
     ".opus": "audio/opus",
     ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".ttf": "font/ttf",
     ".txt": "text/plain",
+    ".wasm": "application/wasm",
     ".wav": "audio/wav",
     ".webm": "video/webm",
     ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
 }
 """Types that clients rely on, whatever the machine's own table says."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from server.version import weft_version
+from server.webroot import FRONT_END_PACKAGE
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -15,14 +16,19 @@ code {{ background: #8882; padding: .1em .3em; border-radius: .2em; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #181818; color: #ddd; }} a {{ color: #8bf; }} }}
 </style>
 <h1>Weft {version}</h1>
-<p>The server is running and takes workflows over its HTTP and websocket API.</p>
-<p>No web front end is installed. Point a ComfyUI client at this address, or look at
+<p>This server runs workflows for ComfyUI's clients: it takes graphs over the same HTTP and websocket API,
+queues them, and keeps the pictures. Point a client at this address, or look at
 <a href="system_stats"><code>/system_stats</code></a>, <a href="object_info"><code>/object_info</code></a>,
 <a href="queue"><code>/queue</code></a> and <a href="history"><code>/history</code></a>.</p>
+<p>No web interface is installed with it. The one that ComfyUI uses is a package of its own, under its own licence;
+install it beside Weft and start the server again:</p>
+<p><code>{command}</code></p>
+<p>In a checkout of Weft, <code>make run</code> does that by itself;
+<code>--front-end-root FOLDER</code> serves an interface from a folder.</p>
 </html>
 """
 
 
 def root_page() -> str:
     """The page as HTML."""
-    return _PAGE.format(version=weft_version())
+    return _PAGE.format(version=weft_version(), command=f"pip install {FRONT_END_PACKAGE}")

@@ -18,6 +18,7 @@ from server.logbook import LogBook
 from server.submission import Submission
 from server.uploads import Uploads
 from server.users import Users
+from server.webroot import WebRoot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Front:
     uploads: Uploads
     users: Users
     logbook: LogBook
+    web: WebRoot
     argv: Sequence[str] = ()
 
 

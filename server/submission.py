@@ -13,7 +13,7 @@ from executor.files import Folders
 from executor.graph.prompt import Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
-from executor.queue.job import make_job
+from executor.queue.job import make_job, now_ms
 from server.bodies import texts
 from server.definitions import Definitions
 
@@ -93,4 +93,5 @@ def _extra_data(body: Mapping[str, object]) -> dict[str, object]:
     extra = dict(given or {})
     if "client_id" in body:
         extra["client_id"] = body["client_id"]
+    extra["create_time"] = now_ms()  # newer clients sort what waits and what ended by it
     return extra

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from server.routes import files, history, internal, models, nodes, pages, prompt, queue, system, userdata, users, ws
+from server.routes import (
+    assets,
+    files,
+    history,
+    internal,
+    jobs,
+    models,
+    nodes,
+    pages,
+    prompt,
+    queue,
+    subgraphs,
+    system,
+    userdata,
+    users,
+    ws,
+)
 
 ALL: tuple[web.RouteTableDef, ...] = (
     prompt.ROUTES,
@@ -17,6 +33,7 @@ ALL: tuple[web.RouteTableDef, ...] = (
     ws.ROUTES,
     users.ROUTES,
     userdata.ROUTES,
+    subgraphs.ROUTES,
     pages.ROUTES,
 )
-BARE: tuple[web.RouteTableDef, ...] = (internal.ROUTES,)
+BARE: tuple[web.RouteTableDef, ...] = (internal.ROUTES, jobs.ROUTES, assets.ROUTES, pages.FILES)

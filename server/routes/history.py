@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from executor.queue.job import history_json
 from server.bodies import read_object, texts, whole_number
 from server.state import front
 
@@ -15,15 +14,14 @@ ROUTES = web.RouteTableDef()
 async def get_history(request: web.Request) -> web.Response:
     """List finished prompts in order of completion, or a window of them."""
     max_items, offset = whole_number(request, "max_items"), whole_number(request, "offset")
-    entries = await front(request).store.history(max_items, -1 if offset is None else offset)
-    return web.Response(body=history_json(entries), content_type="application/json", charset="utf-8")
+    body = await front(request).store.past.text(max_items, -1 if offset is None else offset)
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @ROUTES.get("/history/{prompt_id}")
 async def get_history_of(request: web.Request) -> web.Response:
     """Show one finished prompt; an empty object if there is none of that id."""
-    entry = await front(request).store.history_of(request.match_info["prompt_id"])
-    body = history_json([] if entry is None else [entry])
+    body = await front(request).store.past.text_of(request.match_info["prompt_id"])
     return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 

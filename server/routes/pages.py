@@ -1,4 +1,4 @@
-"""The root page, and lists of what packs bring for the front end."""
+"""The root page, the files of the web front end, and lists of what packs bring for it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from pathlib import Path
 
 from aiohttp import web
 
+from server import media
+from server.middleware import PICTURES
 from server.page import root_page
 from server.state import front
 
 ROUTES = web.RouteTableDef()
+FILES = web.RouteTableDef()
+"""Files of the front end, without /api twins; the last row takes every path that no other route knows."""
 
 UNCACHED = {"Cache-Control": "no-cache", "Pragma": "no-cache", "Expires": "0"}
+NO_TEMPLATES: dict[str, object] = {"index.json": [], "index_logo.json": {}}
+"""What the front end asks for at its start, as it is with no templates."""
 EXAMPLE_FOLDERS = ("example_workflows", "example", "examples", "workflow", "workflows")
 LOCALE_FILES = {
     "main.json": None,
@@ -25,14 +31,50 @@ LOCALE_FILES = {
 
 @ROUTES.get("/")
 async def get_root(request: web.Request) -> web.Response:
-    """Show the page of this server."""
-    return web.Response(body=root_page().encode(), headers={"Content-Type": "text/html", **UNCACHED})
+    """Show the web front end, or without one the page of this server."""
+    path = await asyncio.to_thread(front(request).web.page, "index.html")
+    body = root_page().encode() if path is None else await asyncio.to_thread(path.read_bytes)
+    return web.Response(body=body, headers={"Content-Type": "text/html", **UNCACHED})
+
+
+@FILES.get("/templates/{name:.+}")
+async def get_template(request: web.Request) -> web.StreamResponse:
+    """Show a workflow template, its picture, or the list of them: an empty one if the package is not installed."""
+    name, root = request.match_info["name"], front(request).web
+    if not root.templates and name in NO_TEMPLATES:
+        return web.json_response(NO_TEMPLATES[name])
+    return _shown(await asyncio.to_thread(root.template, name))
+
+
+@FILES.get("/docs/{name:.+}")
+async def get_document(request: web.Request) -> web.StreamResponse:
+    """Show a page of help on a node, or a picture in it."""
+    return _shown(await asyncio.to_thread(front(request).web.document, request.match_info["name"]))
+
+
+@FILES.get("/{name:.+}")
+async def get_file(request: web.Request) -> web.StreamResponse:
+    """Show a file of the web front end."""
+    name = request.match_info["name"]
+    if name == "index.html":
+        return await get_root(request)
+    return _shown(await asyncio.to_thread(front(request).web.page, name))
+
+
+def _shown(path: Path | None) -> web.StreamResponse:
+    """A file with its type; a browser asks each time whether it has changed, but for pictures."""
+    if path is None:
+        raise web.HTTPNotFound
+    headers = {"Content-Type": media.content_type(path.name)}
+    if not path.name.lower().endswith(PICTURES):
+        headers["Cache-Control"] = "no-cache"
+    return web.FileResponse(path, headers=headers)
 
 
 @ROUTES.get("/extensions")
 async def get_extensions(request: web.Request) -> web.Response:
-    """List the scripts that packs add to the front end: none without packs."""
-    return web.json_response([])
+    """List the scripts that the front end imports at its start: those it brings along."""
+    return web.json_response(await asyncio.to_thread(front(request).web.extensions))
 
 
 @ROUTES.get("/workflow_templates")

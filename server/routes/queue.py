@@ -17,13 +17,11 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/queue")
 async def get_queue(request: web.Request) -> web.Response:
     """List what runs and what waits."""
-    store = front(request).store
-    body = b'{"queue_running": ' + _items(store.running()) + b', "queue_pending": ' + _items(store.pending()) + b"}"
+    here = front(request)
+    render = Job.short_item_json if here.settings.queue_items == "id-first" else Job.item_json
+    running, pending = (b", ".join(map(render, jobs)) for jobs in (here.store.running(), here.store.pending()))
+    body = b'{"queue_running": [' + running + b'], "queue_pending": [' + pending + b"]}"
     return web.Response(body=body, content_type="application/json", charset="utf-8")
-
-
-def _items(jobs: list[Job]) -> bytes:
-    return b"[" + b", ".join(job.item_json() for job in jobs) + b"]"
 
 
 @ROUTES.post("/queue")

@@ -1,0 +1,36 @@
+# One file, two images: `docker build -t weft .` for NVIDIA GPUs, `docker build --target cpu -t weft:cpu .` without.
+
+FROM python:3.12-slim AS base
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+RUN useradd --create-home --uid 1000 weft \
+    && mkdir --parents /weft/models /weft/input /weft/output /weft/user /weft/custom_nodes /weft/temp \
+    && chown --recursive weft:weft /weft
+WORKDIR /weft
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+    > requirements.txt
+EXPOSE 8188
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8188/health', timeout=4)"]
+ENTRYPOINT ["python", "-m", "server"]
+CMD ["--listen"]
+
+FROM base AS cpu
+# The package index of PyTorch's CPU-only builds; without one the image works too, but carries CUDA's libraries.
+ARG TORCH_INDEX=""
+RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement requirements.txt
+COPY --chown=weft:weft . .
+USER 1000:1000
+VOLUME ["/weft/models", "/weft/input", "/weft/output", "/weft/user", "/weft/custom_nodes"]
+
+FROM base AS cuda
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+RUN pip install --constraint constraints.txt --requirement requirements.txt
+COPY --chown=weft:weft . .
+USER 1000:1000
+VOLUME ["/weft/models", "/weft/input", "/weft/output", "/weft/user", "/weft/custom_nodes"]

@@ -1,0 +1,50 @@
+# Two commands are enough: `make demo` and `make test`. Each makes .venv and installs the pinned packages when they are
+# missing or when pyproject.toml or constraints.txt changed; nothing but Python (3.11 to 3.13) and make is assumed.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: demo run test test-full lint format help clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY) ## start a server, have it draw a picture from text, show where it lies
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+run: $(READY) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="--listen --port 9000")
+	@$(BIN)/python -m server $(ARGS)
+
+test: lint ## linters and every test that needs no GPU
+	$(BIN)/python -m pytest -q $(ARGS)
+
+test-full: $(READY) ## the checks on a full-size SD1.5 file, which is made first (2 GB, minutes)
+	$(BIN)/python -m pytest -q -m full $(ARGS)
+
+lint: $(READY) ## ruff, mypy, import-linter, codespell
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+format: $(READY) ## let ruff put the files into form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove what was made here, except models, pictures and settings
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build weft.egg-info temp
+
+$(READY): pyproject.toml constraints.txt
+	@for python in $(PYTHON) python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo "Weft needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	$(BIN)/python -c '' 2>/dev/null || $$found -m venv --clear .venv || \
+	  { echo "$$found cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing the pinned packages into .venv (once; minutes, and up to 3 GB where PyTorch comes with CUDA)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,92 @@
+"""A client with requests: submit a graph, poll /queue and /history/{id}, download through /view.
+
+Run it beside a server (`make run`):  .venv/bin/python examples/guide2_client.py [SERVER] [FOLDER]
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+Graph = dict[str, dict[str, object]]
+Saved = dict[str, str]
+
+WORKFLOW: Graph = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "weft-demo.safetensors"}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a yellow star on a purple background", "clip": ["1", 1]}},
+    "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["1", 1]}},
+    "4": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 12345,
+            "steps": 20,
+            "cfg": 5,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "denoise": 1.0,
+            "model": ["1", 0],
+            "positive": ["2", 0],
+            "negative": ["3", 0],
+            "latent_image": ["7", 0],
+        },
+    },
+    "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+    "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "API"}},
+    "7": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
+}
+
+
+def submit_workflow(server: str, workflow: Graph, client_id: str = "python_client") -> str:
+    """Put a graph into the queue and return the id of the prompt."""
+    response = requests.post(f"{server}/prompt", json={"prompt": workflow, "client_id": client_id}, timeout=120)
+    if response.status_code == 400:
+        sys.exit(f"The server refused the graph: {response.text}")
+    response.raise_for_status()
+    return str(response.json()["prompt_id"])
+
+
+def wait_for_completion(server: str, prompt_id: str, timeout: float = 300) -> dict[str, object]:
+    """Poll until the prompt has left the queue; return its history entry."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        queue = requests.get(f"{server}/queue", timeout=30).json()
+        # A queue item is [number, prompt_id, graph, extra_data, outputs]: the id stands at index 1.
+        waiting = {item[1] for item in queue["queue_running"] + queue["queue_pending"]}
+        if prompt_id not in waiting:
+            history = requests.get(f"{server}/history/{prompt_id}", timeout=30).json()
+            return dict(history[prompt_id])
+        time.sleep(0.5)
+    raise TimeoutError(f"prompt {prompt_id} did not end within {timeout:g} s")
+
+
+def get_generated_images(entry: dict[str, object]) -> list[Saved]:
+    """The files that a finished prompt saved, as /view wants them named."""
+    outputs = entry["outputs"]
+    assert isinstance(outputs, dict)
+    return [image for output in outputs.values() for image in output.get("images", [])]
+
+
+def download_image(server: str, image: Saved, folder: Path) -> Path:
+    """Fetch one picture into a folder and return its path."""
+    names = {key: image[key] for key in ("filename", "subfolder", "type")}
+    response = requests.get(f"{server}/view", params=names, timeout=60)
+    response.raise_for_status()
+    path = folder / image["filename"]
+    path.write_bytes(response.content)
+    return path
+
+
+def main(server: str = "http://127.0.0.1:8188", folder: str = ".") -> None:
+    """Draw one picture and say where it lies."""
+    prompt_id = submit_workflow(server, WORKFLOW)
+    print(f"Submitted as {prompt_id}; waiting.")
+    entry = wait_for_completion(server, prompt_id)
+    images = get_generated_images(entry)
+    print(f"{len(images)} picture(s).")
+    for image in images:
+        print(f"Saved {download_image(server, image, Path(folder))}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

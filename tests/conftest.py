@@ -1,0 +1,12 @@
+"""What every test shares: how hypothesis searches. Fixtures live beside the tests that use them."""
+
+import os
+
+import hypothesis
+
+# As the engine does for its workers: torch's threads do not spin while they wait, so that busy cores slow no test down.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+hypothesis.settings.register_profile("local", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -1,0 +1,81 @@
+"""The programs under examples/ against a real server and the demo's checkpoint: pictures that show what was asked."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.judge import Seen, see
+
+ROOT = Path(__file__).parents[2]
+LISTENING = re.compile(r"listening on (http://\S+)")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server with the repository's models and folders of its own for the rest."""
+    folder = tmp_path_factory.mktemp("server")
+    command = [sys.executable, "-m", "server", "--port", "0", "--base-directory", str(ROOT)]
+    for name in ("input", "output", "user", "temp"):
+        command += [f"--{name}-directory", str(folder / name)]
+    with (folder / "log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        found = LISTENING.search(line)
+        try:
+            assert found, line + (folder / "log").read_text(encoding="utf-8")
+            yield found[1]
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def run(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def seen_in(path: Path) -> Seen:
+    with Image.open(path) as picture:
+        return see(np.asarray(picture.convert("RGB")))
+
+
+def test_requests_client_downloads_the_picture_that_it_asked_for(server: str, tmp_path: Path):
+    run("examples/guide2_client.py", server, tmp_path)
+    (path,) = tmp_path.glob("API_*.png")
+    seen = seen_in(path)
+    assert (seen.colour, seen.background, seen.place) == ("yellow", "purple", "center")
+
+
+def test_websocket_client_keeps_previews_and_the_picture(server: str, tmp_path: Path):
+    said = run("examples/websocket_client.py", server, tmp_path)
+    assert "step 20 of 20" in said
+    assert len(list(tmp_path.glob("preview_*"))) >= 2
+    (path,) = tmp_path.glob("weft_*.png")
+    seen = seen_in(path)
+    assert (seen.colour, seen.background, seen.place) == ("red", "blue", "center")
+
+
+def test_demo_prints_where_a_recognisable_picture_lies(tmp_path: Path):
+    said = run("-m", "examples.demo", "--output", tmp_path, "--text", "a green square on a white background, left")
+    found = re.search(r"^The picture: (\S+\.png)", said, re.MULTILINE)
+    assert found, said
+    assert Path(found[1]).parent == tmp_path
+    seen = seen_in(Path(found[1]))
+    assert (seen.colour, seen.background, seen.place) == ("green", "white", "left")
+
+
+def test_demo_says_what_was_wrong_when_the_server_refuses(tmp_path: Path):
+    command = [sys.executable, "-m", "examples.demo", "--output", str(tmp_path), "--seed", "-1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1
+    assert "seed" in done.stderr

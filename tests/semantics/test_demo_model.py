@@ -1,0 +1,94 @@
+"""The demo's checkpoint draws what a caption says, with every sampler and scheduler: judged by colours and places."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from executor.inference.checkpoint import Checkpoint, load_checkpoint
+from executor.inference.memory import Memory
+from executor.inference.sample import sample
+from executor.inference.samplers import SAMPLERS
+from executor.inference.schedules import SCHEDULERS
+from executor.inference.values import Conditioning
+from training.judge import Seen, see
+
+CHECKPOINT = Path(__file__).parents[2] / "models" / "checkpoints" / "weft-demo.safetensors"
+SIDE = 128
+
+CAPTIONS = {
+    "a red circle on a blue background": Seen("circle", "red", "blue", "center", 1),
+    "a big yellow square on a purple background": Seen("square", "yellow", "purple", "center", 1),
+    "a green triangle on a white background, left": Seen("triangle", "green", "white", "left", 1),
+    "a white star on a black background, right": Seen("star", "white", "black", "right", 1),
+    "a small orange circle on a cyan background, top": Seen("circle", "orange", "cyan", "top", 1),
+    "a black diamond on a yellow background at the bottom": Seen("diamond", "black", "yellow", "bottom", 1),
+    "a pink heart on a green background, top left": Seen("heart", "pink", "green", "top left", 1),
+    "a blue cross on an orange background, bottom right": Seen("cross", "blue", "orange", "bottom right", 1),
+}
+"""Each colour and each direction at least once."""
+
+SLICE = [
+    (sampler, scheduler)
+    for sampler in ("euler", "euler_ancestral", "dpmpp_2m", "ddim")
+    for scheduler in ("normal", "karras", "simple")
+]
+OTHERS = [(name, "normal") for name in SAMPLERS] + [("euler", name) for name in SCHEDULERS]
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return load_checkpoint(CHECKPOINT, Memory(torch.device("cpu")))
+
+
+@pytest.fixture(scope="module")
+def conditions(checkpoint: Checkpoint) -> Iterator[tuple[Conditioning, Conditioning]]:
+    """All captions as one conditioning with a row for each, and the empty prompt."""
+    with torch.inference_mode():
+        rows = torch.cat([checkpoint.clip.encode(caption)[0][0] for caption in CAPTIONS])
+        yield [[rows, {}]], checkpoint.clip.encode("")
+
+
+def drawn(
+    checkpoint: Checkpoint, conditions: tuple[Conditioning, Conditioning], sampler: str, scheduler: str
+) -> list[Seen]:
+    """What the pictures of all captions show, drawn as one batch."""
+    positive, negative = conditions
+    with torch.inference_mode():
+        latent = sample(
+            checkpoint.model,
+            {"samples": torch.zeros(len(CAPTIONS), 4, SIDE // 8, SIDE // 8)},
+            seed=7,
+            steps=20,
+            cfg=5.0,
+            sampler_name=sampler,
+            scheduler=scheduler,
+            positive=positive,
+            negative=negative,
+        )
+        pictures = checkpoint.vae.decode(latent)
+    return [see(picture) for picture in (pictures.numpy() * 255).astype(np.uint8)]
+
+
+def check(seen: list[Seen]) -> None:
+    """Every picture shows one thing of the colour asked for, on the background and at the place asked for."""
+    wrong = [
+        f"{caption!r} shows {found}"
+        for (caption, asked), found in zip(CAPTIONS.items(), seen, strict=True)
+        if (found.colour, found.background, found.place, found.count)
+        != (asked.colour, asked.background, asked.place, asked.count)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("sampler", "scheduler"), SLICE)
+def test_pictures_show_what_was_asked(checkpoint, conditions, sampler: str, scheduler: str):
+    check(drawn(checkpoint, conditions, sampler, scheduler))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("sampler", "scheduler"), [pair for pair in OTHERS if pair not in SLICE])
+def test_pictures_show_what_was_asked_with_the_other_methods(checkpoint, conditions, sampler: str, scheduler: str):
+    check(drawn(checkpoint, conditions, sampler, scheduler))
