@@ -1,0 +1,85 @@
+"""Layers that bring their weights to the type and device of what they are given, at every call.
+
+A module whose leaves are cast keeps its weights wherever they are (mapped from the file, in half precision, on the
+CPU) and computes in the type and on the device of its input. Knows nothing of which modules want that.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def like(weight: Tensor | None, x: Tensor) -> Tensor | None:
+    """A weight on the device and in the type of x; itself when it is there already."""
+    return None if weight is None else weight.to(device=x.device, dtype=x.dtype, non_blocking=True)
+
+
+class CastLinear(nn.Linear):
+    """A linear layer in the type of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x W^T + b."""
+        return functional.linear(input, self.weight.to(input), like(self.bias, input))
+
+
+class CastConv2d(nn.Conv2d):
+    """A convolution in the type of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x * W + b."""
+        output: Tensor = self._conv_forward(input, self.weight.to(input), like(self.bias, input))
+        return output
+
+
+class CastGroupNorm(nn.GroupNorm):
+    """A group norm in the type of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Each group of channels at mean 0 and variance 1, then scaled and shifted."""
+        return functional.group_norm(input, self.num_groups, like(self.weight, input), like(self.bias, input), self.eps)
+
+
+class CastLayerNorm(nn.LayerNorm):
+    """A layer norm in the type of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Each row at mean 0 and variance 1, then scaled and shifted."""
+        return functional.layer_norm(
+            input, self.normalized_shape, like(self.weight, input), like(self.bias, input), self.eps
+        )
+
+
+class CastEmbedding(nn.Embedding):
+    """A table whose looked-up rows come in float32 on the device of the ids."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Rows [..., C] of ids [...]."""
+        rows = functional.embedding(input.to(self.weight.device), self.weight, self.padding_idx)
+        return rows.to(device=input.device, dtype=torch.float32)
+
+
+CASTS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: CastLinear,
+    nn.Conv2d: CastConv2d,
+    nn.GroupNorm: CastGroupNorm,
+    nn.LayerNorm: CastLayerNorm,
+    nn.Embedding: CastEmbedding,
+}
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {cast: plain for plain, cast in CASTS.items()}
+
+
+def cast_leaves(module: nn.Module) -> None:
+    """Let every leaf of a module cast its weights; `plain_leaves` undoes it."""
+    swap_leaves(module, CASTS)
+
+
+def plain_leaves(module: nn.Module) -> None:
+    """Let every leaf use its weights as they are."""
+    swap_leaves(module, PLAIN)
+
+
+def swap_leaves(module: nn.Module, classes: dict[type[nn.Module], type[nn.Module]]) -> None:
+    """Give the leaves of exactly these classes their counterparts; no weight is touched."""
+    for leaf in module.modules():
+        if type(leaf) in classes:
+            leaf.__class__ = classes[type(leaf)]

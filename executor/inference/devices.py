@@ -1,0 +1,74 @@
+"""Which device computes, how much memory it has, and in which number types it works. Holds no weights."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+import torch
+
+from executor.settings import VramMode
+
+Role = Literal["diffusion", "text", "vae"]
+CPU = torch.device("cpu")
+STREAMING_MODES: frozenset[VramMode] = frozenset({"low", "none"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a module's weights lie and in which type, and where and in which type it computes."""
+
+    device: torch.device
+    dtype: torch.dtype | None  # None: as in the file
+    compute_device: torch.device
+    compute_dtype: torch.dtype
+
+    @property
+    def casts(self) -> bool:
+        """Whether weights have to be moved or cast at every call."""
+        return self.dtype != self.compute_dtype or self.device != self.compute_device
+
+
+def choose_device(mode: VramMode) -> torch.device:
+    """The device that models compute on: the first visible CUDA device, or the CPU."""
+    return torch.device("cuda", 0) if mode != "cpu" and torch.cuda.is_available() else CPU
+
+
+def total_bytes(device: torch.device) -> int:
+    """All memory of a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return int(psutil.virtual_memory().total)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a device that new tensors can take, PyTorch's own unused blocks included."""
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    return int(psutil.virtual_memory().available)
+
+
+def place(role: Role, device: torch.device, mode: VramMode, file_dtype: torch.dtype) -> Placement:
+    """How a module of a role is kept.
+
+    The CPU computes in float32; a GPU runs diffusion models in the file's half precision. Text encoders keep the
+    file's type and compute in float32 (as numeric/README.md, full_sd15_parts). In the low-memory modes every weight
+    stays as it is in the mapped file.
+    """
+    compute = torch.float32
+    if role == "diffusion" and device.type == "cuda":
+        compute = torch.bfloat16 if file_dtype == torch.bfloat16 else torch.float16
+    if mode in STREAMING_MODES:
+        return Placement(device=CPU, dtype=None, compute_device=device, compute_dtype=compute)
+    dtype = None if role == "text" else compute
+    return Placement(device=device, dtype=dtype, compute_device=device, compute_dtype=compute)
+
+
+def streamed(placement: Placement) -> Placement:
+    """The same computation with the weights left in the mapped file: what is done when they do not fit."""
+    return Placement(
+        device=CPU,
+        dtype=None,
+        compute_device=placement.compute_device,
+        compute_dtype=placement.compute_dtype,
+    )

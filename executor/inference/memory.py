@@ -1,0 +1,151 @@
+"""Which modules' weights lie where: loads them for use, puts the longest unused ones back when room is needed.
+
+Every module keeps its pristine weights, mapped from the file; placing a module puts copies into it (or the mapped
+tensors themselves), and releasing it puts the mapped ones back. Knows nothing of what modules compute.
+One thread uses a Memory: the one that runs nodes.
+"""
+
+import logging
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from executor.inference.casting import cast_leaves, plain_leaves
+from executor.inference.devices import CPU, Placement, Role, choose_device, free_bytes, place, streamed
+from executor.settings import VramMode
+
+logger = logging.getLogger("weft.inference")
+Module = TypeVar("Module", bound=nn.Module, covariant=True)
+MARGIN_BYTES = 256 << 20  # left free beside weights and working memory
+
+
+class Part(Generic[Module]):
+    """One module of a model file with its pristine weights by module key."""
+
+    def __init__(
+        self, name: str, role: Role, module: Module, weights: Mapping[str, Tensor], keys: Mapping[str, str]
+    ) -> None:
+        """`keys` maps the file's names to the module's: LoRAs, merging and saving look weights up by them."""
+        self.name, self.role, self.module, self.weights, self.keys = name, role, module, weights, keys
+        self.placement: Placement | None = None
+        self.file_dtype = most_common_dtype(weights)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module computes."""
+        return self.placement.compute_device if self.placement else CPU
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type the module computes in."""
+        return self.placement.compute_dtype if self.placement else self.file_dtype
+
+    def nbytes(self, dtype: torch.dtype | None = None) -> int:
+        """Bytes of all weights in a type; None: as in the file."""
+        return sum(w.numel() * (dtype or w.dtype).itemsize for w in self.weights.values())
+
+    def resident_bytes(self) -> int:
+        """Bytes that the placed copies take; mapped weights count nothing."""
+        if self.placement is None or (self.placement.device == CPU and self.placement.dtype is None):
+            return 0
+        return self.nbytes(self.placement.dtype)
+
+    def put(self, placement: Placement) -> None:
+        """Fill the module with its weights as placed."""
+        (cast_leaves if placement.casts else plain_leaves)(self.module)
+        for key, weight in self.weights.items():
+            set_weight(self.module, key, weight.to(device=placement.device, dtype=placement.dtype or weight.dtype))
+        self.placement = placement
+
+    def release(self) -> None:
+        """Put the mapped weights back; copies are freed."""
+        for key, weight in self.weights.items():
+            set_weight(self.module, key, weight)
+        self.placement = None
+
+
+class Memory:
+    """The weights of one device."""
+
+    def __init__(self, device: torch.device | None = None, mode: VramMode = "auto", reserve_bytes: int = 0) -> None:
+        self.mode = mode
+        self.device = choose_device(mode) if device is None else device
+        self.reserve_bytes = reserve_bytes
+        self._used: list[weakref.ref[Part[nn.Module]]] = []  # longest unused first
+
+    def load(self, part: Part[nn.Module], working_bytes: int = 0) -> None:
+        """Make a module ready to compute, with `working_bytes` free beside it for its activations."""
+        placement = place(part.role, self.device, self.mode, part.file_dtype)
+        from_file = streamed(placement)
+        need = 0 if placement == from_file else part.nbytes(placement.dtype)
+        if part.placement == placement:
+            self.evict(working_bytes, spare=part)
+        elif part.placement != from_file or self.free() >= need + working_bytes:
+            fits = self.evict(need + working_bytes, spare=part)
+            if need and not fits and self.mode not in ("high", "gpu-only"):
+                logger.info("%s does not fit into memory: its weights are used from the file", part.name)
+                placement = from_file
+            part.put(placement)
+        self._touch(part)
+
+    def evict(self, nbytes: int, spare: Part[nn.Module] | None = None) -> bool:
+        """Release the longest unused modules until `nbytes` are free; tells whether they are."""
+        for part in list(self.resident()):
+            if self.free() >= nbytes:
+                break
+            if part is not spare and part.resident_bytes():
+                logger.info("%s makes room", part.name)
+                part.release()
+                self._forget(part)
+                self._give_back()
+        return self.free() >= nbytes
+
+    def free(self) -> int:
+        """Bytes of the device that may be taken."""
+        return free_bytes(self.device) - self.reserve_bytes - MARGIN_BYTES
+
+    def unload_all(self) -> None:
+        """Release every module."""
+        for part in list(self.resident()):
+            part.release()
+        self._used.clear()
+        self._give_back()
+
+    def resident(self) -> Iterator[Part[nn.Module]]:
+        """Modules that are placed, longest unused first."""
+        for ref in list(self._used):
+            part = ref()
+            if part is not None:
+                yield part
+
+    def _give_back(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _touch(self, part: Part[nn.Module]) -> None:
+        self._forget(part)
+        self._used.append(weakref.ref(part))
+
+    def _forget(self, part: Part[nn.Module]) -> None:
+        self._used = [ref for ref in self._used if ref() not in (None, part)]
+
+
+def most_common_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
+    """The type that holds most numbers."""
+    counts: dict[torch.dtype, int] = {}
+    for weight in weights.values():
+        counts[weight.dtype] = counts.get(weight.dtype, 0) + weight.numel()
+    return max(counts, key=counts.__getitem__, default=torch.float32)
+
+
+def set_weight(module: nn.Module, key: str, weight: Tensor) -> None:
+    """Put a tensor into a module's parameter or buffer of a dotted name, as a new object."""
+    path, _, name = key.rpartition(".")
+    owner = module.get_submodule(path)
+    if name in owner._buffers:
+        owner._buffers[name] = weight
+    else:
+        owner._parameters[name] = nn.Parameter(weight, requires_grad=False)

@@ -1,0 +1,138 @@
+"""CLIP's text transformer (Radford et al. 2021, arXiv:2103.00020). Knows neither prompts nor files.
+
+Module names are those of the weights in SD1.x files, below `text_model.`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipShape:
+    """Sizes of a CLIP text model."""
+
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate: int = 3072
+    vocabulary: int = 49408
+    positions: int = 77
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    projection: int | None = None  # width of the pooled vector's projection, where the file has one
+
+
+class Encoded(NamedTuple):
+    """Hidden states of one layer [B, T, C] and the pooled vector [B, C]."""
+
+    hidden: Tensor
+    pooled: Tensor
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x sigmoid(1.702 x), OpenAI's approximation of GELU."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": functional.gelu}
+
+
+class ClipAttention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width) for _ in range(3))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix each place of x [B, T, C] with those before it."""
+        query, key, value = (
+            project(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class ClipMlp(nn.Module):
+    """Two linear layers around an activation."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(shape.width, shape.intermediate)
+        self.fc2 = nn.Linear(shape.intermediate, shape.width)
+        self.activation = ACTIVATIONS[shape.activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, C] to the same shape."""
+        return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class ClipLayer(nn.Module):
+    """One pre-norm transformer layer."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
+        self.self_attn = ClipAttention(shape.width, shape.heads)
+        self.mlp = ClipMlp(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, C] to the same shape."""
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
+
+
+class ClipEmbeddings(nn.Module):
+    """Tables of token and place vectors."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.position_embedding = nn.Embedding(shape.positions, shape.width)
+
+
+class ClipEncoder(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(ClipLayer(shape) for _ in range(shape.layers))
+
+
+class ClipTextModel(nn.Module):
+    """Token vectors to hidden states and a pooled vector."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embeddings = ClipEmbeddings(shape)
+        self.encoder = ClipEncoder(shape)
+        self.final_layer_norm = nn.LayerNorm(shape.width)
+        if shape.projection:
+            self.text_projection = nn.Linear(shape.width, shape.projection, bias=False)
+
+    def forward(self, vectors: Tensor, ends: Tensor, *, layer: int | None = None, normed: bool = True) -> Encoded:
+        """Encode token vectors [B, T, C]; `ends` [B] are the places that the pooled vectors are taken from.
+
+        `layer` -1 is the last hidden state, -2 the one before, put through the final norm if `normed`; None, or a
+        layer that the model does not have, is the last with the final norm.
+        """
+        places = torch.arange(vectors.shape[1], device=vectors.device)
+        x = vectors + self.embeddings.position_embedding(places).to(vectors)
+        hidden = []
+        for transform in self.encoder.layers:
+            x = transform(x)
+            hidden.append(x)
+        last = self.final_layer_norm(x)
+        chosen = last
+        if layer is not None and -len(hidden) <= layer < 0:
+            chosen = self.final_layer_norm(hidden[layer]) if normed else hidden[layer]
+        pooled = last[torch.arange(len(ends), device=last.device), ends]
+        return Encoded(chosen, self.text_projection(pooled) if self.shape.projection else pooled)

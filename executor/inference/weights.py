@@ -1,0 +1,168 @@
+"""Reads weight files into named tensors, memory-mapped and without running code. Knows nothing of what they are for."""
+
+import json
+import pickle
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from executor.errors import ModelFileError
+
+CONFIG_KEY = "weft.config"
+FITS = "a .safetensors file, or a .ckpt/.pt file that holds tensors only, fits here"
+# first bytes of files that are often saved under a model's name
+FOREIGN_STARTS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "is a Git LFS pointer; fetch the real file (git lfs pull)"),
+    (b"<!doctype", "is a web page, most likely the answer to a failed download"),
+    (b"<html", "is a web page, most likely the answer to a failed download"),
+    (b"GGUF", "is a GGUF file, which this version does not read"),
+    (b"\x89PNG", "is a picture"),
+    (b"\xff\xd8\xff", "is a picture"),
+)
+ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFile:
+    """Tensors of one file by their original names, and the text metadata of its header."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def config(self) -> Mapping[str, object]:
+        """The JSON object under `weft.config` in the header; empty where there is none.
+
+        Raises ModelFileError when the text is no JSON object.
+        """
+        try:
+            config = json.loads(self.metadata.get(CONFIG_KEY, "{}"))
+        except ValueError as error:
+            raise ModelFileError(self.path, f"the metadata key {CONFIG_KEY!r} is not JSON ({error})") from error
+        if not isinstance(config, dict):
+            raise ModelFileError(self.path, f"the metadata key {CONFIG_KEY!r} is not a JSON object")
+        return config
+
+
+def read_weights(path: Path) -> WeightFile:
+    """The tensors of a safetensors or torch file, mapped from disk: nothing is copied until it is used.
+
+    Raises ModelFileError when the file is missing, truncated, foreign, or holds more than tensors.
+    """
+    start = first_bytes(path)
+    refuse_foreign(path, start)
+    if start.startswith((ZIP_START, PICKLE_START)) and not has_safetensors_header(start):
+        return WeightFile(path=path, tensors=read_torch(path, zipped=start.startswith(ZIP_START)))
+    check_safetensors_size(path, start)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator)
+            return WeightFile(path=path, tensors=tensors, metadata=file.metadata() or {})
+    except SafetensorError as error:
+        raise ModelFileError(path, f"is not a whole safetensors file ({error})", FITS) from error
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 64 bytes of a file.
+
+    Raises ModelFileError when there is no such file, it cannot be read, or it is empty.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise ModelFileError(path, f"cannot be read ({error.strerror})") from error
+    if not start:
+        raise ModelFileError(path, "is empty", FITS)
+    return start
+
+
+def refuse_foreign(path: Path, start: bytes) -> None:
+    """Raise ModelFileError for well-known files that are no weights."""
+    for signature, what in FOREIGN_STARTS:
+        if start[: len(signature)].lower() == signature.lower():
+            raise ModelFileError(path, what, FITS)
+
+
+def has_safetensors_header(start: bytes) -> bool:
+    """Whether a file starts with a believable length and a JSON object; the length's first byte may be anything."""
+    return start[8:9] == b"{" and start[5:8] == b"\0\0\0"
+
+
+def check_safetensors_size(path: Path, start: bytes) -> None:
+    """Compare the file's size with what its safetensors header promises.
+
+    Raises ModelFileError naming both sizes when bytes are missing, or when there is no such header.
+    """
+    size = path.stat().st_size
+    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+    if start[8:9] != b"{" or length < 2:
+        raise ModelFileError(path, "is not a safetensors file: its header is missing", FITS)
+    if 8 + length > size:
+        raise ModelFileError(path, f"is truncated: it ends after {size} bytes, inside its header", FITS)
+    with path.open("rb") as file:
+        file.seek(8)
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            promised = 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ModelFileError(path, "is not a safetensors file: its header cannot be read", FITS) from error
+    if size < promised:
+        raise ModelFileError(path, f"is truncated: it has {size} of {promised} bytes", "download it again")
+
+
+def read_torch(path: Path, *, zipped: bool) -> dict[str, Tensor]:
+    """The tensors of a file written by torch.save, by an unpickler that knows only tensors.
+
+    Raises ModelFileError when the file is broken or holds objects that would run code.
+    """
+    # given a path, torch.load goes by its ending and not by what is in the file; only a path can be mapped
+    mapped = zipped and path.suffix != ".safetensors"
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols; what cannot be read raises
+            content = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        reason = "is a pickle that holds more than tensors; loading it could run code, so it is refused"
+        raise ModelFileError(path, reason, FITS) from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        raise ModelFileError(path, f"is not a whole torch file ({first_line(error)})", FITS) from error
+    return named_tensors(path, content)
+
+
+def named_tensors(path: Path, content: object) -> dict[str, Tensor]:
+    """The mapping of names to tensors within a torch file, looked for under `state_dict` too.
+
+    Raises ModelFileError when there is none.
+    """
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        tensors |= nested_tensors(content)
+        if tensors:
+            return tensors
+    raise ModelFileError(path, "holds no named tensors", FITS)
+
+
+def nested_tensors(content: Mapping[object, object]) -> dict[str, Tensor]:
+    """Tensors one level down, named with a dot; textual inversions are stored so (`string_to_param.*`)."""
+    return {
+        f"{outer}.{inner}": value
+        for outer, part in content.items()
+        if isinstance(part, Mapping)
+        for inner, value in part.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,50 @@
+"""Where modules of each role are kept and in which type they compute."""
+
+import pytest
+import torch
+
+from executor.inference.devices import CPU, choose_device, free_bytes, place, streamed, total_bytes
+
+CUDA = torch.device("cuda", 0)
+HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
+
+
+@pytest.mark.parametrize(
+    ("role", "device", "file_dtype", "stored", "computed"),
+    [
+        ("diffusion", CPU, HALF, FULL, FULL),
+        ("diffusion", CUDA, HALF, HALF, HALF),
+        ("diffusion", CUDA, BRAIN, BRAIN, BRAIN),
+        ("diffusion", CUDA, FULL, HALF, HALF),
+        ("vae", CPU, HALF, FULL, FULL),
+        ("vae", CUDA, HALF, FULL, FULL),
+        ("text", CPU, HALF, None, FULL),
+        ("text", CUDA, HALF, None, FULL),
+    ],
+)
+def test_types_by_role_and_device(role, device, file_dtype, stored, computed):
+    placement = place(role, device, "auto", file_dtype)
+    assert (placement.device, placement.dtype, placement.compute_dtype) == (device, stored, computed)
+
+
+@pytest.mark.parametrize("mode", ["low", "none"])
+@pytest.mark.parametrize("role", ["diffusion", "text", "vae"])
+def test_low_memory_modes_leave_weights_in_the_file(mode, role):
+    placement = place(role, CUDA, mode, HALF)
+    assert (placement.device, placement.dtype, placement.compute_device) == (CPU, None, CUDA)
+
+
+def test_resident_weights_need_no_cast():
+    assert not place("diffusion", CPU, "auto", HALF).casts
+
+
+def test_streamed_weights_are_cast():
+    assert streamed(place("diffusion", CUDA, "auto", HALF)).casts
+
+
+def test_the_cpu_can_be_asked_for():
+    assert choose_device("cpu") == CPU
+
+
+def test_free_memory_is_part_of_all_memory():
+    assert 0 < free_bytes(CPU) < total_bytes(CPU)
