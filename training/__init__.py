@@ -1,0 +1,1 @@
+"""Training of the demo checkpoint: grammar, drawing, models, training runs, judge and export."""
