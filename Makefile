@@ -5,9 +5,12 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.installed
+UI := .venv/.ui-installed
+UI_TEST := .venv/.ui-test-installed
+OLD_FRONT_END := .cache/front-end-1.27.10
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test test-full lint format help clean
+.PHONY: demo run test test-full test-ui bench lint format help clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +18,7 @@ help: ## show this list
 demo: $(READY) ## start a server, have it draw a picture from text, show where it lies
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-run: $(READY) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="--listen --port 9000")
+run: $(UI) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="--listen --port 9000")
 	@$(BIN)/python -m server $(ARGS)
 
 test: lint ## linters and every test that needs no GPU
@@ -23,6 +26,15 @@ test: lint ## linters and every test that needs no GPU
 
 test-full: $(READY) ## the checks on a full-size SD1.5 file, which is made first (2 GB, minutes)
 	$(BIN)/python -m pytest -q -m full $(ARGS)
+
+test-ui: $(UI_TEST) $(OLD_FRONT_END) ## the web front end in Chromium: a graph is loaded, run, and its picture seen
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || \
+	  { echo "Chromium is needed (on Debian: apt-get install chromium), or its path in CHROMIUM" >&2; exit 1; }
+	WEFT_OLD_FRONT_END=$(CURDIR)/$(OLD_FRONT_END)/comfyui_frontend_package/static \
+	  $(BIN)/python -m pytest -q --tb=short -m ui tests/ui $(ARGS)
+
+bench: $(READY) ## latency of the polled routes beside a bare handler
+	$(BIN)/python -m tests.performance.latency $(ARGS)
 
 lint: $(READY) ## ruff, mypy, import-linter, codespell
 	$(BIN)/ruff check
@@ -48,3 +60,16 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing the pinned packages into .venv (once; minutes, and up to 3 GB where PyTorch comes with CUDA)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# Without these packages the server works, with a plain page at its root: no network must not keep it from starting.
+$(UI): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ui]' && touch $@ || \
+	  echo "The web interface could not be installed; the server starts without it" >&2
+
+$(UI_TEST): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test-ui]'
+	@touch $(UI) $@
+
+$(OLD_FRONT_END): | $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@.part comfyui-frontend-package==1.27.10
+	@rm -rf $@ && mv $@.part $@

@@ -9,6 +9,7 @@ WeftError
 ├── NotReady               definitions or a worker are not there yet (503)
 ├── WorkerCrashed          the process that ran a job ended
 ├── DatabaseUnusable       the queue's file cannot be used, and why
+├── FrontEndMissing        the web front end that was asked for is not on this machine
 ├── NodeInputError         a node asked for, or was given, an input that cannot be
 ├── DuplicateNodeError     an expansion reused an id
 ├── DependencyCycle        nodes that wait for each other
@@ -20,6 +21,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 Json = dict[str, object]
+
+LONGEST_NAME = 255
 
 
 class WeftError(Exception):
@@ -91,6 +94,10 @@ class DatabaseUnusable(WeftError):
         super().__init__(f"the queue's database {path} cannot be used: {reason}")
 
 
+class FrontEndMissing(WeftError):
+    """The web front end that was asked for is not on this machine: which, and what is."""
+
+
 class NodeInputError(WeftError):
     """A node asked for, or was given, an input that cannot be."""
 
@@ -112,7 +119,9 @@ class Interrupted(WeftError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The existing name most like `name`, or None when nothing comes near."""
+    """The existing name most like `name`, or None when nothing comes near; of names longer than a file's, none does."""
+    if len(name) > LONGEST_NAME:
+        return None
     lowered = {candidate.lower(): candidate for candidate in known}
     found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return lowered[found[0]] if found else None

@@ -5,11 +5,13 @@ import re
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from executor.errors import UnsafePath
+from executor.model_paths import read_extra_paths
 from executor.settings import Settings
 
 Root = Literal["input", "output", "temp"]
@@ -52,6 +54,12 @@ OUTPUT_KINDS = {
 }
 """Folders below `output/` that are searched too, because saving nodes write there."""
 
+CLOCK_STEP_NS = 50_000_000
+"""Two changes of a folder that are closer than this may leave the same time of change."""
+
+FEW_FOLDERS = 32
+"""How many folders may be looked at for changes without leaving the event loop."""
+
 BATCH_TOKEN = "%batch_num%"
 """What stands for the number within a batch, in the last part of a prefix; the saving node fills it in."""
 
@@ -69,10 +77,27 @@ class SaveName:
     prefix: str
 
 
+Stamps = tuple[tuple[str, int], ...]
+"""Folders with their times of change in ns; 0 for one that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Folders as they were at a time (Unix time in ns)."""
+
+    stamps: Stamps
+    taken_ns: int
+
+    def is_fresh(self) -> bool:
+        """Tell whether no folder has changed since; False when one had changed just before, for clocks are coarse."""
+        settled_ns = self.taken_ns - CLOCK_STEP_NS
+        return all(stamp < settled_ns and _stamp(path) == stamp for path, stamp in self.stamps)
+
+
 @dataclass(frozen=True, slots=True)
 class _Listing:
     names: tuple[str, ...]
-    stamps: tuple[tuple[str, int], ...]  # every folder that was read, with its time of change in ns
+    watch: Watch
 
 
 class Folders:
@@ -92,6 +117,9 @@ class Folders:
             self._kinds[kind][0].append(self._roots["output"] / name)
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._lock = threading.RLock()
+        for file in extra_path_files(settings):
+            for extra in read_extra_paths(file):
+                self.add(extra.kind, extra.path, first=extra.first)
 
     def create(self) -> None:
         """Make the data folders that are missing."""
@@ -129,8 +157,35 @@ class Folders:
         paths, suffixes = self._kinds[OLD_KINDS.get(kind, kind)]
         found: set[str] = set()
         for path in paths:
-            found.update(self._list(path, frozenset(suffixes)))
+            found.update(self._list(path, frozenset(suffixes)).names)
         return sorted(found)
+
+    def fresh_names(self, kind: str) -> list[str] | None:
+        """What `names` would say, if that is known without reading folders: cheap enough for an event loop.
+
+        None when folders have changed or are too many to look at; KeyError for an unknown kind.
+        """
+        paths, suffixes = self._kinds[OLD_KINDS.get(kind, kind)]
+        listings = [self._listings.get(_key(path, suffixes)) for path in paths]
+        known = [listing for listing in listings if listing is not None]
+        looks = sum(len(listing.watch.stamps) for listing in known)
+        if len(known) < len(paths) or looks > FEW_FOLDERS or not all(listing.watch.is_fresh() for listing in known):
+            return None
+        return sorted({name for listing in known for name in listing.names})
+
+    def watch(self, sources: Iterable[str]) -> Watch:
+        """What to look at for changes in the lists of these kinds of model and of "input"; unknown ones stay."""
+        stamps: dict[str, int] = {}
+        taken_ns = time.time_ns()
+        for source in sources:
+            if source == "input":
+                folder = str(self._roots["input"])
+                stamps[folder] = _stamp(folder)
+            elif source in self._kinds:
+                suffixes = frozenset(self.suffixes(source))
+                for path in self.paths(source):
+                    stamps.update(self._list(path, suffixes).watch.stamps)
+        return Watch(tuple(stamps.items()), taken_ns)
 
     def located(self, kind: str) -> list[tuple[int, str, Path]]:
         """Each file of a kind: the index of its folder, its name there, its full path; KeyError for an unknown kind."""
@@ -138,7 +193,7 @@ class Folders:
         return [
             (index, name, folder / name)
             for index, folder in enumerate(self.paths(kind))
-            for name in self._list(folder, suffixes)
+            for name in self._list(folder, suffixes).names
         ]
 
     def find(self, kind: str, name: str) -> Path | None:
@@ -162,9 +217,13 @@ class Folders:
         return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
 
     def resolve(self, name: str, default: Root = "input") -> Path:
-        """The path that `name`, `name [input]`, `name [output]` or `name [temp]` stands for; UnsafePath outside it."""
+        """The path that `name`, `name [input]`, `name [output]` or `name [temp]` stands for; UnsafePath outside it.
+
+        A Windows path stands for the file of its own name in that folder, when there is one.
+        """
         bare, root = split_root(name)
-        return inside(self._roots[root or default], bare)
+        folder = self._roots[root or default]
+        return (_windows_file(folder, bare) if "\\" in bare else None) or inside(folder, bare)
 
     def next_name(self, prefix: str, root: Path, width: int = 0, height: int = 0) -> SaveName:
         """The place of the next file saved under `prefix`; makes the folder. UnsafePath if the prefix leaves `root`."""
@@ -181,16 +240,22 @@ class Folders:
 
     # ---------------------------------------------------------------- listing
 
-    def _list(self, folder: Path, suffixes: frozenset[str]) -> tuple[str, ...]:
-        key = (str(folder), ",".join(sorted(suffixes)))
+    def _list(self, folder: Path, suffixes: frozenset[str]) -> _Listing:
+        key = _key(folder, suffixes)
         with self._lock:
             cached = self._listings.get(key)
-        if cached is not None and all(_stamp(path) == stamp for path, stamp in cached.stamps):
-            return cached.names
+        if cached is not None and cached.watch.is_fresh():
+            return cached
         listing = _read(folder, suffixes)
         with self._lock:
             self._listings[key] = listing
-        return listing.names
+        return listing
+
+
+def extra_path_files(settings: Settings) -> list[Path]:
+    """The files that name more model folders: the one in the base directory, if there is one, and those of the flag."""
+    usual = settings.base_directory / "extra_model_paths.yaml"
+    return [*([usual] if usual.is_file() else []), *settings.model_paths]
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -201,6 +266,16 @@ def inside(folder: Path, name: str) -> Path:
     if path != folder and folder not in path.parents:
         raise UnsafePath(f"{name!r} leads outside its folder")
     return path
+
+
+def _windows_file(folder: Path, name: str) -> Path | None:
+    """The file that a name with backslashes means: one of that very name, one below, or one of its last part."""
+    for candidate in (name, name.replace("\\", "/"), PureWindowsPath(name).name):
+        with suppress(UnsafePath):
+            path = inside(folder, candidate)
+            if path.is_file():
+                return path
+    return None
 
 
 def split_root(name: str) -> tuple[str, Root | None]:
@@ -238,6 +313,10 @@ def _next_counter(folder: Path, stem: str) -> int:
     return max((int(match[1]) for match in taken if match), default=0) + 1
 
 
+def _key(folder: Path, suffixes: Iterable[str]) -> tuple[str, str]:
+    return str(folder), ",".join(sorted(suffixes))
+
+
 def _stamp(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
@@ -247,6 +326,7 @@ def _stamp(path: str) -> int:
 
 def _read(folder: Path, suffixes: frozenset[str]) -> _Listing:
     names: list[str] = []
+    taken_ns = time.time_ns()
     stamps: list[tuple[str, int]] = [(str(folder), _stamp(str(folder)))]
     for parent, directories, files in os.walk(folder, followlinks=True):
         directories[:] = sorted(name for name in directories if name != ".git")
@@ -256,4 +336,4 @@ def _read(folder: Path, suffixes: frozenset[str]) -> _Listing:
         for name in candidates:
             if not suffixes or "folder" in suffixes or os.path.splitext(name)[1].lower() in suffixes:
                 names.append(name if below == "." else f"{below}/{name}".replace(os.sep, "/"))
-    return _Listing(names=tuple(sorted(names)), stamps=tuple(stamps))
+    return _Listing(names=tuple(sorted(names)), watch=Watch(tuple(stamps), taken_ns))

@@ -27,6 +27,9 @@ class Settings:
     user_directory: Path | None = None
     model_paths: tuple[Path, ...] = ()
     multi_user: bool = False
+    front_end_root: Path | None = None
+    front_end_version: str | None = None
+    queue_items: Literal["comfyui", "id-first"] = "comfyui"
     workers: int = 1
     in_process: bool = False
     device: str | None = None
@@ -121,6 +124,21 @@ FLAGS: tuple[Flag, ...] = (
         help="more model folders, in extra_model_paths.yaml's form",
     ),
     Flag(names=("--multi-user",), field="multi_user", help="one settings folder per user"),
+    _path("--front-end-root", "front_end_root", "serve the web front end in this folder, not the installed package's"),
+    Flag(
+        names=("--front-end-version",),
+        field="front_end_version",
+        kind=str,
+        metavar="OWNER/REPOSITORY@VERSION",
+        help="serve this version of the web front end: the installed one, or one unpacked below web_custom_versions",
+    ),
+    Flag(
+        names=("--queue-items",),
+        field="queue_items",
+        kind=str,
+        metavar="comfyui|id-first",
+        help="form of the items of GET /queue: ComfyUI's five values, or `[prompt_id, number, time]`",
+    ),
     Flag(names=("--workers",), field="workers", kind=int, metavar="N", help="worker processes (default 1)"),
     Flag(names=("--in-process",), field="in_process", help="run nodes inside the server's process: for debugging"),
     Flag(
@@ -211,6 +229,23 @@ ACCEPTED_WITHOUT_EFFECT: tuple[str, ...] = (
 )
 """Switches of ComfyUI's command line that scripts pass and that change nothing here (logged)."""
 
+_CHOICES = (
+    ("preview_method", "--preview-method", ("none", "auto", "latent2rgb", "taesd")),
+    ("queue_items", "--queue-items", ("comfyui", "id-first")),
+)
+
+_LIMITS = (
+    ("port", "--port", 0, 65535),
+    ("workers", "--workers", 1, 64),
+    ("max_upload_mb", "--max-upload-size", 0, 1e6),
+    ("reserve_vram_gb", "--reserve-vram", 0, 1e6),
+    ("cache_size", "--cache-lru", 0, 10**9),
+    ("preview_size", "--preview-size", 1, 16384),
+    ("history_limit", "--history-limit", 1, 10**9),
+    ("startup_wait_s", "--startup-wait", 0, 1e9),
+    ("drain_timeout_s", "--drain-timeout", 0, 1e9),
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line as argparse knows it, made from the flag table."""
@@ -264,8 +299,12 @@ def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
     ignored = given.pop("ignored", [])
     if given.get("cache_size"):
         given["cache_mode"] = "lru"
-    if given.get("preview_method", "auto") not in ("none", "auto", "latent2rgb", "taesd"):
-        parser.error(f"--preview-method: {given['preview_method']!r} is none of none, auto, latent2rgb, taesd")
+    for field, spelling, choices in _CHOICES:
+        if given.get(field, choices[0]) not in choices:
+            parser.error(f"{spelling}: {given[field]!r} is none of {', '.join(choices)}")
+    for field, spelling, least, most in _LIMITS:
+        if field in given and not least <= given[field] <= most:  # nan is not within any limits
+            parser.error(f"{spelling}: {given[field]} is not within {least:g} and {most:g}")
     for name in ("model_paths", "allowed_packs"):
         if name in given:
             given[name] = tuple(given[name])

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 
 from executor.errors import BadInput
+from executor.graph.prompt import require_object
 
 Fields = Mapping[str, str | bytes | bytearray | FileField]
 
@@ -27,10 +28,7 @@ async def read_json(request: web.Request) -> object:
 
 async def read_object(request: web.Request) -> dict[str, object]:
     """The body as a JSON object; BadInput if it is none."""
-    value = await read_json(request)
-    if not isinstance(value, dict):
-        raise BadInput(f"the body must be a JSON object, not {type(value).__name__}")
-    return value
+    return require_object(await read_json(request), "the body")
 
 
 async def read_form(request: web.Request) -> Fields:

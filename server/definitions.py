@@ -18,7 +18,7 @@ import msgspec
 from executor.contract.choices import listed, of_marker
 from executor.contract.definition import FileChoices, NodeDef
 from executor.errors import NotReady
-from executor.files import Folders
+from executor.files import Folders, Watch
 from executor.messages import Device, Ready
 from server.users import write_bytes
 
@@ -42,18 +42,19 @@ class Text:
     parts: list[bytes]
     holes: list[FileChoices]
     filled: bytes = b""
-    filled_with: list[list[object]] | None = None
+    watch: Watch | None = None
 
     def fill(self, folders: Folders) -> bytes:
-        """The whole text with the lists as they are now; the last one is kept."""
-        lists: list[list[object]] = [list(listed(hole, folders)) for hole in dict.fromkeys(self.holes)]
-        if lists == self.filled_with:
+        """The whole text with the lists as they are now; it is made anew only when a folder has changed."""
+        if self.watch is not None and self.watch.is_fresh():
             return self.filled
-        texts = dict(zip(dict.fromkeys(self.holes), (json.dumps(names).encode() for names in lists), strict=True))
+        unique = dict.fromkeys(self.holes)
+        self.watch = folders.watch(hole.source for hole in unique)
+        texts = {hole: json.dumps(listed(hole, folders)).encode() for hole in unique}
         pieces = [self.parts[0]]
         for hole, part in zip(self.holes, self.parts[1:], strict=True):
             pieces += (texts[hole], part)
-        self.filled, self.filled_with = b"".join(pieces), lists
+        self.filled = b"".join(pieces)
         return self.filled
 
 

@@ -28,6 +28,7 @@ from server.definitions import Definitions
 from server.hub import Hub
 from server.logbook import Entry, LogBook
 from server.state import Front
+from server.stats import SystemStats
 from server.submission import Submission
 from server.uploads import Uploads
 from server.users import Users
@@ -70,6 +71,7 @@ def build(
         uploads=Uploads(folders),
         users=Users(folders.user, multi_user=settings.multi_user),
         logbook=logbook or LogBook(),
+        stats=SystemStats(engine, definitions, argv),
         web=web_root or find_web_root(settings),
         argv=argv,
     )
@@ -166,7 +168,10 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl's own errors are of this kind too, and name no file
+        raise OSError(f"--tls-certfile {certificate} and --tls-keyfile {key} cannot be used: {error}") from error
     return context
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from executor.errors import BadInput, InvalidPrompt, NotReady
+from server.refusals import one_line
 from server.users import UnknownUser
 
 log = logging.getLogger("weft.front")
@@ -39,7 +40,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             raise
         return other
     except InvalidPrompt as error:
-        log.warning("refused prompt: %s", error)
+        log.warning("refused prompt: %s", one_line(str(error)))
         return web.json_response(error.body(), status=400)
     except UnknownUser as error:
         return web.json_response(problem("unknown_user", str(error)), status=401)
@@ -48,6 +49,9 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except NotReady as error:
         headers = {"Retry-After": str(error.retry_after_s)}
         return web.json_response(problem("not_ready", str(error)), status=503, headers=headers)
+    except web.RequestPayloadError as error:
+        reason = str(error).partition("message:")[2].strip() or "it breaks off"
+        return web.json_response(problem("invalid_request", f"the body cannot be read: {reason}"), status=400)
     except ConnectionError:
         raise
     except OSError as error:

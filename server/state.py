@@ -15,6 +15,7 @@ from executor.settings import Settings
 from server.definitions import Definitions
 from server.hub import Hub
 from server.logbook import LogBook
+from server.stats import SystemStats
 from server.submission import Submission
 from server.uploads import Uploads
 from server.users import Users
@@ -36,6 +37,7 @@ class Front:
     uploads: Uploads
     users: Users
     logbook: LogBook
+    stats: SystemStats
     web: WebRoot
     argv: Sequence[str] = ()
 

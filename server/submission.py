@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -13,9 +14,10 @@ from executor.files import Folders
 from executor.graph.prompt import Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
-from executor.queue.job import make_job, now_ms
+from executor.queue.job import make_job
 from server.bodies import texts
 from server.definitions import Definitions
+from server.refusals import refusal_lines
 
 log = logging.getLogger("weft.front")
 
@@ -43,6 +45,10 @@ class Submission:
         definitions = await self._definitions.nodes()
         prompt = Prompt.parse(raw, definitions)
         verdict = await validate(prompt, definitions, self._folders, targets=targets, ask=self._ask)
+        if verdict.node_errors:
+            lines = refusal_lines(verdict.node_errors, prompt, definitions, self._folders)
+            for line in await asyncio.to_thread(list, lines):
+                log.warning("%s", line)
         verdict.require_good()
         job = make_job(
             prompt_id=prompt_id, number=number, prompt=verdict.prompt, targets=verdict.targets, extra_data=extra_data
@@ -88,10 +94,7 @@ def _prompt_id(value: object) -> str:
 
 def _extra_data(body: Mapping[str, object]) -> dict[str, object]:
     given = body.get("extra_data")
-    if given is not None and not isinstance(given, dict):
-        raise BadInput(f"extra_data must be a JSON object, not {type(given).__name__}")
-    extra = dict(given or {})
+    extra = {} if given is None else dict(require_object(given, "extra_data"))
     if "client_id" in body:
         extra["client_id"] = body["client_id"]
-    extra["create_time"] = now_ms()  # newer clients sort what waits and what ended by it
     return extra

@@ -19,7 +19,13 @@ from executor.settings import FLAGS, Flag
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("server", "executor", "nodes")
 SOURCES = sorted(path for name in (*PACKAGES, "training", "examples") for path in (ROOT / name).rglob("*.py"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "docs" / "design.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "docs" / "design.md",
+    ROOT / "docs" / "compatibility.md",
+]
 
 LONGEST_FILE, USUAL_FILE = 600, 400
 LONGEST_FUNCTION, USUAL_FUNCTION = 80, 35

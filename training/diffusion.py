@@ -41,8 +41,9 @@ def noised(latent: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, 
 
 
 def diffusion_loss(model: nn.Module, latent: Tensor, context: Tensor, generator: torch.Generator) -> Tensor:
-    """Weighted squared error of the predicted noise."""
-    mixed, timestep, target, weight = noised(latent, generator)
+    """Weighted squared error of the predicted noise; noise is drawn on the CPU whatever the context's device."""
+    mixed, timestep, target, weight = (part.to(context.device) for part in noised(latent, generator))
+    mixed = mixed.contiguous(memory_format=torch.channels_last)
     error = (model(mixed, timestep, context) - target).square().mean((1, 2, 3))
     return (error * weight).mean() / 20
 

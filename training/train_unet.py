@@ -60,7 +60,7 @@ class Run:
 
     def load(self, path: Path) -> None:
         """Takes a state back."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=next(self.unet.parameters()).device, weights_only=True)
         for name in ("text", "unet"):
             getattr(self, name).load_state_dict(part_of(state["weights"], name))
         self.optimiser.load_state_dict(state["optimiser"])
@@ -74,16 +74,13 @@ def part_of(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key.removeprefix(name + "."): value for key, value in weights.items() if key.startswith(name + ".")}
 
 
-def new_run(seed: int, text_minutes: float) -> Run:
+def new_run(seed: int, text_steps: int, device: torch.device) -> Run:
     """A run at its beginning, its text encoder taught the attributes."""
     torch.manual_seed(seed)
-    text, unet = TextModel(SIZE.context), UNet(SIZE).to(memory_format=torch.channels_last)
-    ready = STATE / "text_pre.pt"
-    if text_minutes > 0:
-        pretrain_text(text, text_minutes, seed)
-        torch.save(text.state_dict(), ready)
-    elif ready.exists():
-        text.load_state_dict(torch.load(ready, weights_only=True))
+    text, unet = TextModel(SIZE.context), UNet(SIZE)
+    if text_steps > 0:
+        pretrain_text(text, text_steps, seed)
+    text, unet = text.to(device), unet.to(device, memory_format=torch.channels_last)
     groups = [{"params": list(unet.parameters()), "share": 1.0}, {"params": list(text.parameters()), "share": 0.2}]
     return Run(text, unet, torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01, fused=True))
 
@@ -108,17 +105,18 @@ def batch_at(step: int, progress: float, seed: int, table: Tensor) -> tuple[Tens
     return to_latent(draw([scene for scene, _ in pairs], side)), places, generator
 
 
-def train(run: Run, minutes: float, peak: float, seed: int, path: Path) -> None:
-    """Trains until the run's own clock reaches `minutes`; the rate falls to zero along a cosine by then."""
+def train(run: Run, steps: int, peak: float, seed: int, path: Path) -> None:
+    """Trains until `steps` steps are done in all; the rate falls to zero along a cosine by then."""
     table, clock, saved, losses = compact_table(), time.monotonic() - run.seconds, time.monotonic(), {}
+    device = next(run.unet.parameters()).device
     parameters = [p for group in run.optimiser.param_groups for p in group["params"]]
-    while (progress := run.seconds / 60 / minutes) < 1:
+    while run.step < steps:
+        progress = run.step / steps
         latent, places, generator = batch_at(run.step, progress, seed, table)
         rate = peak * min(1, (run.step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in run.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        latent = latent.contiguous(memory_format=torch.channels_last)
-        loss = diffusion_loss(run.unet, latent, run.text(places), generator)
+        loss = diffusion_loss(run.unet, latent, run.text(places.to(device)), generator)
         run.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -141,21 +139,22 @@ def train(run: Run, minutes: float, peak: float, seed: int, path: Path) -> None:
 def main() -> None:
     """Command line: trains or goes on training."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=75)
-    parser.add_argument("--text-minutes", type=float, default=2.5)
+    parser.add_argument("--steps", type=int, default=7500)
+    parser.add_argument("--text-steps", type=int, default=500)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cuda trains on the GPU")
     parser.add_argument("--state", type=Path, default=STATE / "unet.pt")
     parser.add_argument("--fresh", action="store_true", help="start anew even where a state lies")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     STATE.mkdir(exist_ok=True)
     resume = options.state.exists() and not options.fresh
-    run = new_run(options.seed, 0 if resume else options.text_minutes)
+    run = new_run(options.seed, 0 if resume else options.text_steps, torch.device(options.device))
     if resume:
         run.load(options.state)
-    train(run, options.minutes, options.rate, options.seed, options.state)
+    train(run, options.steps, options.rate, options.seed, options.state)
 
 
 if __name__ == "__main__":

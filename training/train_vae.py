@@ -21,6 +21,7 @@ from training.vae import VAE
 STATE = Path(__file__).parent / "state"
 # (side, cropped to, batch) and their odds, before and after 70 % of the time
 KINDS = ((64, 64, 10), (128, 64, 10), (128, 128, 3), (256, 96, 5), (256, 256, 1), (512, 96, 5))
+DEFAULTS = {"decoder": (2400, 2e-3), "encoder": (14, 1e-4)}  # steps and peak rate
 ODDS = ((0.15, 0.5, 0.2, 0.15, 0, 0), (0.1, 0.2, 0.4, 0.1, 0.15, 0.05))
 
 
@@ -56,7 +57,8 @@ def decoder_loss(model: VAE, latent: Tensor, pictures: Tensor, generator: torch.
     strength = 0.15 * torch.rand(len(latent), 1, 1, 1, generator=generator)
     noise = strength * torch.randn(latent.shape, generator=generator)
     noise[:, 3] *= 1.5
-    error = model.decode(latent + noise) - pictures
+    device = next(model.parameters()).device
+    error = model.decode((latent + noise).to(device)) - pictures.to(device)
     return error.abs().mean() + error.square().mean()
 
 
@@ -67,28 +69,29 @@ def encoder_loss(model: VAE, latent: Tensor, pictures: Tensor) -> Tensor:
     return error.abs().mean() + error.square().mean() + 0.01 * (spread - LOG_VARIANCE).square().mean()
 
 
-def train(part: str, minutes: float, peak: float, seed: int, path: Path) -> None:
-    """Trains the encoder or the decoder until the run's own clock reaches `minutes`, from its state if there is one."""
+def train(part: str, steps: int, peak: float, seed: int, path: Path, device: torch.device) -> None:
+    """Trains the encoder or the decoder until `steps` steps are done in all, from its state if there is one."""
     torch.manual_seed(seed)
-    model = VAE()
+    model = VAE().to(device)
     start_linear(model.encoder)
     module = getattr(model, part)
     optimiser = torch.optim.AdamW(module.parameters(), peak, betas=(0.9, 0.99), weight_decay=1e-3)
     mean = {key: value.clone() for key, value in module.state_dict().items()}
     step, seconds, losses = 0, 0.0, []
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
         module.load_state_dict(state["weights"])
         optimiser.load_state_dict(state["optimiser"])
         mean, step, seconds = state["mean"], state["step"], state["seconds"]
     clock = time.monotonic() - seconds
-    while (progress := seconds / 60 / minutes) < 1:
+    while step < steps:
+        progress = step / steps
         for group in optimiser.param_groups:
             group["lr"] = peak * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
         latent, pictures = batch_at(step, progress, seed)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         loss = (
-            encoder_loss(model, latent, pictures)
+            encoder_loss(model, latent.to(device), pictures.to(device))
             if part == "encoder"
             else decoder_loss(model, latent, pictures, generator)
         )
@@ -102,7 +105,7 @@ def train(part: str, minutes: float, peak: float, seed: int, path: Path) -> None
                 mean[key].lerp_(value, 1 - keep)
         step, seconds = step + 1, time.monotonic() - clock
         losses.append(loss.item())
-        if step % 100 == 0 or seconds / 60 >= minutes:
+        if step % 100 == 0 or step == steps:
             print(f"{part} step {step} minute {seconds / 60:.1f} loss {sum(losses) / len(losses):.4f}", flush=True)
             losses = []
             state = {"weights": module.state_dict(), "optimiser": optimiser.state_dict(), "mean": mean}
@@ -114,15 +117,24 @@ def main() -> None:
     """Command line: trains one part of the autoencoder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("decoder", "encoder"))
-    parser.add_argument("--minutes", type=float, default=25)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, help="default 2400 for the decoder, 14 for the encoder")
+    parser.add_argument("--rate", type=float, help="default 2e-3 for the decoder, 1e-4 for the encoder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cuda trains on the GPU")
     parser.add_argument("--state", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     STATE.mkdir(exist_ok=True)
-    train(options.part, options.minutes, options.rate, options.seed, options.state or STATE / f"{options.part}.pt")
+    steps, rate = DEFAULTS[options.part]
+    train(
+        options.part,
+        options.steps or steps,
+        options.rate or rate,
+        options.seed,
+        options.state or STATE / f"{options.part}.pt",
+        torch.device(options.device),
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from executor.graph.prompt import Link, Prompt, is_link, unwrapped
 
 Error = dict[str, object]
 
+FOREIGN_PATH = " (a path of another machine; upload the file first, then give its name)"
 LONGEST_LIST_SHOWN = 20
 
 
@@ -186,7 +187,10 @@ class InputChecker:
             exists = self.folders.resolve(str(value)).is_file()
         except (UnsafePath, OSError):
             exists = False
-        return None if exists else custom_error(item.name, f"Invalid {item.file_check} file: {value}")
+        if exists:
+            return None
+        hint = FOREIGN_PATH if "\\" in str(value) else ""
+        return custom_error(item.name, f"Invalid {item.file_check} file: {value}{hint}")
 
     def _info(self, item: InputDef, **more: object) -> Error:
         return {"input_name": item.name, "input_config": self.config(item), **more}

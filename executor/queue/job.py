@@ -29,6 +29,7 @@ class Job:
     extra_json: bytes = b"{}"
     secrets_json: bytes = field(default=b"{}", repr=False)
     client_id: str | None = None
+    workflow_id: str | None = None
     state: JobState = "pending"
     attempts: int = 0
     at_head: bool = False
@@ -46,6 +47,10 @@ class Job:
         """The JSON text `[number, id, prompt, extra_data, targets]` that clients see, without secrets."""
         start = f"[{json.dumps(self.number)}, {json.dumps(self.id)}, ".encode()
         return start + self.prompt_json + b", " + self.extra_json + f", {json.dumps(list(self.targets))}]".encode()
+
+    def short_item_json(self) -> bytes:
+        """The JSON text `[id, number, time]` of --queue-items id-first; time is when it came, in whole seconds."""
+        return json.dumps([self.id, self.number, self.created_ms // 1000]).encode()
 
     def item(self) -> list[object]:
         """The queue item that clients see, as Python values."""
@@ -95,7 +100,17 @@ class HistoryEntry:
 
 def history_json(entries: Iterable[HistoryEntry]) -> bytes:
     """The JSON object {id: entry} that /history answers, in the order given."""
-    return b"{" + b", ".join(json.dumps(entry.job.id).encode() + b": " + entry.entry_json() for entry in entries) + b"}"
+    return history_object(map(history_item, entries))
+
+
+def history_item(entry: HistoryEntry) -> bytes:
+    """The JSON text `"id": entry` of one member of that object."""
+    return json.dumps(entry.job.id).encode() + b": " + entry.entry_json()
+
+
+def history_object(items: Iterable[bytes]) -> bytes:
+    """The JSON object of members that `history_item` rendered."""
+    return b"{" + b", ".join(items) + b"}"
 
 
 def make_job(
@@ -125,8 +140,26 @@ def make_job(
         extra_json=json.dumps(extra).encode(),
         secrets_json=json.dumps(secrets).encode(),
         client_id=client_id,
+        workflow_id=_workflow_id(extra),
         created_ms=now_ms(),
     )
+
+
+def _workflow_id(extra_data: Mapping[str, object]) -> str | None:
+    """The id that the front end gave the workflow it sends along, if it is a text."""
+    found: object = extra_data
+    for key in ("extra_pnginfo", "workflow", "id"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) and is_unicode(found) else None
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written to the database at all (lone surrogates cannot)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def crash_result(job: Job, reason: str, *, node_id: str = "", node_type: str = "") -> Result:
@@ -172,7 +205,5 @@ def now_ms() -> int:
 
 
 def _check_unicode(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadInput(f"{text!r} is not valid Unicode text") from error
+    if not is_unicode(text):
+        raise BadInput(f"{text!r} is not valid Unicode text")

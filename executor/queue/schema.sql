@@ -42,3 +42,12 @@ CREATE TABLE history (
     meta       BLOB NOT NULL,
     messages   BLOB NOT NULL
 );
+
+-- version 2
+
+-- The id of the front end's workflow that a prompt was made from: lists of jobs are filtered by it.
+ALTER TABLE queue ADD COLUMN workflow_id TEXT;
+ALTER TABLE history ADD COLUMN workflow_id TEXT;
+
+-- All that a sorted list of jobs needs, so that listing reads no graphs.
+CREATE INDEX history_jobs ON history (state, created_ms, started_ms, ended_ms, workflow_id, id);

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import json
 import sqlite3
 from collections.abc import Coroutine, Iterable
 from dataclasses import replace
@@ -17,25 +16,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from executor.queue.database import Database
-from executor.queue.job import EndState, HistoryEntry, Job, Result, crash_result, now_ms
+from executor.queue.history import History
+from executor.queue.job import HistoryEntry, Job, Result, crash_result, now_ms
+from executor.queue.rows import JOB_COLUMNS, job_of, job_values
 
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
-_MAX_INT = 2**62
 
-_JOB = "id, number, prompt, targets, extra, client_id"
-_INSERT = f"INSERT INTO queue ({_JOB}, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, 'pending', ?)"
-_LOAD = f"SELECT row, {_JOB}, state, attempts, at_head, worker, created_ms, started_ms FROM queue ORDER BY row"
-_ENTRY = f"{_JOB}, attempts, worker, created_ms, started_ms, state, outputs, meta, messages, ended_ms"
-_FINISH = f"""
-INSERT INTO history ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET (number, prompt, targets, extra, client_id, attempts, worker, created_ms, started_ms,
-    state, outputs, meta, messages, ended_ms) = (excluded.number, excluded.prompt, excluded.targets, excluded.extra,
-    excluded.client_id, excluded.attempts, excluded.worker, excluded.created_ms, excluded.started_ms,
-    excluded.state, excluded.outputs, excluded.meta, excluded.messages, excluded.ended_ms)
+_INSERT = f"INSERT INTO queue ({JOB_COLUMNS}, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?)"
+_LOAD = f"""
+SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms FROM queue ORDER BY row
 """
-_TRIM = "DELETE FROM history WHERE rank <= (SELECT rank FROM history ORDER BY rank DESC LIMIT 1 OFFSET ?)"
 
 
 class Store:
@@ -43,7 +35,7 @@ class Store:
 
     def __init__(self, path: Path | str = ":memory:", *, history_limit: int = 10000) -> None:
         self._database = Database(path)
-        self._history_limit = max(1, history_limit)
+        self.past = History(self._database, history_limit)
         self._pending: list[Job] = []  # in the order of execution
         self._running: dict[int, Job] = {}  # by row
         self._open_writes: set[asyncio.Task[Any]] = set()
@@ -52,6 +44,7 @@ class Store:
         """Open the file, put what was running back (or end it after its second attempt), and load what waits."""
         await self._database.open()
         jobs = await self._database.run(self._recover)
+        await self.past.load()
         self._pending = sorted(jobs, key=Job.order)
 
     async def close(self) -> None:
@@ -119,32 +112,19 @@ class Store:
 
     async def history(self, max_items: int | None = None, offset: int = -1) -> list[HistoryEntry]:
         """Entries in order of completion: all, the newest `max_items`, or a window from `offset` on."""
-        limit = _MAX_INT if max_items is None else max(0, min(max_items, _MAX_INT))
-        newest = offset < 0
-        order = "DESC" if newest else "ASC"
-        query = f"SELECT {_ENTRY} FROM history ORDER BY rank {order} LIMIT ? OFFSET ?"
-        bounds = (limit, 0 if newest else min(offset, _MAX_INT))
-        rows = await self._database.run(lambda connection: connection.execute(query, bounds).fetchall())
-        return [_entry(row) for row in (reversed(rows) if newest else rows)]
+        return await self.past.entries(max_items, offset)
 
     async def history_of(self, prompt_id: str) -> HistoryEntry | None:
         """The newest entry of a prompt, or None."""
-        if not _is_unicode(prompt_id):
-            return None
-        query = f"SELECT {_ENTRY} FROM history WHERE id = ?"
-        row = await self._database.run(lambda connection: connection.execute(query, (prompt_id,)).fetchone())
-        return None if row is None else _entry(row)
+        return await self.past.entry(prompt_id)
 
     async def delete_history(self, ids: Iterable[str]) -> None:
         """Forget entries; unknown ids are ignored."""
-        chosen = [(prompt_id,) for prompt_id in ids if _is_unicode(prompt_id)]
-        await self._database.run(
-            lambda connection: connection.executemany("DELETE FROM history WHERE id = ?", chosen) and None
-        )
+        await self._whole(self.past.delete(ids))
 
     async def clear_history(self) -> None:
         """Forget every entry."""
-        await self._database.run(lambda connection: connection.execute("DELETE FROM history") and None)
+        await self._whole(self.past.clear())
 
     # ---------------------------------------------------------------- what stands behind
 
@@ -156,7 +136,7 @@ class Store:
         return await asyncio.shield(task)
 
     async def _add(self, job: Job) -> Job:
-        values = (*_job_values(job), job.created_ms)
+        values = (*job_values(job), job.created_ms)
         row = await self._database.run(lambda connection: connection.execute(_INSERT, values).lastrowid)
         stored = replace(job, row=row or 0, state="pending", attempts=0, at_head=False)
         self._wait(stored)
@@ -182,9 +162,11 @@ class Store:
         if not self._is_current(job):
             return False
         entry = HistoryEntry(job=job, result=result, ended_ms=now_ms())
-        stored = await self._database.run(lambda connection: self._store_end(connection, entry))
+        rank = await self._database.run(lambda connection: self._store_end(connection, entry))
+        if rank is not None:
+            self.past.note(rank, entry)
         self._running.pop(job.row, None)
-        return stored
+        return rank is not None
 
     async def _requeue(self, job: Job, counted: bool) -> bool:
         if not self._is_current(job):
@@ -219,23 +201,18 @@ class Store:
         current = self._running.get(job.row)
         return current is not None and current.attempts == job.attempts
 
-    def _store_end(self, connection: sqlite3.Connection, entry: HistoryEntry) -> bool:
-        job, result = entry.job, entry.result
+    def _store_end(self, connection: sqlite3.Connection, entry: HistoryEntry) -> int | None:
+        """Move a running row into history; its rank there, None if this attempt is no longer the running one."""
+        job = entry.job
         gone = connection.execute(
             "DELETE FROM queue WHERE row = ? AND attempts = ? AND state = 'running'", (job.row, job.attempts)
         )
-        if gone.rowcount != 1:
-            return False
-        times = (job.attempts, job.worker, job.created_ms, job.started_ms)
-        texts = (result.state, result.outputs_json, result.meta_json, result.messages_json)
-        connection.execute(_FINISH, (*_job_values(job), *times, *texts, entry.ended_ms))
-        connection.execute(_TRIM, (self._history_limit,))
-        return True
+        return self.past.record(connection, entry) if gone.rowcount == 1 else None
 
     def _recover(self, connection: sqlite3.Connection) -> list[Job]:
         """Put running rows back once, end them the second time; returns everything that waits."""
         waiting: list[Job] = []
-        for job in [_job(row) for row in connection.execute(_LOAD).fetchall()]:
+        for job in [job_of(row) for row in connection.execute(_LOAD).fetchall()]:
             if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
                 reason = f"the server ended {job.attempts} times while it ran this prompt; it is not tried again"
                 result = crash_result(job, reason)
@@ -248,42 +225,3 @@ class Store:
             "UPDATE queue SET state = 'pending', at_head = 1, worker = NULL, started_ms = NULL WHERE state = 'running'"
         )
         return waiting
-
-
-def _job_values(job: Job) -> tuple[str, str, bytes, str, bytes, str | None]:
-    targets = json.dumps(list(job.targets))
-    return (job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, job.client_id)
-
-
-def _job(row: tuple[Any, ...]) -> Job:
-    key, prompt_id, number, prompt, targets, extra, client_id, state, attempts, at_head, worker, created, started = row
-    return Job(
-        row=key,
-        id=prompt_id,
-        number=json.loads(number),
-        prompt_json=prompt,
-        targets=tuple(json.loads(targets)),
-        extra_json=extra,
-        client_id=client_id,
-        state=state,
-        attempts=attempts,
-        at_head=bool(at_head),
-        worker=worker,
-        created_ms=created,
-        started_ms=started,
-    )
-
-
-def _entry(row: tuple[Any, ...]) -> HistoryEntry:
-    job = _job((0, *row[:6], "running", row[6], False, *row[7:10]))
-    state: EndState = row[10]
-    result = Result(state=state, outputs_json=row[11], meta_json=row[12], messages_json=row[13])
-    return HistoryEntry(job=job, result=result, ended_ms=row[14])
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

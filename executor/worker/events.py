@@ -30,6 +30,7 @@ class WireEvents:
         preview_size: int,
         terminal: Terminal,
         titles: Mapping[str, str],
+        previews: bool = True,
     ) -> None:
         self._job = job
         self._send = send
@@ -37,6 +38,7 @@ class WireEvents:
         self._preview_size = preview_size
         self._terminal = terminal
         self._titles = titles
+        self._previews = previews
 
     def emit(self, event: str, data: Mapping[str, object], audience: Audience) -> None:
         """Send a websocket event."""
@@ -58,9 +60,11 @@ class WireEvents:
     def preview(self, node_id: str, preview: Preview, metadata: Mapping[str, object]) -> None:
         """Send a picture of a node's work so far: JPEG, its longest side at most the preview size.
 
-        One that says it is `lossless` is a result, and goes whole, as PNG.
+        One that says it is `lossless` is a result, and goes whole, as PNG, also where previews are not wanted.
         """
         lossless = bool(getattr(preview, "lossless", False))
+        if not (lossless or self._previews):
+            return
         try:
             body = _png(preview) if lossless else _jpeg(preview, self._preview_size)
         except Exception:

@@ -19,7 +19,7 @@ from executor.files import Folders
 from executor.graph.cache import Cache, make_cache
 from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import RunResult, run_prompt
-from executor.messages import Finished, Free, Ready, Stats, Stop
+from executor.messages import Finished, Free, Ready, Run, Stats, Stop
 from executor.settings import Settings
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job
@@ -106,6 +106,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         preview_size=worker.services.settings.preview_size,
         terminal=terminal,
         titles=_titles(job),
+        previews=wants_previews(job.run, worker.services.settings.preview_method),
     )
     try:
         with torch.inference_mode(), entered(RunContext(services=worker.services)):
@@ -132,6 +133,13 @@ def _run(worker: Worker, job: Job) -> Finished:
         meta_json=json.dumps(result.meta).encode(),
         messages_json=json.dumps(result.messages).encode(),
     )
+
+
+def wants_previews(job: Run, method: str) -> bool:
+    """Whether pictures of the work so far are made: as the prompt's own `preview_method` says, else as the server's."""
+    extra: dict[str, object] = json.loads(job.extra_json)
+    chosen = extra.get("preview_method")
+    return (chosen if chosen in ("none", "auto", "latent2rgb", "taesd") else method) != "none"
 
 
 def _titles(job: Job) -> dict[str, str]:

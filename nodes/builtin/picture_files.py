@@ -40,6 +40,8 @@ def opened(path: Path, name: str, field: str) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         text = f"input {field!r}: cannot identify image file {name!r}; it is damaged or no picture"
         raise UnidentifiedImageError(text) from error
+    except Image.DecompressionBombError as error:
+        raise OSError(f"input {field!r}: image file {name!r} is too large to be read: {error}") from error
     except (OSError, SyntaxError) as error:  # Pillow's decoders raise SyntaxError for broken chunks
         raise OSError(f"input {field!r}: cannot read image file {name!r}: {error}") from error
 

@@ -48,7 +48,7 @@ def model_path(kind: str, name: str, field: str) -> Path:
     path = folders.find(kind, name)
     if path is not None:
         return path
-    near = nearest(name, folders.names(kind))
+    near = nearest(name, [other for other in folders.names(kind) if other != name])  # a broken link is listed too
     raise ModelFileError(
         name, f"input {field!r}: no such file among the {kind}", f"did you mean {near!r}?" if near else ""
     )

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from server.routes import (
     assets,
+    docs,
     files,
     history,
     internal,
@@ -36,4 +37,4 @@ ALL: tuple[web.RouteTableDef, ...] = (
     subgraphs.ROUTES,
     pages.ROUTES,
 )
-BARE: tuple[web.RouteTableDef, ...] = (internal.ROUTES, jobs.ROUTES, assets.ROUTES, pages.FILES)
+BARE: tuple[web.RouteTableDef, ...] = (internal.ROUTES, jobs.ROUTES, assets.ROUTES, docs.ROUTES, pages.FILES)

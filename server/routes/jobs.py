@@ -88,7 +88,7 @@ async def post_jobs_cancel(request: web.Request) -> web.Response:
     """Stop or remove several jobs; tells whether there was any."""
     here, body = front(request), await read_object(request)
     ids = body.get("job_ids")
-    if not isinstance(ids, list) or not ids:
+    if not isinstance(ids, list):
         return web.json_response({"error": "job_ids must be a list of ids", "invalid_ids": []}, status=400)
     invalid = [wanted for wanted in ids if not await _may_be_an_id(here, wanted)]
     if invalid:

@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from executor.errors import BadInput, UnsafePath
-from executor.files import inside
+from executor.files import Folders, inside
 from server import modelfiles
 from server.state import front
 
@@ -29,13 +29,18 @@ async def get_models_of(request: web.Request) -> web.Response:
     kind, folders = request.match_info["folder"], front(request).folders
     if kind not in folders.kinds():
         raise web.HTTPNotFound
-    return web.json_response(await asyncio.to_thread(folders.names, kind))
+    return web.json_response(await _names(folders, kind))
+
+
+async def _names(folders: Folders, kind: str) -> list[str]:
+    known = folders.fresh_names(kind)
+    return await asyncio.to_thread(folders.names, kind) if known is None else known
 
 
 @ROUTES.get("/embeddings")
 async def get_embeddings(request: web.Request) -> web.Response:
     """List the embeddings, without their endings."""
-    names = await asyncio.to_thread(front(request).folders.names, "embeddings")
+    names = await _names(front(request).folders, "embeddings")
     return web.json_response([name.rpartition(".")[0] for name in names])
 
 

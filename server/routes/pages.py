@@ -8,8 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server import media
-from server.middleware import PICTURES
+from server import staticfile
 from server.page import root_page
 from server.state import front
 
@@ -43,13 +42,13 @@ async def get_template(request: web.Request) -> web.StreamResponse:
     name, root = request.match_info["name"], front(request).web
     if not root.templates and name in NO_TEMPLATES:
         return web.json_response(NO_TEMPLATES[name])
-    return _shown(await asyncio.to_thread(root.template, name))
+    return await staticfile.send(request, root.template, name)
 
 
 @FILES.get("/docs/{name:.+}")
 async def get_document(request: web.Request) -> web.StreamResponse:
     """Show a page of help on a node, or a picture in it."""
-    return _shown(await asyncio.to_thread(front(request).web.document, request.match_info["name"]))
+    return await staticfile.send(request, front(request).web.document, request.match_info["name"])
 
 
 @FILES.get("/{name:.+}")
@@ -58,17 +57,7 @@ async def get_file(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     if name == "index.html":
         return await get_root(request)
-    return _shown(await asyncio.to_thread(front(request).web.page, name))
-
-
-def _shown(path: Path | None) -> web.StreamResponse:
-    """A file with its type; a browser asks each time whether it has changed, but for pictures."""
-    if path is None:
-        raise web.HTTPNotFound
-    headers = {"Content-Type": media.content_type(path.name)}
-    if not path.name.lower().endswith(PICTURES):
-        headers["Cache-Control"] = "no-cache"
-    return web.FileResponse(path, headers=headers)
+    return await staticfile.send(request, front(request).web.page, name)
 
 
 @ROUTES.get("/extensions")

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-
-import psutil
 from aiohttp import web
 
-from executor.messages import Device
 from executor.settings import Settings
-from server.state import Front, front
-from server.version import COMFYUI_VERSION, FRONTEND_VERSION, installed_version, weft_version
+from server.state import front
+from server.version import weft_version
 
 ROUTES = web.RouteTableDef()
 
@@ -20,54 +14,7 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/system_stats")
 async def get_system_stats(request: web.Request) -> web.Response:
     """Show figures of the machine, its devices, and the versions that clients ask for."""
-    here = front(request)
-    memory = psutil.virtual_memory()
-    system = {
-        "os": os.name,
-        "ram_total": memory.total,
-        "ram_free": memory.available,
-        "comfyui_version": COMFYUI_VERSION,
-        "weft_version": weft_version(),
-        "required_frontend_version": FRONTEND_VERSION,
-        "installed_templates_version": installed_version("comfyui-workflow-templates"),
-        "required_templates_version": None,
-        "python_version": sys.version,
-        "pytorch_version": here.definitions.torch_version or installed_version("torch") or "unknown",
-        "embedded_python": Path(sys.executable).parent.name == "python_embeded",
-        "argv": list(here.argv),
-    }
-    devices = [_shown(device) for device in _devices(here) or [_processor(memory.total, memory.available)]]
-    return web.json_response({"system": system, "devices": devices})
-
-
-def _devices(here: Front) -> list[Device]:
-    """The devices of the workers, else those that the last worker told."""
-    live = [device for worker in here.engine.workers() for device in worker.devices]
-    return live or list(here.definitions.devices)
-
-
-def _processor(total: int, free: int) -> Device:
-    return Device(
-        name="cpu",
-        type="cpu",
-        index=None,
-        vram_total=total,
-        vram_free=free,
-        torch_vram_total=total,
-        torch_vram_free=free,
-    )
-
-
-def _shown(device: Device) -> dict[str, object]:
-    return {
-        "name": device.name,
-        "type": device.type,
-        "index": device.index,
-        "vram_total": device.vram_total,
-        "vram_free": device.vram_free,
-        "torch_vram_total": device.torch_vram_total,
-        "torch_vram_free": device.torch_vram_free,
-    }
+    return web.Response(body=front(request).stats.body(), content_type="application/json", charset="utf-8")
 
 
 @ROUTES.get("/features")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,6 @@ import pytest
 from tests.contract.replay import PATIENCE, Case, load_cases, play_case
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 NOT_YET = {
     "object-info-all": "lists LoraLoader, ControlNetLoader and others: the nodes of issue 4",
@@ -26,26 +23,6 @@ def cases() -> Iterator[pytest.param]:
     for case in load_cases(HERE / "cases", "", []):
         reason = NOT_YET.get(case.name)
         yield pytest.param(case, id=case.name, marks=[pytest.mark.xfail(reason=reason)] if reason else [])
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a fresh server."""
-    base = tmp_path_factory.mktemp("base")
-    command = [sys.executable, "-m", "server", "--base-directory", str(base), "--port", "0"]
-    with (base / "log.txt").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        line = process.stdout.readline()
-        assert "http://" in line, (base / "log.txt").read_text()
-        yield line[line.index("http://") :].strip()
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        finally:
-            process.kill()
-            process.stdout.close()
 
 
 async def play(case: Case, url: str) -> list[str]:

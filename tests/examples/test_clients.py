@@ -1,6 +1,7 @@
 """The programs under examples/ against a real server and the demo's checkpoint: pictures that show what was asked."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,32 @@ def test_requests_client_downloads_the_picture_that_it_asked_for(server: str, tm
 def test_websocket_client_keeps_previews_and_the_picture(server: str, tmp_path: Path):
     said = run("examples/websocket_client.py", server, tmp_path)
     assert "step 20 of 20" in said
+    assert len(list(tmp_path.glob("preview_*"))) >= 2
+    (path,) = tmp_path.glob("weft_*.png")
+    seen = seen_in(path)
+    assert (seen.colour, seen.background, seen.place) == ("red", "blue", "center")
+
+
+NODE = shutil.which("node")
+NO_WEBSOCKET = "this Node.js has no WebSocket (20 with a flag, 22 without)"
+
+
+def node_command() -> list[str]:
+    """How Node.js is started so that it has a WebSocket."""
+    if NODE is None:
+        pytest.skip("there is no Node.js here")
+    told = subprocess.run([NODE, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
+    major = int(told.strip().lstrip("v").partition(".")[0])
+    if major < 20:
+        pytest.skip(NO_WEBSOCKET)
+    return [NODE] if major >= 22 else [NODE, "--experimental-websocket"]
+
+
+def test_node_client_keeps_previews_and_the_picture(server: str, tmp_path: Path):
+    command = [*node_command(), "examples/node_client.mjs", server, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "step 20 of 20" in done.stdout
     assert len(list(tmp_path.glob("preview_*"))) >= 2
     (path,) = tmp_path.glob("weft_*.png")
     seen = seen_in(path)

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from executor.errors import ModelFileError
+from executor.errors import ModelFileError, UnsafePath
+from executor.files import inside
 from executor.inference.weights import read_weights
 
 logger = logging.getLogger("weft.inference")
@@ -44,12 +45,14 @@ class Embeddings:
         return vectors.reshape(-1, self.width).to(torch.float32)
 
     def find(self, name: str) -> Path | None:
-        """The file of a named embedding; a name that leads out of the folders finds nothing."""
+        """The file of a named embedding, links followed; a name that leads out of the folders finds nothing."""
         for folder in self.folders:
-            root = folder.resolve()
             for suffix in SUFFIXES:
-                path = (root / f"{name}{suffix}").resolve()
-                if path.is_relative_to(root) and path.is_file():
+                try:
+                    path = inside(folder.absolute(), f"{name}{suffix}")
+                except UnsafePath:
+                    continue
+                if path.is_file():
                     return path
         return None
 

@@ -15,6 +15,10 @@ def test_nearest_ignores_case() -> None:
     assert nearest("ksampler", ["KSampler"]) == "KSampler"
 
 
+def test_nearest_of_a_name_no_file_can_have_is_none() -> None:
+    assert nearest("k" * 300, ["k" * 299]) is None
+
+
 def test_invalid_prompt_has_the_body_clients_expect() -> None:
     body = InvalidPrompt("no_prompt", "No prompt provided", "No prompt provided").body()
     assert body == {

@@ -121,3 +121,80 @@ def test_a_prefix_that_leaves_the_folder_is_refused(folders: Folders, prefix: st
 
 def test_fill_size_replaces_tokens() -> None:
     assert fill_size("a_%width%x%height%", 64, 32) == "a_64x32"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("C:\\Users\\me\\Pictures\\a.png", "a.png"),
+        ("C:\\Users\\me\\Pictures\\a.png [input]", "a.png"),
+        ("sub\\b.png", "sub/b.png"),
+        ("..\\..\\a.png", "a.png"),
+        ("file://C:\\x\\a.png", "a.png"),
+        ("x\\gone.png", "x\\gone.png"),
+        ("..\\gone.png", "..\\gone.png"),
+    ],
+)
+def test_a_windows_path_means_the_file_of_its_own_name(folders: Folders, given: str, meant: str) -> None:
+    root = folders.root("input")
+    (root / "sub").mkdir(parents=True)
+    (root / "a.png").touch()
+    (root / "sub" / "b.png").touch()
+    assert folders.resolve(given) == root / meant
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="Windows has no such file names")
+def test_a_file_named_with_a_backslash_is_found(folders: Folders) -> None:
+    root = folders.root("input")
+    (root / "a.png").touch()
+    (root / "x\\a.png").touch()
+    assert folders.resolve("x\\a.png") == root / "x\\a.png"
+
+
+# ---------------------------------------------------------------- looking for changes
+
+
+def settle(*paths: Path) -> None:
+    """Date a folder's last change long ago."""
+    for path in paths:
+        os.utime(path, ns=(1, 1))
+
+
+@pytest.fixture
+def loras(folders: Folders) -> Path:
+    path = folders.models / "loras"
+    path.mkdir(parents=True)
+    (path / "a.safetensors").touch()
+    settle(path)
+    return path
+
+
+def test_names_are_fresh_once_they_were_read(folders: Folders, loras: Path) -> None:
+    assert folders.fresh_names("loras") is None
+    assert folders.names("loras") == folders.fresh_names("loras") == ["a.safetensors"]
+
+
+def test_names_are_not_fresh_after_a_change(folders: Folders, loras: Path) -> None:
+    folders.names("loras")
+    (loras / "b.safetensors").touch()
+    assert folders.fresh_names("loras") is None
+    assert folders.names("loras") == ["a.safetensors", "b.safetensors"]
+
+
+def test_names_of_a_folder_that_changed_just_now_are_read_again(folders: Folders, loras: Path) -> None:
+    (loras / "b.safetensors").touch()
+    folders.names("loras")
+    assert folders.fresh_names("loras") is None
+
+
+def test_watch_sees_changes_of_models_and_inputs(folders: Folders, loras: Path) -> None:
+    settle(folders.root("input"))
+    watch = folders.watch(["loras", "input", "unknown"])
+    assert watch.is_fresh()
+    (folders.root("input") / "a.png").touch()
+    assert not watch.is_fresh()
+
+
+def test_fresh_names_of_an_unknown_kind(folders: Folders) -> None:
+    with pytest.raises(KeyError):
+        folders.fresh_names("unknown")

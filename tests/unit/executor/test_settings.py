@@ -46,6 +46,32 @@ def test_a_wrong_preview_method_names_the_choices(capsys: pytest.CaptureFixture[
     assert "taesd" in capsys.readouterr().err
 
 
+def test_a_wrong_form_of_queue_items_names_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["--queue-items", "first"])
+    assert "id-first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--port", "65536"),
+        ("--port", "-1"),
+        ("--workers", "0"),
+        ("--cache-lru", "-3"),
+        ("--preview-size", "0"),
+        ("--max-upload-size", "nan"),
+        ("--startup-wait", "-1"),
+    ],
+)
+def test_a_number_out_of_its_limits_names_the_flag(flags: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(flags)
+    told = capsys.readouterr().err
+    assert f"error: {flags[0]}: {flags[1]}" in told
+    assert "is not within" in told
+
+
 def test_folders_default_to_the_base_directory(tmp_path: Path) -> None:
     settings, _ = parse_settings(["--base-directory", str(tmp_path), "--input-directory", str(tmp_path / "pictures")])
     assert (settings.folder("output"), settings.folder("input")) == (tmp_path / "output", tmp_path / "pictures")

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from executor.errors import UnsafePath
 from nodes.builtin.image_io import LoadImage, LoadImageMask
@@ -75,6 +75,12 @@ def test_cut_off_picture_names_input_and_file(place):
     (place.folders.root("input") / "half.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(OSError, match=r"'image'.*'half\.jpg'"):
         LoadImage().load_image("half.jpg")
+
+
+def test_picture_too_large_to_be_read_names_input_and_file(place, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    with pytest.raises(OSError, match=r"'image'.*'rgb\.png' is too large"):
+        LoadImage().load_image(put(place, "rgb.png"))
 
 
 def test_name_that_leaves_the_folder_is_refused(place):

@@ -22,6 +22,7 @@ from executor.settings import Settings
 from server.app import make_app
 from server.main import build
 from server.state import Front
+from server.webroot import WebRoot
 
 CPU = Device(name="cpu", type="cpu", index=None, vram_total=8, vram_free=4, torch_vram_total=8, torch_vram_free=4)
 LORAS = FileChoices(source="loras", before=("None",))
@@ -192,10 +193,10 @@ async def make_stand(tmp_path: Path) -> AsyncIterator[MakeStand]:
     """Build fronts with chosen settings."""
     stands: list[Stand] = []
 
-    async def make(*, ready: bool = True, **options: object) -> Stand:
+    async def make(*, ready: bool = True, web_root: WebRoot | None = None, **options: object) -> Stand:
         settings = Settings(base_directory=tmp_path, **{"startup_wait_s": 0.05, **options})
         engine = PlayedEngine()
-        front = build(settings, engine)
+        front = build(settings, engine, web_root=web_root or WebRoot())
         front.folders.create()
         await front.store.open()
         front.definitions.load()

@@ -97,6 +97,12 @@ async def test_body_over_the_limit_is_413(make_stand):
     assert (await answer.text()).startswith("Maximum request body size")
 
 
+async def test_body_that_is_not_compressed_as_told_is_refused(stand):
+    answer = await stand.post("/prompt", data=b"{}", headers={"Content-Encoding": "gzip"})
+    assert answer.status == 400
+    assert "gzip" in (await answer.json())["error"]["message"]
+
+
 async def test_error_of_a_route_is_a_json_500(stand, monkeypatch):
     async def fail(body):
         raise LookupError("lost")

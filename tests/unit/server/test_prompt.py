@@ -61,6 +61,11 @@ async def test_field_of_the_wrong_type_is_refused(stand, fields):
     assert answer.status == 400
 
 
+async def test_wrong_type_is_named_in_the_words_of_json(stand):
+    answer = await stand.post("/prompt", json={"prompt": {}, "extra_data": [1]})
+    assert (await answer.json())["error"]["message"] == "extra_data must be a JSON object, not an array"
+
+
 async def test_missing_prompt_is_told(stand):
     answer = await stand.post("/prompt", json={})
     error = {

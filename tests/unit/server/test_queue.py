@@ -15,6 +15,15 @@ async def test_lists_running_and_pending_items(stand, graph):
     }
 
 
+async def test_items_start_with_the_id_where_the_flag_says_so(make_stand):
+    stand = await make_stand(queue_items="id-first")
+    await stand.submit(prompt_id="a")
+    await stand.engine.job()
+    ((prompt_id, number, time),) = (await (await stand.get("/queue")).json())["queue_running"]
+    assert (prompt_id, number) == ("a", 0)
+    assert time == stand.front.store.running()[0].created_ms // 1000
+
+
 async def test_pending_items_come_in_the_order_they_run(stand):
     await stand.submit(prompt_id="running")
     await stand.engine.job()

@@ -15,7 +15,7 @@ from executor.worker.terminal import Terminal
 class Recorder:
     """Events whose messages are kept; `steps` is what the terminal was shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, previews: bool = True) -> None:
         self.sent: list[FromWorker] = []
         self.flushed = 0
         self.steps: list[tuple[object, ...]] = []
@@ -23,7 +23,13 @@ class Recorder:
         terminal.step = lambda *step: self.steps.append(step)  # type: ignore[method-assign]
         job = Run(job_id="a", prompt_json=b"{}", targets=(), client_id="me")
         self.events = WireEvents(
-            job, self.sent.append, flush=self.flush, preview_size=64, terminal=terminal, titles={"3": "Sampler"}
+            job,
+            self.sent.append,
+            flush=self.flush,
+            preview_size=64,
+            terminal=terminal,
+            titles={"3": "Sampler"},
+            previews=previews,
         )
 
     def flush(self) -> None:
@@ -120,3 +126,17 @@ def test_a_lossless_picture_goes_whole_as_png(recorder: Recorder):
     assert isinstance(blob, Blob)
     sent = Image.open(io.BytesIO(blob.body))
     assert (blob.image_type, sent.format, sent.size) == ("image/png", "PNG", (200, 100))
+
+
+def test_unwanted_previews_are_not_made():
+    recorder = Recorder(previews=False)
+    recorder.events.preview("3", Picture(8, 8), {})
+    assert recorder.sent == []
+
+
+def test_a_result_sent_as_a_picture_is_no_preview():
+    recorder = Recorder(previews=False)
+    picture = Picture(8, 8)
+    picture.lossless = True  # type: ignore[attr-defined]
+    recorder.events.preview("3", picture, {})
+    assert isinstance(recorder.sent[0], Blob)

@@ -35,6 +35,12 @@ def test_names_that_lead_out_find_nothing(embeddings, tmp_path, name):
     assert embeddings.read(name) is None
 
 
+def test_links_inside_the_folder_are_followed(embeddings, tmp_path):
+    save_file({"emb_params": VECTORS}, tmp_path / "elsewhere.safetensors")
+    (tmp_path / "inside" / "linked.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
+    assert torch.equal(embeddings.read("linked"), VECTORS)
+
+
 def test_absolute_names_find_nothing(embeddings, tmp_path):
     save_file({"emb_params": VECTORS}, tmp_path / "secret.safetensors")
     assert embeddings.read(str(tmp_path / "secret")) is None

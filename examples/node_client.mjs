@@ -1,0 +1,84 @@
+// A client for Node.js with fetch and a websocket: follows a prompt and keeps the previews and the picture.
+//
+// Run it beside a server (`make run`):  node examples/node_client.mjs [SERVER] [FOLDER]
+// Node.js 22 brings WebSocket along; Node.js 20 has it behind --experimental-websocket, others take it from `npm i ws`.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import path from "node:path";
+
+const [server = "http://127.0.0.1:8188", folder = "."] = process.argv.slice(2);
+const Socket = globalThis.WebSocket ?? (await import("ws")).default;
+const PREVIEW = 1; // first big-endian number of a binary frame; the second tells the form of the picture
+const ENDINGS = { 1: "jpg", 2: "png" };
+
+/** Open the websocket and wait for its first frame. */
+function connect(clientId) {
+  const socket = new Socket(`${server.replace(/^http/, "ws")}/ws?clientId=${clientId}`);
+  socket.binaryType = "arraybuffer";
+  return new Promise((resolve, reject) => {
+    socket.addEventListener("open", () => resolve(socket));
+    socket.addEventListener("error", () => reject(new Error(`${server} does not answer`)));
+  });
+}
+
+/** Put a graph into the queue; the id of the prompt. */
+async function submit(graph, clientId) {
+  const response = await fetch(`${server}/prompt`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ prompt: graph, client_id: clientId }),
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(`the server refused the graph: ${JSON.stringify(answer)}`);
+  return answer.prompt_id;
+}
+
+/** Read frames until the prompt that `started` names ends; the pictures that it saved. */
+function follow(socket, started) {
+  const images = [];
+  const writes = [];
+  let previews = 0;
+  return new Promise((resolve, reject) => {
+    socket.addEventListener("close", () => reject(new Error("the server closed the connection")));
+    socket.addEventListener("message", async ({ data: frame }) => {
+      if (typeof frame !== "string") {
+        const view = new DataView(frame);
+        if (view.getUint32(0) === PREVIEW) {
+          previews += 1;
+          const name = `preview_${String(previews).padStart(2, "0")}.${ENDINGS[view.getUint32(4)]}`;
+          writes.push(writeFile(path.join(folder, name), new Uint8Array(frame, 8)));
+        }
+        return;
+      }
+      const { type, data } = JSON.parse(frame);
+      if (data.prompt_id !== undefined && data.prompt_id !== (await started)) return;
+      if (type === "progress") console.log(`step ${data.value} of ${data.max}`);
+      else if (type === "executed") images.push(...(data.output?.images ?? []));
+      else if (type === "execution_error") reject(new Error(`${data.node_type}: ${data.exception_message}`));
+      else if (type === "executing" && data.node === null) {
+        await Promise.all(writes);
+        console.log(`done, ${previews} preview(s)`);
+        resolve(images);
+      }
+    });
+  });
+}
+
+/** Fetch one picture into the folder. */
+async function download(image) {
+  const { filename, subfolder, type } = image;
+  const response = await fetch(`${server}/view?${new URLSearchParams({ filename, subfolder, type })}`);
+  if (!response.ok) throw new Error(`${filename}: ${response.status}`);
+  const target = path.join(folder, filename);
+  await writeFile(target, Buffer.from(await response.arrayBuffer()));
+  console.log(`Saved ${target}`);
+}
+
+const graph = JSON.parse(await readFile(new URL("text_to_image.json", import.meta.url), "utf-8"));
+const clientId = randomUUID();
+const socket = await connect(clientId);
+const started = submit(graph, clientId);
+const [images] = await Promise.all([follow(socket, started), started]);
+for (const image of images) await download(image);
+socket.close();

@@ -1,0 +1,167 @@
+"""What a CONDITIONING asks for at one latent size: where, when and how strongly each embedding counts.
+
+Knows no network and no guidance scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from executor.errors import NodeInputError
+from executor.inference.denoiser import ModelSampling
+from executor.inference.values import Conditioning
+
+Area = tuple[int, int, int, int]
+"""Height, width, y, x in latent cells."""
+
+# At borders inside the picture an area fades out over this share of its side, in whole cells (recorded behaviour:
+# numeric/conditioning, cases sample/two_areas, area_gap and area_overhang, whose areas have sides of 8 to 19 cells).
+FADED_SHARE = 1 / 4
+SMALLEST_BOUNDS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Condition:
+    """One embedding with its place, time and weight."""
+
+    context: Tensor  # [1 or B, T, C]
+    area: Area | None = None
+    strength: float = 1.0
+    mask: Tensor | None = None  # [1 or B, H, W] in latent cells
+    mask_strength: float = 1.0
+    first_sigma: float = float("inf")
+    last_sigma: float = 0.0
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def active(self, sigma: float) -> bool:
+        """Whether it counts at this noise level."""
+        return self.last_sigma <= sigma <= self.first_sigma
+
+    def crop(self, x: Tensor) -> Tensor:
+        """Its part of a latent [B, C, H, W]."""
+        if self.area is None:
+            return x
+        height, width, top, left = self.area
+        return x[..., top : top + height, left : left + width]
+
+    def weight(self, x: Tensor) -> Tensor:
+        """How much its answer counts in each cell of its area, [1 or B, 1, h, w]."""
+        whole = x.new_full((1, 1, *x.shape[-2:]), self.strength)
+        if self.mask is not None:
+            whole = whole * self.mask.to(x)[:, None] * self.mask_strength
+        weight = self.crop(whole)
+        if self.area is None or self.mask is not None:
+            return weight
+        height, width, top, left = self.area
+        rows = _fade(x, height, before=top > 0, after=top + height < x.shape[-2])
+        columns = _fade(x, width, before=left > 0, after=left + width < x.shape[-1])
+        return weight * rows[:, None] * columns
+
+
+def _fade(x: Tensor, length: int, *, before: bool, after: bool) -> Tensor:
+    """Weights [length] that rise from an inner border and fall to the other one."""
+    weights = x.new_ones(length)
+    cells = int(length * FADED_SHARE)
+    ramp = torch.arange(1, cells + 1, dtype=x.dtype, device=x.device) / max(cells, 1)
+    if before:
+        weights[:cells] *= ramp
+    if after:
+        weights[length - cells :] *= ramp.flip(0)
+    return weights
+
+
+def resolve(conditioning: Conditioning, shape: torch.Size, sampling: ModelSampling) -> list[Condition]:
+    """The conditions of a CONDITIONING for latents of `shape` [B, C, H, W].
+
+    Raises NodeInputError when an area lies outside the picture.
+    """
+    return [_condition(entry[0], entry[1], shape, sampling) for entry in conditioning]
+
+
+def _condition(context: object, options: object, shape: torch.Size, sampling: ModelSampling) -> Condition:
+    if not isinstance(context, Tensor) or not isinstance(options, Mapping):
+        raise NodeInputError("a conditioning has to be a list of [embedding, options]")
+    size = (shape[-2], shape[-1])
+    area = _area_in_cells(options["area"], size) if options.get("area") is not None else None
+    mask = options.get("mask")
+    if mask is not None:
+        mask = fitted_mask(mask, size)
+        if options.get("set_area_to_bounds"):
+            area = _bounds(mask)
+    condition = Condition(
+        context=context,
+        area=_clipped(area, size) if area is not None else None,
+        strength=float(options.get("strength", 1.0)),
+        mask=mask,
+        mask_strength=float(options.get("mask_strength", 1.0)),
+        options=options,
+    )
+    if options.get("start_percent") is not None:
+        condition = replace(condition, first_sigma=_float32(sampling.percent_to_sigma(options["start_percent"])))
+    if options.get("end_percent") is not None:
+        condition = replace(condition, last_sigma=_float32(sampling.percent_to_sigma(options["end_percent"])))
+    return condition
+
+
+def _float32(sigma: float) -> float:
+    """The sigma as schedules hold it, so that a range may begin exactly at a step."""
+    return float(torch.tensor(sigma, dtype=torch.float32).item())
+
+
+def fitted_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask [H, W] or [B, H, W] or [B, 1, H, W] as [B, h, w], scaled to the latent's size."""
+    planes = mask.reshape(-1, 1, mask.shape[-2], mask.shape[-1]).float()
+    if planes.shape[-2:] != size:
+        planes = functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
+    return planes[:, 0]
+
+
+def _area_in_cells(area: Sequence[object], size: tuple[int, int]) -> Area:
+    if area[0] != "percentage":
+        height, width, top, left = (int(str(value)) for value in area)
+        return height, width, top, left
+    shares = [float(str(value)) for value in area[1:]]
+    height, width, top, left = (round(share * size[place % 2]) for place, share in enumerate(shares))
+    return max(height, 1), max(width, 1), top, left
+
+
+def _bounds(mask: Tensor) -> Area:
+    """The smallest area that holds every set cell of a mask [B, H, W], at least 8 cells each way."""
+    set_cells = (mask != 0).any(dim=0).nonzero()
+    if len(set_cells) == 0:
+        return SMALLEST_BOUNDS, SMALLEST_BOUNDS, 0, 0
+    (top, left), (bottom, right) = set_cells.amin(dim=0).tolist(), set_cells.amax(dim=0).tolist()
+    return max(bottom - top + 1, SMALLEST_BOUNDS), max(right - left + 1, SMALLEST_BOUNDS), top, left
+
+
+def _clipped(area: Area, size: tuple[int, int]) -> Area:
+    height, width, top, left = area
+    if top >= size[0] or left >= size[1]:
+        raise NodeInputError(
+            f"the area at x={left * 8}, y={top * 8} lies outside the picture of {size[1] * 8}x{size[0] * 8} pixels"
+        )
+    return min(height, size[0] - top), min(width, size[1] - left), top, left
+
+
+def with_counterparts(conditions: Iterable[Condition], others: Iterable[Condition]) -> list[Condition]:
+    """The conditions of one side, and one more for each area of the other side that they have no area like.
+
+    Guidance compares like with like: an area's answer needs the other side's answer on the same crop. That is the
+    other condition, with its strength, mask and range, under the embedding of this side's first condition for the
+    whole picture; without one there is none. Recorded behaviour: numeric/conditioning, cases sample/two_areas and
+    neg_area (calls_rows_shape: crops in pairs), area_strength (strength), mask_bounds (mask), two_areas_no_base (a
+    whole picture asks for no counterpart). Not recorded: areas on both sides that overlap, and ranges of areas.
+    """
+    own = list(conditions)
+    areas = {each.area for each in own}
+    whole = next((each for each in own if each.area is None), None)
+    if whole is None:
+        return own
+    missing = [other for other in others if other.area not in areas and other.area is not None]
+    distinct = {other.area: other for other in reversed(missing)}
+    return own + [replace(other, context=whole.context, options=whole.options) for other in distinct.values()]

@@ -1,0 +1,57 @@
+"""Jobs and history entries as rows of the two tables, and back. Knows no statements but their lists of columns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from executor.queue.job import EndState, HistoryEntry, Job, Result
+
+JOB_COLUMNS = "id, number, prompt, targets, extra, client_id, workflow_id"
+ENTRY_COLUMNS = f"{JOB_COLUMNS}, attempts, worker, created_ms, started_ms, state, outputs, meta, messages, ended_ms"
+
+Row = tuple[Any, ...]
+
+
+def job_values(job: Job) -> Row:
+    """The values of JOB_COLUMNS."""
+    targets = json.dumps(list(job.targets))
+    return (job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, job.client_id, job.workflow_id)
+
+
+def entry_values(entry: HistoryEntry) -> Row:
+    """The values of ENTRY_COLUMNS."""
+    job, result = entry.job, entry.result
+    times = (job.attempts, job.worker, job.created_ms, job.started_ms)
+    texts = (result.state, result.outputs_json, result.meta_json, result.messages_json)
+    return (*job_values(job), *times, *texts, entry.ended_ms)
+
+
+def job_of(row: Row) -> Job:
+    """The job of a row: its number, JOB_COLUMNS, state, attempts, at_head, worker, created_ms, started_ms."""
+    key, prompt_id, number, prompt, targets, extra, client_id, workflow_id = row[:8]
+    state, attempts, at_head, worker, created, started = row[8:]
+    return Job(
+        row=key,
+        id=prompt_id,
+        number=json.loads(number),
+        prompt_json=prompt,
+        targets=tuple(json.loads(targets)),
+        extra_json=extra,
+        client_id=client_id,
+        workflow_id=workflow_id,
+        state=state,
+        attempts=attempts,
+        at_head=bool(at_head),
+        worker=worker,
+        created_ms=created,
+        started_ms=started,
+    )
+
+
+def entry_of(row: Row) -> HistoryEntry:
+    """The entry of ENTRY_COLUMNS."""
+    job = job_of((0, *row[:7], "running", row[7], False, *row[8:11]))
+    state: EndState = row[11]
+    result = Result(state=state, outputs_json=row[12], meta_json=row[13], messages_json=row[14])
+    return HistoryEntry(job=job, result=result, ended_ms=row[15])

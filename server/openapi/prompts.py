@@ -1,0 +1,82 @@
+"""What the routes of prompts, queue, history and jobs take and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.openapi.parts import (
+    BOOLEAN,
+    INTEGER,
+    PLAIN,
+    PROBLEM,
+    REFUSED,
+    TEXT,
+    TEXTS,
+    Operation,
+    Query,
+    either,
+    json,
+    members,
+    one_of,
+    ref,
+)
+
+_WINDOW = (
+    Query(name="max_items", about="at most so many; without an offset the newest", schema=INTEGER),
+    Query(name="offset", about="skip so many of the oldest; below 0: none given", schema=INTEGER),
+)
+_JOBS = (
+    Query(name="status", about="statuses with commas between; none: all"),
+    Query(name="workflow_id", about="jobs of this workflow of the front end's"),
+    Query(name="sort_by", about="what is compared", schema=one_of("created_at", "execution_duration")),
+    Query(name="sort_order", about="desc: newest or longest first", schema=one_of("desc", "asc")),
+    Query(name="limit", about="jobs of a page", schema={**INTEGER, "minimum": 1}),
+    Query(name="offset", about="jobs before the page", schema={**INTEGER, "minimum": 0}),
+)
+_JOB_ERROR = json(ref("JobError"))
+_OFF = Operation(topic="Jobs", answers={503: json(ref("Disabled"))})
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("GET", "/prompt"): Operation(
+        topic="Prompts",
+        answers={200: json(members({"exec_info": members({"queue_remaining": INTEGER})}))},
+    ),
+    ("POST", "/prompt"): Operation(
+        topic="Prompts",
+        body=json(ref("Submission")),
+        answers={200: json(ref("Accepted")), **REFUSED, 503: PROBLEM},
+    ),
+    ("GET", "/queue"): Operation(topic="Prompts", answers={200: json(ref("Queue"))}),
+    ("POST", "/queue"): Operation(topic="Prompts", body=json(ref("Removal")), answers={200: None, **REFUSED}),
+    ("POST", "/interrupt"): Operation(
+        topic="Prompts",
+        body=json(members({}, {"prompt_id": TEXT, "force": BOOLEAN})),
+        body_required=False,
+        answers={200: None, 413: PLAIN},
+    ),
+    ("POST", "/free"): Operation(
+        topic="Prompts",
+        body=json(members({}, {"unload_models": BOOLEAN, "free_memory": BOOLEAN})),
+        answers={200: None, **REFUSED},
+    ),
+    ("GET", "/history"): Operation(topic="Prompts", query=_WINDOW, answers={200: json(ref("History")), 400: PROBLEM}),
+    ("GET", "/history/{prompt_id}"): Operation(topic="Prompts", answers={200: json(ref("History"))}),
+    ("POST", "/history"): Operation(topic="Prompts", body=json(ref("Removal")), answers={200: None, **REFUSED}),
+    ("GET", "/ws"): Operation(
+        topic="Prompts",
+        query=(Query(name="clientId", about="the id whose events are wanted; none: the server makes one"),),
+        answers={101: None, 400: PLAIN},
+    ),
+    ("GET", "/api/jobs"): Operation(topic="Jobs", query=_JOBS, answers={200: json(ref("Jobs")), 400: _JOB_ERROR}),
+    ("GET", "/api/jobs/{id}"): Operation(topic="Jobs", answers={200: json(ref("JobDetail")), 404: _JOB_ERROR}),
+    ("POST", "/api/jobs/{id}/cancel"): Operation(topic="Jobs", answers={200: json(ref("Cancelled"))}),
+    ("POST", "/api/jobs/cancel"): Operation(
+        topic="Jobs",
+        body=json(members({"job_ids": TEXTS})),
+        answers={200: json(ref("Cancelled")), 400: json(either(ref("JobError"), ref("Problem"))), 413: PLAIN},
+    ),
+    ("GET", "/api/assets"): _OFF,
+    ("POST", "/api/assets"): _OFF,
+    ("GET", "/api/assets/{id}"): _OFF,
+    ("GET", "/api/tags"): _OFF,
+}
