@@ -12,6 +12,7 @@ from executor.inference.guidance import Guider
 from executor.inference.noise import prepare_noise
 from executor.inference.sample import Guidance, sample_sigmas
 from executor.inference.samplers import sampler
+from executor.inference.samplers.sa_solver import interval_stochasticity
 from tests.maths.recordings import cases, error, sampling, tensors, toy_handle
 
 SEED = 12345
@@ -73,6 +74,17 @@ def test_a_sampler_with_options_is_the_recorded_one(name: str) -> None:
     options = {key: value for key, value in case["inputs"].items() if key != "noise_device"}
     out, _ = run(name, cfg=case["cfg"], sampler_name=WITH_OPTIONS[name], **options)
     assert error(out, tensors("guiders")[f"{name}/out"]) <= (1e-3 if "Adaptative" in name else 1e-4)
+
+
+@pytest.mark.parametrize("name", ["SamplerSASolver/14", "SamplerSASolver/15"])
+def test_an_sa_solver_with_options_is_the_recorded_one(name: str) -> None:
+    case = cases("guiders")[name]
+    options = {key: value for key, value in case["inputs"].items() if key != "model"}
+    to_sigma = sampling("eps_sd15").percent_to_sigma
+    ends = to_sigma(options.pop("sde_start_percent")), to_sigma(options.pop("sde_end_percent"))
+    tau = interval_stochasticity(*ends, options.pop("eta"))
+    out, _ = run(name, cfg=case["cfg"], sampler_name="sa_solver", tau=tau, **options)
+    assert error(out, tensors("guiders")[f"{name}/out"]) <= 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
