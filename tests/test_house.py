@@ -195,7 +195,7 @@ def test_the_front_loads_neither_torch_nor_nodes():
 # ---------------------------------------------------------------- packaging
 
 
-IMPORT_NAMES = {"PIL": "pillow"}
+IMPORT_NAMES = {"PIL": "pillow", "yaml": "pyyaml"}
 """Where the name that is imported is not the name that is installed."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 from typing import NoReturn, TextIO
@@ -12,6 +13,8 @@ from tqdm import tqdm
 log = logging.getLogger("weft.progress")
 
 LINE_EVERY_S = 5.0
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_inv_fmt}]"
+"""tqdm's own form, but always with seconds per step."""
 
 
 class Terminal:
@@ -32,7 +35,16 @@ class Terminal:
             self._node, self._title = node_id, title
             self._began_s = self._told_s = time.monotonic()
             if self._stream is not None:
-                self._bar = tqdm(total=total, desc=title, file=self._stream, leave=False, unit="step", ascii=True)
+                self._bar = tqdm(
+                    total=total,
+                    desc=title,
+                    file=self._stream,
+                    leave=False,
+                    unit="step",
+                    ascii=True,
+                    bar_format=BAR,
+                    ncols=shutil.get_terminal_size().columns - 1,  # tqdm shows nothing on a terminal of no known width
+                )
         if self._bar is not None:
             self._bar.total = total
             self._bar.update(value - self._bar.n)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 
 import pytest
 
@@ -62,3 +63,17 @@ def test_a_terminal_gets_a_bar_per_node():
     assert "KSampler:" in stream.getvalue()
     assert "Upscale:" in stream.getvalue()
     assert "step" in stream.getvalue()
+
+
+def test_the_bar_tells_seconds_per_step():
+    stream = io.StringIO()
+    Terminal(stream).step("3", "KSampler", 5, 20)
+    assert "s/step]" in stream.getvalue()
+    assert "step/s" not in stream.getvalue()
+
+
+def test_a_terminal_of_no_known_width_gets_a_bar_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module.shutil, "get_terminal_size", lambda: os.terminal_size((80, 24)))
+    stream = io.StringIO()
+    Terminal(stream).step("3", "KSampler", 5, 20)
+    assert max(map(len, stream.getvalue().split("\r"))) == 79
