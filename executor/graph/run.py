@@ -33,6 +33,7 @@ from executor.graph.checks import fingerprint
 from executor.graph.dynamic import DynamicPrompt, NodeJson
 from executor.graph.expand import graft
 from executor.graph.inputs import Gathered, Hidden, Items, gather
+from executor.graph.literals import unlinked_tip
 from executor.graph.plan import Plan
 from executor.graph.progress import Events, Progress
 from executor.graph.prompt import Link
@@ -451,7 +452,13 @@ class PromptRun:
     # ---------------------------------------------------------------- the end
 
     def _fail(self, node_id: str, failure: BaseException, inputs: Mapping[str, Items]) -> None:
-        self.account.failed(node_id, failure, inputs, self.tip_for(failure))
+        tip = self.tip_for(failure) or self._unlinked(node_id)
+        self.account.failed(node_id, failure, inputs, tip)
+
+    def _unlinked(self, node_id: str) -> str:
+        """Advice about inputs that hold a value where only another node's output makes sense ("" if there are none)."""
+        definition = self._definition(node_id) if self.graph.has_node(node_id) else None
+        return unlinked_tip(definition, self.graph.inputs(node_id)) if definition is not None else ""
 
     async def _cancel_tasks(self) -> None:
         """Stop the async calls that are still under way."""

@@ -147,17 +147,32 @@ def test_links_name_node_and_output(url, workflow):
 # ---------------------------------------------------------------- the queue
 
 
+def running(url: str) -> list:
+    """The ids of what runs, whatever the form of the items."""
+    queue = requests.get(f"{url}/queue", timeout=30).json()
+    return [text for item in queue["queue_running"] for text in item[:2] if isinstance(text, str)]
+
+
+def come_to_rest(url: str) -> None:
+    """Empty the queue, stop what runs and wait until nothing does: an interrupt takes effect at a node's end."""
+    deadline = time.monotonic() + PATIENCE_S
+    requests.post(f"{url}/queue", json={"clear": True}, timeout=30)
+    while running(url):
+        requests.post(f"{url}/interrupt", timeout=30)
+        assert time.monotonic() < deadline, "the queue does not come to rest"
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def busy(url):
     """The id of a prompt that runs and of one that waits; both are gone afterwards."""
+    come_to_rest(url)
     ids = [requests.post(f"{url}/prompt", json={"prompt": slow()}, timeout=60).json()["prompt_id"] for _ in range(2)]
     deadline = time.monotonic() + PATIENCE_S
-    while not requests.get(f"{url}/queue", timeout=30).json()["queue_running"]:
+    while ids[0] not in running(url):
         assert time.monotonic() < deadline
     yield ids
-    requests.post(f"{url}/queue", json={"clear": True}, timeout=30)
-    requests.post(f"{url}/interrupt", timeout=30)
-    done(url, ids[0])
+    come_to_rest(url)
 
 
 def pending(url: str) -> list:
@@ -170,11 +185,11 @@ def test_queue_counts_what_runs_and_waits(url, code, busy, capsys):
 
 
 def test_queue_items_have_the_guides_form_where_the_flag_says_so(id_first_url):
+    come_to_rest(id_first_url)
     graph = slow()
     prompt_id = requests.post(f"{id_first_url}/prompt", json={"prompt": graph}, timeout=60).json()["prompt_id"]
     queue = requests.get(f"{id_first_url}/queue", timeout=30).json()
-    requests.post(f"{id_first_url}/interrupt", json={"prompt_id": prompt_id}, timeout=30)
-    requests.post(f"{id_first_url}/queue", json={"delete": [prompt_id]}, timeout=30)
+    come_to_rest(id_first_url)
     ((shown_id, number, when),) = queue["queue_running"] + queue["queue_pending"]
     assert shown_id == prompt_id
     assert isinstance(number, int)

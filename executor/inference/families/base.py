@@ -72,7 +72,7 @@ class Family(Protocol):
 def assign(file: WeightFile, module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
     """Put mapped weights into a module that was built on the meta device.
 
-    Raises ModelFileError naming what is missing or has another shape than its neighbours imply.
+    Raises ModelFileError naming what is missing, of another kind of number, or of another shape than the rest implies.
     """
     wanted = module.state_dict()
     missing = [key for key in wanted if key not in weights]
@@ -84,6 +84,13 @@ def assign(file: WeightFile, module: nn.Module, weights: Mapping[str, Tensor], w
             found, implied = tuple(weights[key].shape), tuple(empty.shape)
             raise ModelFileError(
                 file.path, f"its {what} has {key} of shape {found} where {implied} follows from the rest"
+            )
+        if empty.is_floating_point() and not weights[key].is_floating_point():
+            kind = str(weights[key].dtype).removeprefix("torch.")
+            raise ModelFileError(
+                file.path,
+                f"its {what} holds {key} as {kind}",
+                "weights of type float32, float16, bfloat16 or float8 fit",
             )
     module.load_state_dict(dict(weights), strict=False, assign=True)
     module.requires_grad_(False)

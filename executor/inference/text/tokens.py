@@ -41,8 +41,9 @@ class Numbered(NamedTuple):
 
 
 def ids_of(text: str) -> list[int]:
-    """CLIP ids of a text, without start and end."""
-    ids: list[int] = clip_bpe().encode(text, add_special_tokens=False).ids
+    """CLIP ids of a text, without start and end; half a surrogate pair, which is no character, reads as U+FFFD."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    ids: list[int] = clip_bpe().encode(whole, add_special_tokens=False).ids
     return ids
 
 

@@ -55,3 +55,14 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "half.safetensors").write_bytes(b"\x00" * 100)
     with pytest.raises(ModelFileError, match=r"half\.safetensors"):
         load_checkpoint(tmp_path / "half.safetensors", Memory(mode="cpu"))
+
+
+def test_whole_numbers_as_weights_are_refused_by_name(tiny_file, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(tiny_file)
+    key = next(key for key in tensors if key.endswith("input_blocks.0.0.weight"))
+    tensors[key] = tensors[key].to(torch.int8)
+    save_file(tensors, tmp_path / "whole.safetensors")
+    with pytest.raises(ModelFileError, match=r"whole\.safetensors: its UNet holds conv_in\.weight as int8"):
+        load_checkpoint(tmp_path / "whole.safetensors", Memory(mode="cpu"))

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from executor.inference.text.bpe import END, START
 from executor.inference.text.embeddings import Embeddings
-from executor.inference.text.tokens import CHUNK, ChunkTokenizer
+from executor.inference.text.tokens import CHUNK, ChunkTokenizer, ids_of
 
 PLAIN = ChunkTokenizer(embeddings=Embeddings(folders=(), width=4))
 
@@ -63,3 +63,7 @@ def test_a_short_group_moves_to_the_next_chunk_whole(tokenizer):
 
 def test_a_very_long_prompt_makes_many_chunks():
     assert len(PLAIN.tokenize("word " * 400)) == 6
+
+
+def test_half_a_surrogate_pair_is_read_as_the_replacement_character():
+    assert ids_of("a \ud83d cat") == ids_of("a \ufffd cat")
