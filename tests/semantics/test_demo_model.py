@@ -62,7 +62,7 @@ def drawn(
             {"samples": torch.zeros(len(CAPTIONS), 4, SIDE // 8, SIDE // 8)},
             seed=7,
             steps=20,
-            cfg=5.0,
+            cfg=1.0 if "cfg_pp" in sampler else 2.5,  # CFG++ is made for scales of at most about 1
             sampler_name=sampler,
             scheduler=scheduler,
             positive=positive,
