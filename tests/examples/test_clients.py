@@ -21,7 +21,8 @@ LISTENING = re.compile(r"listening on (http://\S+)")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a server with the repository's models and folders of its own for the rest."""
     folder = tmp_path_factory.mktemp("server")
-    command = [sys.executable, "-m", "server", "--port", "0", "--base-directory", str(ROOT)]
+    # Without a cache: programs that ask for the same picture must see its steps whichever of them runs first.
+    command = [sys.executable, "-m", "server", "--port", "0", "--cache-none", "--base-directory", str(ROOT)]
     for name in ("input", "output", "user", "temp"):
         command += [f"--{name}-directory", str(folder / name)]
     with (folder / "log").open("w+", encoding="utf-8") as log:
