@@ -77,7 +77,8 @@ class Seen:
         if response.url.startswith(self.url):
             path = response.url.removeprefix(self.url)
             self.answers.append((response.request.method, response.status, path))
-            self.types[path] = response.headers.get("content-type", "")
+            if response.status != 304:  # "not modified" names no type
+                self.types[path] = response.headers.get("content-type", "")
 
     def _failure(self, request: Request) -> None:
         path = request.url.removeprefix(self.url)
