@@ -65,6 +65,14 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """End the process after the running prompt."""
 
 
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
+    """The answer to a worker's Request: a JSON value, or the text of what went wrong."""
+
+    id: int
+    value_json: bytes = b"null"
+    error: str | None = None
+
+
 # ---------------------------------------------------------------- worker to front
 
 
@@ -87,6 +95,20 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     pid: int
 
 
+class Packs(msgspec.Struct, frozen=True, kw_only=True):
+    """What the packs of a worker brought beside nodes.
+
+    `web_dirs` are (name below /extensions/, absolute folder); `address` is where the packs' own routes are served
+    ("unix:PATH" or "tcp:HOST:PORT", empty when no pack registered one); `hooks` tells that a pack wants to see each
+    body of POST /prompt first; `report_json` is the list of packs as GET /weft/packs shows it.
+    """
+
+    web_dirs: tuple[tuple[str, str], ...] = ()
+    address: str = ""
+    hooks: bool = False
+    report_json: bytes = b"[]"
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """The worker can run prompts and knows these nodes."""
 
@@ -94,6 +116,23 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     wire_json: bytes  # {class name: /object_info entry}; live choices stand as contract.wire's marker
     devices: tuple[Device, ...]
     torch_version: str
+    packs: Packs = Packs()
+
+
+class Refreshed(msgspec.Struct, frozen=True, kw_only=True, tag="refreshed"):
+    """Classes that are listed otherwise than when the worker told them last, and the packs as they stand now."""
+
+    definitions: tuple[NodeDef, ...]
+    wire_json: bytes
+    packs: Packs
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request"):
+    """What a pack wants of the queue, which the front keeps; the Reply carries the same id."""
+
+    id: int
+    wish: Literal["enqueue", "delete", "queue"]
+    body_json: bytes = b"null"
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
@@ -113,15 +152,16 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True, tag="emit"):
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
-    """A binary websocket event: a preview (both frame kinds are made from it) or a text."""
+    """A binary websocket event: a preview (both frame kinds are made from it), a text, or a pack's own (`raw`)."""
 
     job_id: str
-    kind: Literal["preview", "text"]
+    kind: Literal["preview", "text", "raw"]
     node_id: str
     header_json: bytes = b"{}"  # preview: metadata of frame 4
     image_type: Literal["image/jpeg", "image/png"] = "image/jpeg"
     body: bytes = b""
     client_id: str | None = None
+    event: int = 0  # raw: the frame's type number
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
@@ -152,8 +192,8 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
     text: str
 
 
-ToWorker = Run | Interrupt | Free | Ask | Stop
-FromWorker = Hello | Ready | Stats | Emit | Blob | Finished | Answer | LogLine
+ToWorker = Run | Interrupt | Free | Ask | Stop | Reply
+FromWorker = Hello | Ready | Refreshed | Request | Stats | Emit | Blob | Finished | Answer | LogLine
 
 HEADER = struct.Struct(">I")
 MAX_FRAME = 1 << 30

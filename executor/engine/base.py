@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from executor.messages import Blob, Device, Emit, Finished, LogLine, Ready, Run, Stats
+from executor.messages import Blob, Device, Emit, Finished, LogLine, Ready, Refreshed, Request, Run, Stats
 
 WorkerState = Literal["starting", "idle", "busy", "dead"]
 Question = Literal["describe", "validate", "prompt_hook"]
@@ -33,7 +33,7 @@ class WorkerLost:
     reason: str
 
 
-EngineMessage = Ready | Stats | Emit | Blob | Finished | LogLine | WorkerLost
+EngineMessage = Ready | Refreshed | Request | Stats | Emit | Blob | Finished | LogLine | WorkerLost
 
 
 class Engine(Protocol):
