@@ -25,6 +25,8 @@ def listed(choices: Choices, folders: Folders) -> list[Scalar]:
         names = [name for name in folders.files("input") if is_content(name, choices.content)]
     else:
         names = folders.names(choices.source) if choices.source in folders.kinds() else []
+        if choices.content:  # folders count by a file that they hold
+            names = [name for name in names if folders.find(choices.source, f"{name}/{choices.content}")]
     return [*choices.before, *names, *choices.after]
 
 

@@ -32,6 +32,34 @@ class FixedChoices(msgspec.Struct, frozen=True, tag="fixed"):
 Choices = FileChoices | FixedChoices
 
 
+class Growing(msgspec.Struct, frozen=True, tag="growing"):
+    """Inputs that are there as they are needed: one like `template` under each of `names`, `minimum` at the least."""
+
+    template: InputDef
+    names: tuple[str, ...]
+    minimum: int = 1
+
+
+class Option(msgspec.Struct, frozen=True):
+    """The inputs that choosing `key` brings."""
+
+    key: str
+    inputs: tuple[InputDef, ...]
+
+
+class Choosing(msgspec.Struct, frozen=True, tag="choosing"):
+    """Inputs that depend on which option is chosen."""
+
+    options: tuple[Option, ...]
+
+
+class Slotted(msgspec.Struct, frozen=True, tag="slotted"):
+    """Inputs that are there while a slot is filled."""
+
+    slot: InputDef
+    inputs: tuple[InputDef, ...]
+
+
 class InputDef(msgspec.Struct, frozen=True, kw_only=True):
     """One input: its name and type, and what the engine needs of its options.
 
@@ -40,6 +68,8 @@ class InputDef(msgspec.Struct, frozen=True, kw_only=True):
     `options_json` is the options object as listed (JSON text), `{}` when the class gave an empty one and None when
     the class gave none. `file_check` says what kind of file ("image") an input names, as "name [root]", that must
     exist: the front checks it; empty for every other input. For a hidden input, `type` is what it is filled with.
+    `dynamic` says which inputs it stands for, if it is none itself (`contract.concrete` puts them in its place); `path`
+    is where the value of such an input belongs in what the node is called with.
     """
 
     name: str
@@ -53,6 +83,13 @@ class InputDef(msgspec.Struct, frozen=True, kw_only=True):
     raw_link: bool = False
     file_check: str = ""
     options_json: str | None = None
+    dynamic: Growing | Choosing | Slotted | None = None
+    path: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The name for people: of an input that a dynamic one stands for, the last part."""
+        return self.path[-1] if self.path else self.name
 
 
 class OutputDef(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +110,7 @@ class NodeDef(msgspec.Struct, frozen=True, kw_only=True):
 
     `validator_inputs`: names that the class's own check takes (None: it has none; "**" in it: all); such inputs skip
     range and choice tests, and the worker is asked. The exact /object_info entry is made by `contract.wire`.
+    `containers` are places in the call's arguments that hold a dict even if nothing is in it (`contract.concrete`).
     """
 
     name: str
@@ -87,8 +125,11 @@ class NodeDef(msgspec.Struct, frozen=True, kw_only=True):
     has_fingerprint: bool = False
     not_idempotent: bool = False
     validator_inputs: tuple[str, ...] | None = None
-    open_inputs: bool = False  # its hidden dict answers for any name: undeclared literals pass
-    contract: Literal["v1", "v3"] = "v1"
+    open_inputs: bool = False  # one of its dicts of inputs claims any name: undeclared literals pass
+    contract: Literal["v1", "v3"] = "v1"  # the form of its listing
+    by_schema: bool = False  # a V3 class: stateless, hidden values on the class
+    is_dynamic: bool = False  # some input is
+    containers: tuple[tuple[str, ...], ...] = ()
     pack: str = "nodes"  # listed as python_module
     description: str = ""
     deprecated: bool = False

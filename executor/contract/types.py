@@ -122,7 +122,8 @@ def matching_name(name: str, common: Iterable[str] = COMMON_TYPES) -> str:
         return text
     if not differs(name, _STRANGER):
         return ANY
-    accepted = [text, *(other for other in common if other != text and not differs(name, other))]
+    members = _members(text)
+    accepted = [text, *(other for other in common if other not in members and not differs(name, other))]
     return ",".join(accepted) if len(accepted) > 1 else text
 
 

@@ -6,7 +6,7 @@ Source of the contract: reference/execution.md section 13.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from executor.contract.definition import Choices, FixedChoices, InputDef, InputKind, NodeDef, OutputDef
@@ -42,7 +42,7 @@ def describe(name: str, cls: type, *, display_name: str | None = None, pack: str
         has_fingerprint=hasattr(cls, "IS_CHANGED"),
         not_idempotent=bool(getattr(cls, "NOT_IDEMPOTENT", False)),
         validator_inputs=_validator_inputs(cls),
-        open_inputs=_is_open(declared.get("hidden")),
+        open_inputs=any(_is_open(declared.get(kind)) for kind in KINDS),
         contract=form,
         pack=pack,
         description=str(getattr(cls, "DESCRIPTION", "")),
@@ -62,10 +62,11 @@ def _inputs(cls: type, declared: Mapping[str, object]) -> Iterator[InputDef]:
             if kind == "hidden":
                 yield InputDef(name=plain(name), type=_hidden_kind(entry), kind=kind)
             else:
-                yield _input(plain(name), kind, entry, checks.get(name, ""))
+                yield input_of(plain(name), kind, entry, checks.get(name, ""))
 
 
-def _input(name: str, kind: InputKind, entry: object, file_check: str) -> InputDef:
+def input_of(name: str, kind: InputKind, entry: object, file_check: str = "") -> InputDef:
+    """The definition of an input from its entry in INPUT_TYPES; TypeError for what is no entry."""
     written, options = _split(entry)
     choices = choices_of(written) if isinstance(written, list | tuple) else None
     bare = choices is not None
@@ -158,6 +159,11 @@ def _validator_inputs(cls: type) -> tuple[str, ...] | None:
     validator = getattr(cls, "VALIDATE_INPUTS", None)
     if validator is None or _owner(cls, "VALIDATE_INPUTS") is _owner(cls, "FILE_CHECKS"):
         return None
+    return parameters_of(validator)
+
+
+def parameters_of(validator: Callable[..., object]) -> tuple[str, ...] | None:
+    """The inputs that a class's own check takes ("**": all); None if it takes none and so is never asked."""
     spec = inspect.signature(validator).parameters.values()
     names = tuple(item.name for item in spec if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY))
     if any(item.kind is item.VAR_KEYWORD for item in spec):
@@ -169,9 +175,9 @@ def _owner(cls: type, attribute: str) -> type | None:
     return next((base for base in cls.__mro__ if attribute in vars(base)), None)
 
 
-def _is_open(hidden: object) -> bool:
-    """Tell whether a class's hidden dict claims to hold any name (VideoHelperSuite does so)."""
-    return isinstance(hidden, Mapping) and "\x00no such input" in hidden
+def _is_open(section: object) -> bool:
+    """Tell whether a dict of inputs claims to hold any name, as VideoHelperSuite (hidden) and rgthree (optional) do."""
+    return isinstance(section, Mapping) and "\x00no such input" in section
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from executor.contract.choices import listed, of_marker, to_marker
 from executor.contract.definition import NodeDef
 from executor.contract.types import FileList, plain
+from executor.contract.v3.schema import Schema, input_types, listed_extras
 from executor.files import Folders
 
 Json = dict[str, object]
@@ -24,22 +25,15 @@ def template(definition: NodeDef, cls: type) -> Json:
     Key set: reference/http_api.md section 5. Classes listed in the newer form always tell four keys that the older
     form tells only when set.
     """
+    if definition.by_schema:
+        return _of_schema(definition, cls.GET_SCHEMA())  # type: ignore[attr-defined]  # the contract of a V3 class
     inputs: Mapping[str, object] = cls.INPUT_TYPES()  # type: ignore[attr-defined]  # the contract of a V1 class
     outputs = tuple(getattr(cls, "RETURN_TYPES", ()))
     is_list = getattr(cls, "OUTPUT_IS_LIST", None)
-    entry: Json = {
-        "input": to_data(inputs),
-        "input_order": {section: list(_mapping(inputs[section])) for section in inputs},
-        "output": [to_data(kind) for kind in outputs],
-        "output_is_list": [False] * len(outputs) if is_list is None else [bool(flag) for flag in is_list],
-        "output_name": [to_data(name) for name in getattr(cls, "RETURN_NAMES", outputs)],
-        "name": definition.name,
-        "display_name": definition.display_name,
-        "description": definition.description,
-        "python_module": definition.pack,
-        "category": definition.category,
-        "output_node": definition.is_output,
-    }
+    entry = _entry(definition, inputs)
+    entry["output"] = [to_data(kind) for kind in outputs]
+    entry["output_is_list"] = [False] * len(outputs) if is_list is None else [bool(flag) for flag in is_list]
+    entry["output_name"] = [to_data(name) for name in getattr(cls, "RETURN_NAMES", outputs)]
     if hasattr(cls, "OUTPUT_TOOLTIPS"):
         entry["output_tooltips"] = to_data(cls.OUTPUT_TOOLTIPS)
     always = definition.contract == "v3"
@@ -52,6 +46,39 @@ def template(definition: NodeDef, cls: type) -> Json:
     if always:
         entry.setdefault("output_tooltips", [None] * len(outputs))
     return entry
+
+
+def _of_schema(definition: NodeDef, schema: Schema) -> Json:
+    """The entry of a V3 class."""
+    entry = _entry(definition, input_types(schema))
+    entry |= {
+        "display_name": schema.display_name,
+        "output": [plain(output.get_io_type()) for output in schema.outputs],
+        "output_is_list": [output.is_list for output in definition.outputs],
+        "output_name": [output.name for output in definition.outputs],
+        "output_tooltips": [output.tooltip for output in definition.outputs],
+        "deprecated": definition.deprecated,
+        "experimental": definition.experimental,
+        "api_node": definition.api_node,
+    }
+    return entry | {key: to_data(value) for key, value in listed_extras(schema).items()}
+
+
+def _entry(definition: NodeDef, inputs: Mapping[str, object]) -> Json:
+    """What both contracts tell alike; the outputs are to be filled in."""
+    return {
+        "input": to_data(inputs),
+        "input_order": {section: list(_mapping(inputs[section])) for section in inputs},
+        "output": [],
+        "output_is_list": [],
+        "output_name": [],
+        "name": definition.name,
+        "display_name": definition.display_name,
+        "description": definition.description,
+        "python_module": definition.pack,
+        "category": definition.category,
+        "output_node": definition.is_output,
+    }
 
 
 def render(shelved: Json, folders: Folders) -> Json:

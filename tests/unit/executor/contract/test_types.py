@@ -96,3 +96,13 @@ def test_any_other_change_makes_it_an_ordinary_list(files, change):
 def test_an_ordinary_list_stays_one(files):
     files.clear()
     assert (["a"] + files).choices is None  # noqa: RUF005  # packs write it so
+
+
+def test_union_that_accepts_its_members_is_named_as_written():
+    class Union(str):
+        def __ne__(self, other):
+            return other not in self.split(",") and not str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    assert matching_name(Union("FLOAT,INT")) == "FLOAT,INT"

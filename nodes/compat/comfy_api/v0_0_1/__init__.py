@@ -1,0 +1,20 @@
+"""`comfy_api.v0_0_1`: an earlier version by name; it answers with the latest."""
+
+from comfy_api.latest import IO, UI, ComfyAPI, ComfyAPISync, ComfyExtension, Input, InputImpl, Types, comfy_io, io, ui
+
+ComfyAPIAdapter_v0_0_1 = ComfyAPI
+ComfyAPISyncAdapter_v0_0_1 = ComfyAPISync
+
+__all__ = [
+    "IO",
+    "UI",
+    "ComfyAPI",
+    "ComfyAPISync",
+    "ComfyExtension",
+    "Input",
+    "InputImpl",
+    "Types",
+    "comfy_io",
+    "io",
+    "ui",
+]
