@@ -9,6 +9,7 @@ from aiohttp.typedefs import Middleware
 
 from server import middleware
 from server.routes import ALL, BARE
+from server.routes.packs import pack_routes
 from server.state import FRONT, Front
 
 
@@ -44,4 +45,4 @@ def _middlewares(cors_origin: str | None, *, compress: bool) -> list[Middleware]
         middleware.answer_options if cors_origin is not None else middleware.same_origin,
         middleware.errors,
     ]
-    return [*chosen, middleware.compress] if compress else chosen
+    return [*chosen, middleware.compress, pack_routes] if compress else [*chosen, pack_routes]

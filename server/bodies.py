@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import FileField
 
 from executor.errors import BadInput
@@ -35,7 +36,7 @@ async def read_form(request: web.Request) -> Fields:
     """The fields of a form, files among them; BadInput for a form that cannot be read, no fields without a form."""
     try:
         return dict(await request.post())
-    except (ValueError, LookupError, EOFError) as error:
+    except (ValueError, LookupError, EOFError, HttpProcessingError) as error:
         raise BadInput(f"the form cannot be read: {error}") from error
 
 

@@ -1,85 +1,68 @@
 """Node definitions as a worker told them last: for validation, and rendered for /object_info. Knows no node code.
 
 A snapshot in the user folder bridges the time until the first worker is ready. Rendered answers are kept and made
-anew only when the definitions or the files they list have changed.
+anew only where the definitions or the files they list have changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
-from executor.contract.choices import listed, of_marker
-from executor.contract.definition import FileChoices, NodeDef
+from executor.contract.definition import NodeDef
 from executor.errors import NotReady
-from executor.files import Folders, Watch
+from executor.files import Folders
 from executor.messages import Device, Ready
+from server.listing import Text, joined, member, split, together
+from server.packs import PackHost, at_rest, is_of_a_pack
 from server.users import write_bytes
 
 log = logging.getLogger("weft.front")
 
 SNAPSHOT_NAME = "weft.definitions.msgpack"
-_HOLE = re.compile(r'"\\u0000files:(\d+)"')
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept between two runs; another `version` of Weft makes it void."""
+    """What is kept between two runs; another `version` of Weft or other packs (by their mark) make it void."""
 
     version: str
+    packs_mark: str
     ready: Ready
 
 
 @dataclass(slots=True)
-class Text:
-    """JSON text with holes for lists of files; `parts` and `holes` take turns."""
-
-    parts: list[bytes]
-    holes: list[FileChoices]
-    filled: bytes = b""
-    watch: Watch | None = None
-
-    def fill(self, folders: Folders) -> bytes:
-        """The whole text with the lists as they are now; it is made anew only when a folder has changed."""
-        if self.watch is not None and self.watch.is_fresh():
-            return self.filled
-        unique = dict.fromkeys(self.holes)
-        self.watch = folders.watch(hole.source for hole in unique)
-        texts = {hole: json.dumps(listed(hole, folders)).encode() for hole in unique}
-        pieces = [self.parts[0]]
-        for hole, part in zip(self.holes, self.parts[1:], strict=True):
-            pieces += (texts[hole], part)
-        self.filled = b"".join(pieces)
-        return self.filled
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
-    """One set of definitions, with the texts that show them."""
+    """One set of definitions, with the texts that show them, each `"name": entry`."""
 
     nodes: Mapping[str, NodeDef]
-    whole: Text
-    entries: Mapping[str, object]  # templates of contract.wire
-    texts: dict[str, Text] = field(default_factory=dict)
+    entries: Mapping[str, bytes]  # JSON text of templates of contract.wire
+    members: Mapping[str, Text]
+    whole: Text | None = None  # made at the first look
 
 
 class Definitions:
     """The node definitions of this server; there are none until a snapshot or a worker gives them."""
 
-    def __init__(self, folders: Folders, *, version: str, wait_s: float) -> None:
+    def __init__(
+        self, folders: Folders, packs: PackHost, *, packs_mark: Callable[[], str], version: str, wait_s: float
+    ) -> None:
         self._folders = folders
+        self._packs = packs
+        self._packs_mark = packs_mark  # reads the disk
         self._version = version
         self._wait_s = wait_s
         self._path = folders.user / SNAPSHOT_NAME
         self._known: Known | None = None
         self._arrived = asyncio.Event()
-        self._saved = b""
+        self._saved: Ready | None = None
         self._saving: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()  # of those who save
+        self._is_stale = False  # the snapshot lacks what came since
+        self.has_packs = False
         self.devices: tuple[Device, ...] = ()
         self.torch_version: str | None = None
 
@@ -88,47 +71,79 @@ class Definitions:
     def load(self) -> None:
         """Take the snapshot of the last run, if there is one of this version."""
         try:
-            body = self._path.read_bytes()
-            snapshot = msgspec.msgpack.decode(body, type=Snapshot)
+            snapshot = msgspec.msgpack.decode(self._path.read_bytes(), type=Snapshot)
+            is_good = (snapshot.version, snapshot.packs_mark) == (self._version, self._packs_mark())
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError) as error:
             log.warning("the saved node definitions cannot be read and are left aside: %s", error)
             return
-        if snapshot.version == self._version:
-            self._saved = body
+        if is_good:
+            self._saved = snapshot.ready
             self._take(snapshot.ready)
+            self._packs.remember(snapshot.ready.packs)
+            self._folders.learn(snapshot.ready.packs.folders)
 
     def update(self, ready: Ready) -> None:
         """Take what a worker told, and save it in the background if it is new."""
-        body = msgspec.msgpack.encode(Snapshot(version=self._version, ready=ready))
-        if body == self._saved and self._known is not None:
+        ready = msgspec.structs.replace(ready, packs=at_rest(ready.packs))
+        old = self._saved
+        if old is not None and not self._is_stale and ready.packs == old.packs and ready == old:
             return
         self._take(ready)
-        self._saved = body
-        task = asyncio.create_task(self._save(body), name="save definitions")
-        self._saving.add(task)
-        task.add_done_callback(self._saving.discard)
+        self._save_later(ready)
+
+    def merge(self, definitions: Mapping[str, NodeDef], entries: Mapping[str, bytes]) -> None:
+        """Take classes as they are listed now, each entry JSON text; one without an entry goes off the list."""
+        known = self._known
+        if known is None:
+            return
+        kept = {name: entry for name, entry in known.entries.items() if name not in definitions or name in entries}
+        changed = {name: entries[name] for name in definitions if name in entries}
+        members = {name: known.members[name] for name in kept} | {name: member(name, changed[name]) for name in changed}
+        self._known = Known(nodes={**known.nodes, **definitions}, entries={**kept, **changed}, members=members)
+        self._is_stale = True
 
     async def close(self) -> None:
         """Wait until the snapshot is written."""
+        if self._is_stale and self._known is not None:
+            ready = Ready(
+                definitions=tuple(self._known.nodes.values()),
+                wire_json=together(self._known.entries),
+                devices=self.devices,
+                torch_version=self.torch_version or "",
+                packs=at_rest(self._packs.told),
+            )
+            self._save_later(ready)
         await asyncio.gather(*self._saving)
 
     def _take(self, ready: Ready) -> None:
-        entries: dict[str, object] = json.loads(ready.wire_json)
+        entries = split(ready.wire_json)
         self._known = Known(
             nodes={definition.name: definition for definition in ready.definitions},
-            whole=text_with_holes(entries),
             entries=entries,
+            members={name: member(name, entry) for name, entry in entries.items()},
         )
+        self.has_packs = any(map(is_of_a_pack, ready.definitions))
         self.devices, self.torch_version = ready.devices, ready.torch_version
         self._arrived.set()
 
-    async def _save(self, body: bytes) -> None:
-        try:
-            await asyncio.to_thread(write_bytes, self._path, body)
-        except OSError as error:
-            log.warning("the node definitions could not be saved: %s", error)
+    def _save_later(self, ready: Ready) -> None:
+        self._saved, self._is_stale = ready, False
+        task = asyncio.create_task(self._save(ready), name="save definitions")
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
+
+    async def _save(self, ready: Ready) -> None:
+        async with self._turn:
+            try:
+                await asyncio.to_thread(self._write, ready)
+            except OSError as error:
+                log.warning("the node definitions could not be saved: %s", error)
+
+    def _write(self, ready: Ready) -> None:
+        snapshot = Snapshot(version=self._version, packs_mark=self._packs_mark(), ready=ready)
+        write_bytes(self._path, msgspec.msgpack.encode(snapshot))
 
     # ---------------------------------------------------------------- what they say
 
@@ -136,18 +151,23 @@ class Definitions:
         """Every node class by name; waits a bounded time for the first worker, then raises NotReady."""
         return (await self._ready()).nodes
 
+    def known(self) -> Mapping[str, NodeDef]:
+        """Every node class that is known at this moment, perhaps none."""
+        return self._known.nodes if self._known is not None else {}
+
     async def object_info(self) -> bytes:
         """The body of GET /object_info; NotReady as with `nodes`."""
-        return (await self._ready()).whole.fill(self._folders)
+        known = await self._ready()
+        if known.whole is None:
+            known.whole = joined(known.members.values())
+        return known.whole.fill(self._folders)
 
     async def object_info_of(self, name: str) -> bytes:
         """The body of GET /object_info/{name}: an empty object for an unknown class. NotReady as with `nodes`."""
         known = await self._ready()
-        if name not in known.entries:
+        if name not in known.members:
             return b"{}"
-        if name not in known.texts:
-            known.texts[name] = text_with_holes({name: known.entries[name]})
-        return known.texts[name].fill(self._folders)
+        return b"{" + known.members[name].fill(self._folders) + b"}"
 
     async def _ready(self) -> Known:
         if self._known is None:
@@ -158,23 +178,3 @@ class Definitions:
         if self._known is None:
             raise NotReady("the worker that knows the nodes is still starting")
         return self._known
-
-
-def text_with_holes(value: object) -> Text:
-    """JSON data as text, each marker of a list of files a hole."""
-    holes: list[FileChoices] = []
-    text = json.dumps(_marked(value, holes))
-    parts = _HOLE.split(text)
-    return Text([part.encode() for part in parts[::2]], [holes[int(index)] for index in parts[1::2]])
-
-
-def _marked(value: object, holes: list[FileChoices]) -> object:
-    if isinstance(value, dict):
-        files = of_marker(value)
-        if files is not None:
-            holes.append(files)
-            return f"\0files:{len(holes) - 1}"
-        return {key: _marked(item, holes) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_marked(item, holes) for item in value]
-    return value

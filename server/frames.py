@@ -10,6 +10,7 @@ from executor.messages import Blob
 PREVIEW = 1
 TEXT = 3
 PREVIEW_WITH_METADATA = 4
+PREVIEWS = frozenset({PREVIEW, PREVIEW_WITH_METADATA})
 _IMAGE_TYPES = {"image/jpeg": 1, "image/png": 2}
 
 
@@ -34,6 +35,11 @@ def preview_with_metadata_frame(blob: Blob) -> bytes:
     header["image_type"] = blob.image_type
     metadata = json.dumps(header).encode()
     return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + blob.body
+
+
+def raw_frame(blob: Blob) -> bytes:
+    """A binary event of a pack's own: the type number that it chose, and its bytes."""
+    return struct.pack(">I", blob.event) + blob.body
 
 
 def progress_text_frame(blob: Blob) -> bytes:

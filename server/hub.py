@@ -1,8 +1,8 @@
 """Websocket clients and what waits to be sent to each. Knows no routes and no queue of prompts.
 
 Every client has its own bounded queue and its own sender, so a slow one delays nobody. Once a client lags, a newer
-progress or preview frame takes the place of the older one of its kind; every other frame is kept. A client that lags
-beyond the hard limit is closed.
+progress or preview frame takes the place of the last one of its kind and prompt; every other frame is kept. A client
+that lags beyond the hard limit is closed. Putting and replacing cost the same however much waits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -49,8 +49,10 @@ class Client:
     socket: web.WebSocketResponse
     abort: Callable[[], None]  # cuts the connection without a handshake
     flags: Mapping[str, object] = field(default_factory=dict)
-    waiting: deque[Frame] = field(default_factory=deque)
+    waiting: OrderedDict[int, Frame] = field(default_factory=OrderedDict)  # by number, in the order of sending
     waiting_bytes: int = 0
+    newest: dict[str, int] = field(default_factory=dict)  # kind -> number of the last frame of it
+    number: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     overrun: bool = False
 
@@ -58,9 +60,12 @@ class Client:
         """Queue a frame; never blocks."""
         if self.overrun:
             return
-        if frame.kind is not None and self._lags():
-            self._forget(frame.kind)
-        self.waiting.append(frame)
+        self.number += 1
+        if frame.kind is not None:
+            if self._lags():
+                self._forget(frame.kind)
+            self.newest[frame.kind] = self.number
+        self.waiting[self.number] = frame
         self.waiting_bytes += len(frame.payload)
         if len(self.waiting) > MOST_FRAMES or self.waiting_bytes > MOST_BYTES:
             self._give_up()
@@ -70,15 +75,25 @@ class Client:
         log.warning("client %s reads too slowly: closed with %d frames waiting", self.sid, len(self.waiting))
         self.overrun = True
         self.waiting.clear()
+        self.newest.clear()
+        self.waiting_bytes = 0
         self.abort()
 
     def _lags(self) -> bool:
         return len(self.waiting) >= LAGGING_FRAMES or self.waiting_bytes >= LAGGING_BYTES
 
     def _forget(self, kind: str) -> None:
-        kept = deque(frame for frame in self.waiting if frame.kind != kind)
-        self.waiting_bytes = sum(len(frame.payload) for frame in kept)
-        self.waiting = kept
+        """Drop the last frame of a kind, if it still waits."""
+        old = self.waiting.pop(self.newest.get(kind, 0), None)
+        if old is not None:
+            self.waiting_bytes -= len(old.payload)
+
+    def _next(self) -> Frame:
+        number, frame = self.waiting.popitem(last=False)
+        self.waiting_bytes -= len(frame.payload)
+        if frame.kind is not None and self.newest[frame.kind] == number:
+            del self.newest[frame.kind]
+        return frame
 
     async def send_forever(self) -> None:
         """Send what waits, until the socket fails."""
@@ -86,8 +101,7 @@ class Client:
             await self.wake.wait()
             self.wake.clear()
             while self.waiting:
-                frame = self.waiting.popleft()
-                self.waiting_bytes -= len(frame.payload)
+                frame = self._next()
                 if isinstance(frame.payload, str):
                     await self.socket.send_str(frame.payload)
                 else:
@@ -153,23 +167,38 @@ class Hub:
         if not receivers:
             return
         text = frames.text_frame_of_json(event, data) if isinstance(data, bytes) else frames.text_frame(event, data)
-        frame = Frame(text, event if event in REPLACEABLE else None)
+        frame = Frame(text, f"{event} {job_id}" if event in REPLACEABLE else None)
         for client in receivers:
             client.put(frame)
 
     def publish_blob(self, blob: Blob) -> None:
-        """Send a binary event: a text to everybody, a preview to its owner, or to everybody if it has none."""
+        """Send a binary event: a text to everybody; a preview, or what a pack sends, to its owner or, without, to all.
+
+        The step that a preview belongs to goes with it: after a picture with metadata, before a plain one, as
+        ComfyUI's clients know it.
+        """
         if blob.kind == "text":
             frame = Frame(frames.progress_text_frame(blob))
             for client in self._clients.values():
                 client.put(frame)
             return
-        receivers = self._receivers("owner_or_all", blob.client_id)
-        for client in receivers:
+        if blob.kind == "raw":
+            frame = Frame(frames.raw_frame(blob), f"raw {blob.event}" if blob.event in frames.PREVIEWS else None)
+            for client in self._receivers("owner_or_all", blob.client_id):
+                client.put(frame)
+            return
+        is_result = blob.image_type == "image/png"  # sent whole by SaveImageWebsocket: never dropped
+        kind = None if is_result else f"preview {blob.job_id}"
+        told = frames.text_frame_of_json("progress", blob.step_json) if blob.step_json else None
+        step = Frame(told, f"progress {blob.job_id}") if told is not None else None
+        for client in self._receivers("owner_or_all", blob.client_id):
             rich = blob.client_id is not None and client.flags.get("supports_preview_metadata") is True
-            body = frames.preview_with_metadata_frame(blob) if rich else frames.preview_frame(blob)
-            is_result = blob.image_type == "image/png"  # sent whole by SaveImageWebsocket: never dropped
-            client.put(Frame(body, None if is_result else "preview"))
+            if rich:
+                client.put(Frame(frames.preview_with_metadata_frame(blob), kind))
+            if step is not None:
+                client.put(step)
+            if not rich:
+                client.put(Frame(frames.preview_frame(blob), kind))
 
     def _receivers(self, audience: Audience, client_id: str | None) -> tuple[Client, ...]:
         if audience == "all" or (audience == "owner_or_all" and client_id is None):

@@ -7,12 +7,13 @@ so keys without a value are left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from executor.queue.history import Place
 from executor.queue.job import EndState, HistoryEntry, Job, JobState
+from executor.queue.places import Place
 from executor.queue.store import Store
 
 Status = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
@@ -22,6 +23,10 @@ STATUSES: tuple[Status, ...] = (*WAITING, *ENDED)
 
 PREVIEWABLE_KINDS = frozenset({"images", "video", "audio", "3d"})
 SOLID_ENDINGS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".usdz", ".ply", ".splat", ".ksplat", ".spz")
+AT_ONCE = 100
+"""So many entries of the history, with their graphs, are in memory at once while they are rendered."""
+MOST_TEXTS = 1000
+"""So many rendered jobs are kept: some pages of the longest lists that front ends ask for."""
 _STATUS_OF = {state: status for status, state in (*WAITING.items(), *ENDED.items())}
 
 View = dict[str, object]
@@ -39,29 +44,63 @@ class JobQuery:
     offset: int = 0
 
 
-async def list_jobs(store: Store, query: JobQuery) -> View:
-    """The answer of GET /api/jobs: a page of jobs and where it stands."""
-    queued = [job for job in (*store.running(), *store.pending()) if _is_wanted(job, query)]
-    ended = [state for status, state in ENDED.items() if status in query.statuses]
-    end = 2**62 if query.limit is None else query.offset + query.limit
-    places, total = await store.past.places(
-        ended, query.workflow_id, by_duration=query.by_duration, descending=query.descending, limit=end
-    )
-    moved = {(place.id, place.created_ms) for place in places}  # ended while the table was read
-    found: list[Job | Place] = [job for job in queued if (job.id, job.created_ms) not in moved]
-    total += len(found)
-    found = sorted([*found, *places], key=lambda item: _key(item, query), reverse=query.descending)
-    page = found[query.offset : end]
-    entries = await store.past.at([item.rank for item in page if isinstance(item, Place)])
-    return {
-        "jobs": [view for item in page for view in _views(item, entries)],
-        "pagination": {
+class JobList:
+    """GET /api/jobs as JSON text. What ended is rendered once and kept, for front ends ask at every change."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._texts: OrderedDict[tuple[int, int], bytes] = OrderedDict()  # by rank and version, last used last
+
+    async def page(self, query: JobQuery) -> bytes:
+        """A page of jobs and where it stands."""
+        queued = [job for job in (*self._store.running(), *self._store.pending()) if _is_wanted(job, query)]
+        ended = [state for status, state in ENDED.items() if status in query.statuses]
+        end = 2**62 if query.limit is None else query.offset + query.limit
+        places, total = self._store.past.places(
+            ended, query.workflow_id, by_duration=query.by_duration, descending=query.descending, limit=end
+        )
+        total += len(queued)
+        found: list[Job | Place] = [*queued, *places]
+        if queued:
+            found.sort(key=lambda item: _key(item, query), reverse=query.descending)
+        page = found[query.offset : end]
+        texts = await self._rendered([item for item in page if isinstance(item, Place)])
+        views = [_dumped(queued_view(item)) if isinstance(item, Job) else texts[item.rank] for item in page]
+        pagination = {
             "offset": query.offset,
             "limit": query.limit,
             "total": total,
             "has_more": query.offset + len(page) < total,
-        },
-    }
+        }
+        jobs = b", ".join(filter(None, views))
+        return b'{"jobs": [' + jobs + b'], "pagination": ' + _dumped(pagination) + b"}"
+
+    async def _rendered(self, places: Sequence[Place]) -> dict[int, bytes]:
+        """The texts of ended jobs by rank; an empty one for what was deleted in the meantime."""
+        texts: dict[int, bytes] = {}
+        missing: list[Place] = []
+        for place in places:
+            key = place.rank, place.version
+            if key in self._texts:
+                self._texts.move_to_end(key)
+                texts[place.rank] = self._texts[key]
+            else:
+                missing.append(place)
+        for start in range(0, len(missing), AT_ONCE):
+            part = missing[start : start + AT_ONCE]
+            entries = await self._store.past.at([place.rank for place in part])
+            for place in part:
+                entry = entries.get(place.rank)
+                texts[place.rank] = b"" if entry is None else _dumped(ended_view(entry))
+                if entry is not None:
+                    self._texts[place.rank, place.version] = texts[place.rank]
+            while len(self._texts) > MOST_TEXTS:
+                self._texts.popitem(last=False)
+        return texts
+
+
+def _dumped(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 async def find_job(store: Store, job_id: str) -> View | None:
@@ -143,13 +182,6 @@ def _key(item: Job | Place, query: JobQuery) -> tuple[int, bool, int]:
     if isinstance(item, Job):
         return (0 if query.by_duration else item.created_ms), True, item.row
     return (item.duration_ms if query.by_duration else item.created_ms), False, item.rank
-
-
-def _views(item: Job | Place, entries: Mapping[int, HistoryEntry]) -> Iterator[View]:
-    if isinstance(item, Job):
-        yield queued_view(item)
-    elif item.rank in entries:
-        yield ended_view(entries[item.rank])
 
 
 # ---------------------------------------------------------------- outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -18,7 +19,6 @@ from aiohttp import web
 from executor.engine.base import Engine
 from executor.errors import WeftError
 from executor.files import Folders
-from executor.messages import Ready
 from executor.queue.dispatcher import Dispatcher
 from executor.queue.store import Store
 from executor.settings import Settings
@@ -26,7 +26,14 @@ from server.app import make_app
 from server.cli import read_settings
 from server.definitions import Definitions
 from server.hub import Hub
+from server.jobs import JobList
 from server.logbook import Entry, LogBook
+from server.news import News
+from server.packfiles import PackFiles
+from server.packs import PackHost
+from server.proxy import PackProxy
+from server.queuelist import QueueList
+from server.renewal import Renewal
 from server.state import Front
 from server.stats import SystemStats
 from server.submission import Submission
@@ -34,6 +41,7 @@ from server.uploads import Uploads
 from server.users import Users
 from server.version import weft_version
 from server.webroot import WebRoot, find_web_root
+from server.wishes import Wishes
 
 log = logging.getLogger("weft.front")
 
@@ -52,13 +60,16 @@ def build(
     """Every part of a front, wired and not started; FrontEndMissing for a web front end that is not here."""
     folders = Folders(settings)
     hub = Hub()
-    definitions = Definitions(folders, version=weft_version(), wait_s=settings.startup_wait_s)
+    packs, pack_files = PackHost(), PackFiles(folders, settings)
+    definitions = Definitions(
+        folders, packs, packs_mark=pack_files.mark, version=weft_version(), wait_s=settings.startup_wait_s
+    )
     store = Store(settings.folder("user") / QUEUE_FILE, history_limit=settings.history_limit)
-
-    def take(worker: str, ready: Ready) -> None:
-        definitions.update(ready)
-
-    dispatcher = Dispatcher(store, engine, hub.publish, hub.publish_blob, on_ready=take)
+    news = News(folders, definitions, packs, lambda: engine.workers()[0])
+    dispatcher = Dispatcher(store, engine, hub.publish, hub.publish_blob, ears=news.ears())
+    renewal = Renewal(definitions, dispatcher)
+    submission = Submission(definitions, folders, dispatcher, packs, renewal)
+    news.wishes = Wishes(store, dispatcher, submission)
     return Front(
         settings=settings,
         folders=folders,
@@ -67,12 +78,18 @@ def build(
         store=store,
         engine=engine,
         dispatcher=dispatcher,
-        submission=Submission(definitions, folders, dispatcher),
+        submission=submission,
+        queue=QueueList(store, id_first=settings.queue_items == "id-first"),
+        jobs=JobList(store),
         uploads=Uploads(folders),
         users=Users(folders.user, multi_user=settings.multi_user),
         logbook=logbook or LogBook(),
         stats=SystemStats(engine, definitions, argv),
         web=web_root or find_web_root(settings),
+        packs=packs,
+        pack_files=pack_files,
+        proxy=PackProxy(packs, dispatcher.host, pack_files.any, wait_s=settings.startup_wait_s),
+        renewal=renewal,
         argv=argv,
     )
 
@@ -127,7 +144,9 @@ class Server:
             await site.stop()
         await front.dispatcher.stop(front.settings.drain_timeout_s)
         await front.hub.close()
+        await front.proxy.close()
         await self._runner.cleanup()
+        await front.renewal.close()
         await front.definitions.close()
         await front.store.close()
         front.logbook.listener = None
@@ -211,6 +230,7 @@ async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> N
     _hear_signals(stopping)
     server = Server(build(settings, make_engine(settings), logbook=logbook, argv=argv))
     await server.start()
+    gc.freeze()  # what was imported stays: the collector need not walk it again and again
     sys.stdout.write(f"Weft {weft_version()} is listening on {server.url}\n")
     sys.stdout.flush()
     await stopping.wait()

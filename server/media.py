@@ -52,6 +52,7 @@ CONTENT_TYPES = {
 """Types that clients rely on, whatever the machine's own table says."""
 
 ANY_BYTES = "application/octet-stream"
+SVG = "image/svg+xml"
 ACTIVE_TYPES = frozenset(
     {
         "text/html",
@@ -60,7 +61,7 @@ ACTIVE_TYPES = frozenset(
         "text/javascript",
         "application/javascript",
         "text/css",
-        "image/svg+xml",
+        SVG,
         "text/xml",
         "application/xml",
     }
@@ -82,13 +83,20 @@ def content_type(name: str) -> str:
     return known or mimetypes.guess_type(name, strict=False)[0] or ANY_BYTES
 
 
-def file_headers(name: str) -> dict[str, str]:
-    """Headers of a user's file: what could run in a browser is sent as plain bytes to save."""
+def file_headers(name: str, destination: str = "") -> dict[str, str]:
+    """Headers of a user's file: what could run in a browser is sent as plain bytes to save.
+
+    `destination` is what the request's Sec-Fetch-Dest says the file is for: an SVG that is drawn as a picture runs
+    nothing, and pages show it so.
+    """
     kind = content_type(name)
     disposition = f'filename="{_quotable(name)}"'
+    headers = {"X-Content-Type-Options": "nosniff"}
     if kind in ACTIVE_TYPES:
-        kind, disposition = ANY_BYTES, f"attachment; {disposition}"
-    return {"Content-Type": kind, "Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
+        headers["Vary"] = "Sec-Fetch-Dest"
+        if (kind, destination) != (SVG, "image"):
+            kind, disposition = ANY_BYTES, f"attachment; {disposition}"
+    return {"Content-Type": kind, "Content-Disposition": disposition, **headers}
 
 
 def _quotable(name: str) -> str:

@@ -14,7 +14,13 @@ from executor.queue.store import Store
 from executor.settings import Settings
 from server.definitions import Definitions
 from server.hub import Hub
+from server.jobs import JobList
 from server.logbook import LogBook
+from server.packfiles import PackFiles
+from server.packs import PackHost
+from server.proxy import PackProxy
+from server.queuelist import QueueList
+from server.renewal import Renewal
 from server.stats import SystemStats
 from server.submission import Submission
 from server.uploads import Uploads
@@ -34,11 +40,17 @@ class Front:
     engine: Engine
     dispatcher: Dispatcher
     submission: Submission
+    queue: QueueList
+    jobs: JobList
     uploads: Uploads
     users: Users
     logbook: LogBook
     stats: SystemStats
     web: WebRoot
+    packs: PackHost
+    pack_files: PackFiles
+    proxy: PackProxy
+    renewal: Renewal
     argv: Sequence[str] = ()
 
 

@@ -9,7 +9,7 @@ import math
 import uuid
 from collections.abc import Mapping
 
-from executor.errors import BadInput
+from executor.errors import BadInput, WeftError
 from executor.files import Folders
 from executor.graph.prompt import Prompt, prompt_of, require_object
 from executor.graph.validate import validate
@@ -17,18 +17,27 @@ from executor.queue.dispatcher import Dispatcher
 from executor.queue.job import make_job
 from server.bodies import texts
 from server.definitions import Definitions
+from server.packs import PackHost
 from server.refusals import refusal_lines
+from server.renewal import Renewal
 
 log = logging.getLogger("weft.front")
+
+HOOKS_WAIT_S = 5.0
+"""How long the packs' hooks may take to look at a prompt; after that it goes on as it came."""
 
 
 class Submission:
     """Reads, checks and queues prompts, and numbers them."""
 
-    def __init__(self, definitions: Definitions, folders: Folders, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, definitions: Definitions, folders: Folders, dispatcher: Dispatcher, packs: PackHost, renewal: Renewal
+    ) -> None:
         self._definitions = definitions
         self._folders = folders
         self._dispatcher = dispatcher
+        self._packs = packs
+        self._renewal = renewal
         self._counter = 0
 
     async def accept(self, body: Mapping[str, object]) -> dict[str, object]:
@@ -36,15 +45,26 @@ class Submission:
 
         Raises InvalidPrompt with the body of the refusal, BadInput for fields that cannot be read, NotReady.
         """
+        if self._packs.is_live and self._packs.told.hooks:
+            body = await self._hooked(body)
         number = self._number(body)
         log.info("got prompt")
+        return await self.queue(body, number=number, targets=_targets(body.get("partial_execution_targets")))
+
+    async def queue(
+        self, body: Mapping[str, object], *, number: int | float | None, targets: list[str] | None
+    ) -> dict[str, object]:
+        """Check and queue the prompt of a body, with a place in the queue; as `accept`, past the packs' hooks."""
+        if number is None:
+            number = self._number({})
         raw = prompt_of(body)
         prompt_id = _prompt_id(body.get("prompt_id"))
         extra_data = _extra_data(body)
-        targets = _targets(body.get("partial_execution_targets"))
         definitions = await self._definitions.nodes()
         prompt = Prompt.parse(raw, definitions)
-        verdict = await validate(prompt, definitions, self._folders, targets=targets, ask=self._ask)
+        verdict = await validate(
+            prompt, definitions, self._folders, targets=targets, ask=self._ask, refresh=self._renewal.describe
+        )
         if verdict.node_errors:
             lines = refusal_lines(verdict.node_errors, prompt, definitions, self._folders)
             for line in await asyncio.to_thread(list, lines):
@@ -64,6 +84,20 @@ class Submission:
         self._counter += 1
         return number
 
+    async def _hooked(self, body: Mapping[str, object]) -> Mapping[str, object]:
+        """The body as the packs' hooks would have it; as it came, where they fail or take too long."""
+        try:
+            answer = await self._dispatcher.ask(
+                "prompt_hook",
+                json.dumps(body).encode(),
+                timeout_s=HOOKS_WAIT_S,
+                worker=self._dispatcher.host().id,
+            )
+            return require_object(json.loads(answer), "what the packs' hooks make of a prompt")
+        except (WeftError, ValueError) as error:
+            log.warning("a prompt goes on as it came, past the hooks of packs: %s", error)
+            return body
+
     async def _ask(self, question: dict[str, object]) -> dict[str, object]:
         answer: object = json.loads(await self._dispatcher.ask("validate", json.dumps(question).encode()))
         return require_object(answer, "a worker's answer")
@@ -77,7 +111,7 @@ def _given_number(value: object) -> float:
             number = math.nan
         if math.isfinite(number):
             return number
-    raise BadInput(f"number must be a number, not {value!r}")
+    raise BadInput(f"number must be a number, not {json.dumps(value)}")
 
 
 def _targets(value: object) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,13 +66,13 @@ class Uploads:
             name = upload.name
             path = self._path(upload, name)
             if not upload.overwrite:
-                stem, dot, ending = upload.name.rpartition(".") if "." in Path(upload.name).name else (name, "", "")
+                stem, ending = os.path.splitext(upload.name)
                 number = 0
                 while path.exists():
                     if path.is_file() and path.read_bytes() == upload.body:
                         return name
                     number += 1
-                    name = f"{stem} ({number}){dot}{ending}"
+                    name = f"{stem} ({number}){ending}"
                     path = self._path(upload, name)
             write(path)
         return name

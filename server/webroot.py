@@ -26,6 +26,11 @@ OFFICIAL = frozenset({"comfyanonymous/comfyui_frontend", "comfy-org/comfyui_fron
 UNPACKED = "web_custom_versions"
 """Folder below the base directory for further versions: `<owner>_<repository>/<version>/index.html`."""
 
+OWN_TEMPLATES = Path(__file__).parent / "templates"
+"""The workflow that can be run with nothing but what comes with Weft: offered where the package is not installed."""
+
+_LIST = re.compile(r"index\.[A-Za-z-]+\.json")
+"""The list of templates in one language; the one in English has no language in its name."""
 _WISH = re.compile(r"(?:(?P<source>[\w.-]+/[\w.-]+)@)?v?(?P<version>latest|\d+(?:\.\d+)*[\w.+-]*)")
 
 
@@ -34,7 +39,7 @@ class WebRoot:
     """The folders that pages are served from; absolute paths, None or empty for what is not there."""
 
     pages: Path | None = None
-    templates: tuple[Path, ...] = ()
+    templates: tuple[Path, ...] = (OWN_TEMPLATES,)
     documents: Path | None = None
 
     def page(self, name: str) -> Path | None:
@@ -42,8 +47,9 @@ class WebRoot:
         return _file(self.pages, name)
 
     def template(self, name: str) -> Path | None:
-        """The file of this name in the first of the template folders that has it, or None."""
-        return next((path for folder in self.templates if (path := _file(folder, name))), None)
+        """The file of this name in the first template folder that has it (of lists, or the English one), or None."""
+        found = next((path for folder in self.templates if (path := _file(folder, name))), None)
+        return self.template("index.json") if found is None and _LIST.fullmatch(name) else found
 
     def document(self, name: str) -> Path | None:
         """The help file of this name (`KSampler/en.md`), or None."""
@@ -60,7 +66,7 @@ class WebRoot:
 def find_web_root(settings: Settings) -> WebRoot:
     """The folders that the settings and the installed packages give; FrontEndMissing if a wish cannot be met."""
     documents = _package_folder(DOCUMENTS_PACKAGE, "docs")
-    return WebRoot(pages=_pages(settings), templates=_template_folders(), documents=documents)
+    return WebRoot(pages=_pages(settings), templates=_template_folders() or (OWN_TEMPLATES,), documents=documents)
 
 
 def _file(folder: Path | None, name: str) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from executor.messages import Blob, Device, Emit, Finished, LogLine, Ready, Refreshed, Request, Run, Stats
+from executor.messages import Blob, Device, Emit, Finished, LogLine, Ready, Refreshed, Reply, Request, Run, Stats
 
 WorkerState = Literal["starting", "idle", "busy", "dead"]
 Question = Literal["describe", "validate", "prompt_hook"]
@@ -63,8 +63,14 @@ class Engine(Protocol):
         """Let every worker unload models and drop results once it is idle."""
         ...
 
-    async def ask(self, question: Question, body_json: bytes, *, timeout_s: float = 30.0) -> bytes:
-        """A worker's JSON answer; NotReady without a worker or in time, WorkerCrashed, BadInput with its complaint."""
+    async def ask(
+        self, question: Question, body_json: bytes, *, timeout_s: float = 30.0, worker: str | None = None
+    ) -> bytes:
+        """The JSON answer of one worker, or (None) of any; NotReady without it or in time, WorkerCrashed, BadInput."""
+        ...
+
+    def reply(self, worker: str, message: Reply) -> None:
+        """Answer a worker's Request; dropped if that worker is gone."""
         ...
 
     def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:

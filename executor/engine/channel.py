@@ -24,6 +24,7 @@ from executor.messages import (
     Hello,
     Interrupt,
     Ready,
+    Reply,
     Run,
     Stats,
     ToWorker,
@@ -165,14 +166,17 @@ class ChannelEngine(ABC):
         for slot in self._slots.values():
             send(slot, Free(models=models, cache=cache))
 
-    async def ask(self, question: Question, body_json: bytes, *, timeout_s: float = 30.0) -> bytes:
+    async def ask(
+        self, question: Question, body_json: bytes, *, timeout_s: float = 30.0, worker: str | None = None
+    ) -> bytes:
         """A worker's JSON answer; an idle worker is preferred, a busy one answers from its control thread."""
+        asked = [self._slots[worker]] if worker is not None else self._slots.values()
         ready = sorted(
-            (slot for slot in self._slots.values() if slot.state in ("idle", "busy") and slot.writer is not None),
+            (slot for slot in asked if slot.state in ("idle", "busy") and slot.writer is not None),
             key=lambda slot: slot.state == "busy",
         )
         if not ready:
-            raise NotReady("no worker is ready yet")
+            raise NotReady("no worker is ready yet" if worker is None else f"worker {worker} is not ready")
         slot, number = ready[0], next(self._numbers)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         slot.answers[number] = answer
@@ -183,6 +187,10 @@ class ChannelEngine(ABC):
             raise NotReady(f"worker {slot.id} did not answer within {timeout_s:g} s") from error
         finally:
             slot.answers.pop(number, None)
+
+    def reply(self, worker: str, message: Reply) -> None:
+        """Answer a worker's Request; dropped if that worker is gone."""
+        send(self._slots[worker], message)
 
     async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
         """What workers tell, until the engine stops."""

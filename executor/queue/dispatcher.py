@@ -10,13 +10,13 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from executor.engine.base import Engine, Question, WorkerInfo, WorkerLost
-from executor.errors import WorkerCrashed
-from executor.messages import Blob, Emit, Finished, LogLine, Ready, Run, Stats
+from executor.errors import BadInput, WeftError, WorkerCrashed
+from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Reply, Request, Run, Stats
 from executor.queue.job import Job, Result, crash_result, interrupted_result
 from executor.queue.store import MAX_ATTEMPTS, Store
 
@@ -34,6 +34,24 @@ class Publish(Protocol):
     ) -> None:
         """Send one event to its audience; returns at once."""
         ...
+
+
+async def _refuse(request: Request) -> bytes:
+    raise BadInput(f"nobody here answers the wish {request.wish!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ears:
+    """Who hears what workers tell of themselves, by worker; `request` makes the JSON answer to a worker's wish.
+
+    `is_tied` tells which jobs only the first worker may run.
+    """
+
+    ready: Callable[[str, Ready], None] = lambda worker, told: None
+    refreshed: Callable[[str, Refreshed], None] = lambda worker, told: None
+    lost: Callable[[str], None] = lambda worker: None
+    request: Callable[[Request], Awaitable[bytes]] = _refuse
+    is_tied: Callable[[Job], bool] = lambda job: False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,14 +79,15 @@ class Dispatcher:
         engine: Engine,
         publish: Publish,
         publish_blob: Callable[[Blob], None] | None = None,
-        *,
-        on_ready: Callable[[str, Ready], None] | None = None,
+        ears: Ears | None = None,
     ) -> None:
         self.store = store
         self.engine = engine
         self._publish = publish
         self._publish_blob = publish_blob or (lambda blob: None)
-        self._on_ready = on_ready or (lambda worker, ready: None)
+        self._ears = ears or Ears()
+        self._turns: dict[str, asyncio.Lock] = {}  # wishes of one worker are met in their order
+        self._wishes: dict[asyncio.Task[None], str] = {}  # being met -> whose
         self._running: dict[str, Running] = {}  # by worker; an entry stays until the job's end is told
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
         self._wake = asyncio.Event()
@@ -97,9 +116,10 @@ class Dispatcher:
                 running.ending = True
                 await self.store.requeue(running.job, counted=False)
         await self.engine.stop()
-        for task in self._tasks:
+        ending = [*self._tasks, *self._wishes]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         self._tasks = []
 
     # ---------------------------------------------------------------- what routes call
@@ -137,9 +157,19 @@ class Dispatcher:
         self._status()
         return removed
 
-    async def ask(self, question: Question, body_json: bytes, *, timeout_s: float = 30.0) -> bytes:
+    async def ask(
+        self, question: Question, body_json: bytes, *, timeout_s: float = 30.0, worker: str | None = None
+    ) -> bytes:
         """A worker's answer to a question, as JSON text; errors as in Engine.ask."""
-        return await self.engine.ask(question, body_json, timeout_s=timeout_s)
+        return await self.engine.ask(question, body_json, timeout_s=timeout_s, worker=worker)
+
+    def is_idle(self) -> bool:
+        """Tell whether a worker has nothing to do."""
+        return any(info.state == "idle" for info in self.engine.workers())
+
+    def host(self) -> WorkerInfo:
+        """The worker whose packs answer for themselves: their routes, their hooks, their state."""
+        return self.engine.workers()[0]
 
     def current(self) -> tuple[Running, ...]:
         """What runs now, with the node each worker told last."""
@@ -155,20 +185,29 @@ class Dispatcher:
         while not self._stopping:
             await self._wake.wait()
             self._wake.clear()
-            while not self._stopping and self.store.next() is not None and (worker := self._idle_worker()):
+            while not self._stopping and self.store.next() is not None and (chosen := self._next()) is not None:
                 try:
-                    await self._give(worker)
+                    await self._give(*chosen)
                 except Exception:  # a job that cannot be given must not end the giving of all others
-                    log.exception("a job could not be given to worker %s", worker.id)
+                    log.exception("a job could not be given to worker %s", chosen[0].id)
                     await asyncio.sleep(DISK_WAIT_S[1])
 
-    def _idle_worker(self) -> WorkerInfo | None:
-        idle = [info for info in self.engine.workers() if info.state == "idle" and info.id not in self._running]
-        return min(idle, key=lambda info: info.idle_since_s, default=None)
+    def _next(self) -> tuple[WorkerInfo, Job] | None:
+        """The first job that an idle worker may run, with the one of these workers that is idle longest."""
+        workers = self.engine.workers()
+        idle = [info for info in workers if info.state == "idle" and info.id not in self._running]
+        idle.sort(key=lambda info: info.idle_since_s)
+        for job in self.store.pending() if idle else ():
+            if len(workers) == 1 or not self._ears.is_tied(job):
+                return idle[0], job
+            host = next((info for info in idle if info.id == workers[0].id), None)
+            if host is not None:
+                return host, job
+        return None
 
-    async def _give(self, worker: WorkerInfo) -> None:
+    async def _give(self, worker: WorkerInfo, wanted: Job) -> None:
         try:
-            job = await self.store.claim(worker.id)
+            job = await self.store.claim(worker.id, wanted.row)
         except sqlite3.Error:
             log.exception("the queue's database refuses a row; trying again")
             await asyncio.sleep(DISK_WAIT_S[1])
@@ -224,20 +263,42 @@ class Dispatcher:
             case Finished():
                 await self._finished(worker, message)
             case WorkerLost():
+                self._ears.lost(worker)
+                for wish in [wish for wish, whose in self._wishes.items() if whose == worker]:
+                    wish.cancel()
                 await self._lost(worker, message.reason)
             case Ready():
-                self._on_ready(worker, message)
+                self._ears.ready(worker, message)
                 self._wake.set()
+            case Refreshed():
+                self._ears.refreshed(worker, message)
+            case Request():
+                wish = asyncio.create_task(self._meet(worker, message), name=f"wish of {worker}")
+                self._wishes[wish] = worker
+                wish.add_done_callback(self._wishes.pop)
             case LogLine():
                 level = logging.getLevelName(message.level)
                 logging.getLogger(message.logger).log(level if isinstance(level, int) else logging.INFO, message.text)
             case Stats():
                 pass  # the engine has noted it in the worker's info
 
+    async def _meet(self, worker: str, request: Request) -> None:
+        """Do what a pack wishes of the queue, one after another, and answer."""
+        async with self._turns.setdefault(worker, asyncio.Lock()):
+            try:
+                reply = Reply(id=request.id, value_json=await self._ears.request(request))
+            except WeftError as error:
+                reply = Reply(id=request.id, error=str(error))
+            except Exception as error:  # the border of a pack's wish: the worker must get its answer
+                log.exception("the wish %r of worker %s could not be met", request.wish, worker)
+                reply = Reply(id=request.id, error=f"{type(error).__name__}: {error}")
+            self.engine.reply(worker, reply)
+
     def _note_node(self, worker: str, message: Emit) -> None:
         running = self._running.get(worker)
-        if running is not None and message.event == "executing":
-            running.node_id = json.loads(message.data_json).get("node")
+        if running is not None and message.event == "executing" and message.job_id == running.job.id:
+            data = json.loads(message.data_json)  # a pack may send any data under this name
+            running.node_id = data.get("node") if isinstance(data, dict) else None
 
     async def _finished(self, worker: str, message: Finished) -> None:
         running = self._running.get(worker)

@@ -1,17 +1,17 @@
 """What ended: the history table, and its newest entries in memory as the JSON text that clients ask for.
 
-Knows no queue. The text of a recent entry is rendered once, so that polling /history touches neither the disk nor
-another thread. Use it from one event loop.
+Knows no queue. The text of a recent entry is rendered once, and the places of all entries in lists are known, so that
+polling touches neither the disk nor another thread. Use it from one event loop.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 
 from executor.queue.database import Database
 from executor.queue.job import EndState, HistoryEntry, history_item, history_object, is_unicode
+from executor.queue.places import Place, Places
 from executor.queue.rows import ENTRY_COLUMNS, Row, entry_of, entry_values
 
 RECENT_ENTRIES = 256
@@ -26,17 +26,15 @@ ON CONFLICT (id) DO UPDATE SET ({", ".join(_CHANGED)}) = ({", ".join(f"excluded.
 RETURNING rank
 """
 _TRIM = "DELETE FROM history WHERE rank <= (SELECT rank FROM history ORDER BY rank DESC LIMIT 1 OFFSET ?)"
-_DURATION = "(ended_ms - coalesce(started_ms, ended_ms))"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where an entry stands in a sorted list of jobs: times in milliseconds of Unix time and of work."""
-
-    rank: int
-    id: str
-    created_ms: int
-    duration_ms: int
+_PLACE = {
+    "rank": "rank",
+    "id": "id",
+    "state": "state",
+    "created_ms": "created_ms",
+    "ended_ms - coalesce(started_ms, ended_ms)": "duration_ms",
+    "workflow_id": "workflow_id",
+}
+"""What a Place is made of: expression in the table -> field."""
 
 
 class History:
@@ -48,14 +46,16 @@ class History:
         self._recent: dict[int, tuple[str, bytes]] = {}  # rank -> id and text, the newest ranks in order
         self._ranks: dict[str, int] = {}  # id -> rank, of the recent ones
         self._recent_bytes = 0
+        self._places = Places()
         self._newest = 0
         self._whole = True  # nothing but the recent ones is there
 
     async def load(self) -> None:
-        """Read the newest entries into memory."""
+        """Read all places and the newest entries into memory."""
+        for row in await self._read(f"SELECT {', '.join(_PLACE)} FROM history ORDER BY rank", ()):
+            self._places.put(Place(**dict(zip(_PLACE.values(), row, strict=True))))
         query = f"SELECT rank, {ENTRY_COLUMNS} FROM history ORDER BY rank DESC LIMIT ?"
-        rows = await self._database.run(lambda connection: connection.execute(query, (RECENT_ENTRIES + 1,)).fetchall())
-        for rank, *values in reversed(rows):
+        for rank, *values in reversed(await self._read(query, (RECENT_ENTRIES + 1,))):
             self.note(rank, entry_of(tuple(values)))
 
     # ---------------------------------------------------------------- changes
@@ -68,6 +68,8 @@ class History:
 
     def note(self, rank: int, entry: HistoryEntry) -> None:
         """Remember the text of an entry that was written; an id that is used again keeps its place."""
+        self._places.put(_place_of(rank, entry, self._places.version_of(rank) + 1))
+        self._places.trim(self._limit)
         if rank <= self._newest and rank not in self._recent:
             return
         self._newest = max(rank, self._newest)
@@ -88,6 +90,9 @@ class History:
             lambda connection: connection.executemany("DELETE FROM history WHERE id = ?", chosen) and None
         )
         for (prompt_id,) in chosen:
+            rank = self._places.rank_of(prompt_id)
+            if rank is not None:
+                self._places.drop(rank)
             if prompt_id in self._ranks:
                 self._forget(self._ranks[prompt_id])
 
@@ -95,6 +100,7 @@ class History:
         """Forget every entry."""
         await self._database.run(lambda connection: connection.execute("DELETE FROM history") and None)
         self._recent, self._ranks, self._recent_bytes, self._whole = {}, {}, 0, True
+        self._places = Places()
 
     def _forget(self, rank: int) -> None:
         prompt_id, text = self._recent.pop(rank)
@@ -140,26 +146,17 @@ class History:
 
     # ---------------------------------------------------------------- as jobs
 
-    async def places(
-        self, states: Sequence[EndState], workflow_id: str | None, *, by_duration: bool, descending: bool, limit: int
+    def places(
+        self,
+        states: Collection[EndState],
+        workflow_id: str | None,
+        *,
+        by_duration: bool,
+        descending: bool,
+        limit: int,
     ) -> tuple[list[Place], int]:
         """The first `limit` entries that ended so, sorted by creation or duration; and how many there are in all."""
-        where, values = _condition(states, workflow_id)
-        direction = "DESC" if descending else "ASC"
-        key = _DURATION if by_duration else "created_ms"
-        query = f"SELECT rank, id, created_ms, {_DURATION} FROM history {where}"
-        ordered = f"{query} ORDER BY {key} {direction}, rank {direction} LIMIT ?"
-
-        def read(connection: sqlite3.Connection) -> tuple[list[Row], int]:
-            rows = connection.execute(ordered, (*values, min(limit, _MAX_INT))).fetchall()
-            return rows, connection.execute(f"SELECT count(*) FROM history {where}", values).fetchone()[0]
-
-        rows, total = await self._database.run(read)
-        places = [
-            Place(rank=rank, id=prompt_id, created_ms=created, duration_ms=duration)
-            for rank, prompt_id, created, duration in rows
-        ]
-        return places, total
+        return self._places.page(states, workflow_id, by_duration=by_duration, descending=descending, limit=limit)
 
     async def at(self, ranks: Sequence[int]) -> dict[int, HistoryEntry]:
         """Entries by rank; those that are gone are left out."""
@@ -167,6 +164,14 @@ class History:
         return {row[0]: entry_of(row[1:]) for row in await self._read(query, tuple(ranks))}
 
 
-def _condition(states: Sequence[EndState], workflow_id: str | None) -> tuple[str, Row]:
-    where = f"WHERE state IN ({', '.join('?' * len(states))})"
-    return (where, tuple(states)) if workflow_id is None else (f"{where} AND workflow_id = ?", (*states, workflow_id))
+def _place_of(rank: int, entry: HistoryEntry, version: int) -> Place:
+    job = entry.job
+    return Place(
+        rank=rank,
+        id=job.id,
+        state=entry.result.state,
+        created_ms=job.created_ms,
+        duration_ms=entry.ended_ms - (entry.ended_ms if job.started_ms is None else job.started_ms),
+        workflow_id=job.workflow_id,
+        version=version,
+    )

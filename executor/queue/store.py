@@ -77,9 +77,9 @@ class Store:
         """Accept a job; when this returns it is on disk. The returned job has its row."""
         return await self._whole(self._add(job))
 
-    async def claim(self, worker: str) -> Job | None:
-        """Take the next job for a worker, or None when nothing waits."""
-        return await self._whole(self._claim(worker)) if self._pending else None
+    async def claim(self, worker: str, row: int | None = None) -> Job | None:
+        """Take the next job for a worker, or the one of that row; None when there is no such job waiting."""
+        return await self._whole(self._claim(worker, row)) if self._pending else None
 
     async def finish(self, job: Job, result: Result) -> bool:
         """Move a running job into history; False if this attempt of the job is no longer the running one."""
@@ -142,10 +142,11 @@ class Store:
         self._wait(stored)
         return stored
 
-    async def _claim(self, worker: str) -> Job | None:
-        if not self._pending:
+    async def _claim(self, worker: str, row: int | None) -> Job | None:
+        place = next((place for place, job in enumerate(self._pending) if row in (None, job.row)), None)
+        if place is None:
             return None
-        waiting = self._pending.pop(0)
+        waiting = self._pending.pop(place)
         job = replace(waiting, state="running", attempts=waiting.attempts + 1, worker=worker, started_ms=now_ms())
         self._running[job.row] = job
         query = "UPDATE queue SET state = 'running', attempts = ?, worker = ?, started_ms = ? WHERE row = ?"

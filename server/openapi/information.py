@@ -9,6 +9,7 @@ from server.openapi.parts import (
     BYTES,
     INTEGER,
     NULL,
+    NUMBER,
     OBJECT,
     PLAIN,
     PROBLEM,
@@ -29,7 +30,8 @@ from server.openapi.parts import (
 _HTML: Content = ("text/html", TEXT)
 _INFO = {200: json(mapping(ref("NodeInfo"))), 503: PROBLEM}
 _SIZE = either(members({"cols": INTEGER, "rows": INTEGER}), NULL)
-_FILE = {200: BYTES, 304: None, 404: PLAIN}
+_FILE = {200: BYTES, 304: None, 404: PLAIN, 503: PROBLEM}
+_PACK = members({"name": TEXT}, {"module": TEXT, "state": TEXT, "seconds": NUMBER, "nodes": TEXTS, "routes": TEXTS})
 _FOLDER = members({"name": TEXT, "folders": TEXTS, "extensions": TEXTS})
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -74,7 +76,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         topic="Server", answers={200: json(TEXTS), 400: json(members({"error": one_of("Invalid directory type")}))}
     ),
     ("GET", "/"): Operation(topic="Front end", answers={200: _HTML}),
+    ("GET", "/weft/packs"): Operation(topic="Nodes and models", answers={200: json(array(_PACK)), 503: PROBLEM}),
     ("GET", "/extensions"): Operation(topic="Front end", answers={200: json(TEXTS)}),
+    ("GET", "/extensions/{name}"): Operation(topic="Front end", answers=_FILE),
+    ("GET", "/api/workflow_templates/{pack}/{name}"): Operation(topic="Front end", answers=_FILE),
     ("GET", "/workflow_templates"): Operation(topic="Front end", answers={200: json(mapping(TEXTS))}),
     ("GET", "/i18n"): Operation(topic="Front end", answers={200: json(mapping(OBJECT))}),
     ("GET", "/global_subgraphs"): Operation(topic="Front end", answers={200: json(mapping(ref("Subgraph")))}),

@@ -84,6 +84,7 @@ def form(required: Mapping[str, Schema], optional: Mapping[str, Schema]) -> Cont
 
 PROBLEM = json(ref("Problem"))
 PLAIN: Content = ("text/plain", TEXT)
-BYTES: Content = ("*/*", FILE)
+BYTES: Content = ("*/*", ANY)
+"""A file as it is: its type decides what it is, so there is no schema."""
 REFUSED: Mapping[int, Content | None] = {400: PROBLEM, 413: PLAIN}
 """What a route that reads a body may answer besides."""

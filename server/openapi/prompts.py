@@ -75,8 +75,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         body=json(members({"job_ids": TEXTS})),
         answers={200: json(ref("Cancelled")), 400: json(either(ref("JobError"), ref("Problem"))), 413: PLAIN},
     ),
-    ("GET", "/api/assets"): _OFF,
-    ("POST", "/api/assets"): _OFF,
-    ("GET", "/api/assets/{id}"): _OFF,
-    ("GET", "/api/tags"): _OFF,
+    **{
+        (method, path): _OFF
+        for path in ("/api/assets", "/api/assets/{rest}", "/api/tags", "/api/tags/{rest}")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    },
 }

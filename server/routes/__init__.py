@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from aiohttp import web
 
 from server.routes import (
@@ -13,6 +15,7 @@ from server.routes import (
     jobs,
     models,
     nodes,
+    packs,
     pages,
     prompt,
     queue,
@@ -35,6 +38,14 @@ ALL: tuple[web.RouteTableDef, ...] = (
     users.ROUTES,
     userdata.ROUTES,
     subgraphs.ROUTES,
+    packs.ROUTES,
     pages.ROUTES,
 )
-BARE: tuple[web.RouteTableDef, ...] = (internal.ROUTES, jobs.ROUTES, assets.ROUTES, docs.ROUTES, pages.FILES)
+BARE: tuple[Iterable[web.AbstractRouteDef], ...] = (
+    internal.ROUTES,
+    jobs.ROUTES,
+    assets.ROUTES,
+    docs.ROUTES,
+    packs.FILES,
+    pages.FILES,
+)

@@ -29,7 +29,7 @@ async def get_view(request: web.Request) -> web.StreamResponse:
     if not await asyncio.to_thread(path.is_file):
         raise web.HTTPNotFound
     channel = request.query.get("channel", "rgba")
-    headers = media.file_headers(path.name)
+    headers = media.file_headers(path.name, request.headers.get("Sec-Fetch-Dest", ""))
     if "preview" in request.query:
         encoded = await asyncio.to_thread(
             media.preview, path, request.query["preview"], request.query.get("channel", "")

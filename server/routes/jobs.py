@@ -8,7 +8,7 @@ from typing import get_args
 from aiohttp import web
 
 from server.bodies import read_object
-from server.jobs import STATUSES, JobQuery, Status, find_job, list_jobs
+from server.jobs import STATUSES, JobQuery, Status, find_job
 from server.state import Front, front
 
 ROUTES = web.RouteTableDef()
@@ -29,7 +29,8 @@ async def get_jobs(request: web.Request) -> web.Response:
         query = _query(request)
     except BadQuery as error:
         return web.json_response({"error": str(error)}, status=400)
-    return web.json_response(await list_jobs(front(request).store, query))
+    body = await front(request).jobs.page(query)
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 def _query(request: web.Request) -> JobQuery:

@@ -12,6 +12,7 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/object_info")
 async def get_object_info(request: web.Request) -> web.Response:
     """Describe every node class."""
+    await front(request).renewal.renew()
     body = await front(request).definitions.object_info()
     return web.Response(body=body, content_type="application/json", charset="utf-8")
 
@@ -19,5 +20,6 @@ async def get_object_info(request: web.Request) -> web.Response:
 @ROUTES.get("/object_info/{name}")
 async def get_object_info_of(request: web.Request) -> web.Response:
     """Describe one node class; an empty object if there is none of that name."""
+    await front(request).renewal.renew()
     body = await front(request).definitions.object_info_of(request.match_info["name"])
     return web.Response(body=body, content_type="application/json", charset="utf-8")

@@ -7,7 +7,6 @@ import json
 from aiohttp import web
 
 from executor.errors import BadInput
-from executor.queue.job import Job
 from server.bodies import read_object, texts
 from server.state import front
 
@@ -17,11 +16,7 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/queue")
 async def get_queue(request: web.Request) -> web.Response:
     """List what runs and what waits."""
-    here = front(request)
-    render = Job.short_item_json if here.settings.queue_items == "id-first" else Job.item_json
-    running, pending = (b", ".join(map(render, jobs)) for jobs in (here.store.running(), here.store.pending()))
-    body = b'{"queue_running": [' + running + b'], "queue_pending": [' + pending + b"]}"
-    return web.Response(body=body, content_type="application/json", charset="utf-8")
+    return web.Response(body=front(request).queue.text(), content_type="application/json", charset="utf-8")
 
 
 @ROUTES.post("/queue")
@@ -55,7 +50,7 @@ async def post_free(request: web.Request) -> web.Response:
     """Unload models, and with `free_memory` drop every cached result."""
     body = await read_object(request)
     models, cache = body.get("unload_models", False), body.get("free_memory", False)
-    if not isinstance(models, bool | int | None) or not isinstance(cache, bool | int | None):
+    if isinstance(models, dict | list) or isinstance(cache, dict | list):
         raise BadInput("unload_models and free_memory must be true or false")
     await front(request).dispatcher.free(models=bool(models), cache=bool(cache))
     return web.Response()

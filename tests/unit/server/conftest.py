@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from executor.contract.choices import to_marker
 from executor.contract.definition import FileChoices, InputDef, NodeDef, OutputDef
 from executor.engine.base import EngineMessage, Question, WorkerInfo
-from executor.messages import Blob, Device, Emit, Finished, Ready, Run
+from executor.messages import Blob, Device, Emit, Finished, Ready, Reply, Run
 from executor.settings import Settings
 from server.app import make_app
 from server.main import build
@@ -56,6 +56,7 @@ WIRE = {
     "Sink": {"input": {"required": {"image": ["IMAGE"]}}},
     "Pick": {"input": {"required": {"lora": [to_marker(LORAS)]}}},
 }
+AGREED = b'{"results": [true]}'
 READY = Ready(definitions=NODES, wire_json=json.dumps(WIRE).encode(), devices=(CPU,), torch_version="9.9")
 GRAPH = {
     "1": {"class_type": "Source", "inputs": {"width": 8}},
@@ -72,6 +73,9 @@ class PlayedEngine:
         self.interrupted: list[str] = []
         self.freed: list[tuple[bool, bool]] = []
         self.given = asyncio.Event()
+        self.asked: list[tuple[str, object]] = []
+        self.answers: dict[str, Callable[[object], Awaitable[bytes]]] = {}  # by question
+        self.replies: asyncio.Queue[Reply] = asyncio.Queue()
         self._messages: asyncio.Queue[tuple[str, EngineMessage]] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -98,9 +102,16 @@ class PlayedEngine:
         """Note a request to free memory."""
         self.freed.append((models, cache))
 
-    async def ask(self, question: Question, body_json: bytes, *, timeout_s: float = 30.0) -> bytes:
-        """Agree to everything."""
-        return b'{"results": [true]}'
+    async def ask(
+        self, question: Question, body_json: bytes, *, timeout_s: float = 30.0, worker: str | None = None
+    ) -> bytes:
+        """Answer as the test says, else agree to everything."""
+        self.asked.append((question, json.loads(body_json)))
+        return await self.answers[question](json.loads(body_json)) if question in self.answers else AGREED
+
+    def reply(self, worker: str, message: Reply) -> None:
+        """Note what a wish was answered."""
+        self.replies.put_nowait(message)
 
     async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
         """What the test told."""
@@ -119,10 +130,22 @@ class PlayedEngine:
         told = Emit(job_id="j", event=event, data_json=json.dumps(data).encode(), audience=audience, client_id=owner)
         self.tell(told)
 
-    def preview(self, body: bytes, *, owner: str | None) -> None:
-        """Let the worker send a preview."""
-        header = json.dumps({"node_id": "1"}).encode()
-        self.tell(Blob(job_id="j", kind="preview", node_id="1", header_json=header, body=body, client_id=owner))
+    def preview(self, body: bytes, *, owner: str | None, step: object = None) -> None:
+        """Let the worker send a preview, and with it the step that it belongs to."""
+        told = Blob(
+            job_id="j",
+            kind="preview",
+            node_id="1",
+            header_json=json.dumps({"node_id": "1"}).encode(),
+            step_json=b"" if step is None else json.dumps(step).encode(),
+            body=body,
+            client_id=owner,
+        )
+        self.tell(told)
+
+    def raw(self, event: int, body: bytes, *, owner: str | None) -> None:
+        """Let the worker send a pack's binary event."""
+        self.tell(Blob(job_id="", kind="raw", node_id="", event=event, body=body, client_id=owner))
 
     async def job(self) -> Run:
         """The next job given to the worker."""
@@ -174,7 +197,9 @@ class Stand:
         self._stopped = True
         await self.front.dispatcher.stop(0)
         await self.front.hub.close()
+        await self.front.proxy.close()
         await self.client.close()
+        await self.front.renewal.close()
         await self.front.definitions.close()
         await self.front.store.close()
 

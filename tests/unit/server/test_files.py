@@ -98,6 +98,20 @@ async def test_what_a_browser_would_run_is_sent_as_bytes(stand, put, name):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+async def test_svg_is_shown_where_a_page_draws_it_as_a_picture(stand, put):
+    put("a.svg", b"<svg/>")
+    answer = await stand.get("/view?filename=a.svg", headers={"Sec-Fetch-Dest": "image"})
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert answer.headers["Content-Disposition"] == 'filename="a.svg"'
+    assert answer.headers["Vary"] == "Sec-Fetch-Dest"
+
+
+async def test_page_that_is_asked_for_as_a_picture_is_still_bytes(stand, put):
+    put("a.html", b"<p>")
+    answer = await stand.get("/view?filename=a.html", headers={"Sec-Fetch-Dest": "image"})
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+
+
 async def test_name_cannot_break_the_header(stand, put):
     put('a"b\n.txt', b"x")
     answer = await stand.get("/view", params={"filename": 'a"b\n.txt'})

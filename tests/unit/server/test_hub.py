@@ -19,7 +19,7 @@ def client(aborted):
 
 
 def payloads(client):
-    return [frame.payload for frame in client.waiting]
+    return [frame.payload for frame in client.waiting.values()]
 
 
 def test_nothing_is_replaced_for_a_client_that_keeps_up(client):

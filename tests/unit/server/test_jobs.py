@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from executor.messages import Finished
+from server import jobs
 
 PICTURE = {"filename": "a_00001_.png", "subfolder": "", "type": "output"}
 PREVIEW = {"filename": "p.png", "subfolder": "", "type": "temp"}
@@ -61,6 +62,35 @@ async def listed(stand, query=""):
 
 async def ids(stand, query=""):
     return [job["id"] for job in (await listed(stand, query))["jobs"]]
+
+
+async def test_a_job_that_ends_again_under_its_id_is_told_anew(stand):
+    for state, event in (("succeeded", "execution_success"), ("failed", "execution_error")):
+        await stand.submit(prompt_id="same")
+        await end(stand, state, event, ERROR)
+        await stand.idle()
+        told = (await listed(stand))["jobs"]
+    assert [(job["id"], job["status"]) for job in told] == [("same", "failed")]
+
+
+async def test_pages_are_whole_whatever_is_kept_and_read_at_once(five, monkeypatch):
+    monkeypatch.setattr(jobs, "AT_ONCE", 2)
+    monkeypatch.setattr(jobs, "MOST_TEXTS", 1)
+    for _ in range(3):
+        assert await ids(five) == ["waiting", "running", "stopped", "bad", "done"]
+
+
+async def test_deleted_entries_are_not_listed(five):
+    await ids(five)
+    await five.post("/history", json={"delete": ["bad"]})
+    told = await listed(five)
+    assert [job["id"] for job in told["jobs"]] == ["waiting", "running", "stopped", "done"]
+    assert told["pagination"]["total"] == 4
+
+
+async def test_jobs_of_the_last_run_are_listed(five, make_stand):
+    await five.stop()
+    assert set(await ids(await make_stand())) == {"done", "bad", "stopped", "running", "waiting"}
 
 
 async def test_newest_comes_first(five):

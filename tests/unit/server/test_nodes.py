@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from server.definitions import SNAPSHOT_NAME, text_with_holes
+from server.definitions import SNAPSHOT_NAME
+from server.listing import text_with_holes
 
 
 async def test_lists_every_class(stand):

@@ -123,8 +123,12 @@ async def test_files_have_no_api_twin_and_take_no_post(site):
     assert (await site.post("/assets/a.js")).status == 405
 
 
-async def test_without_the_package_there_are_no_templates_but_their_list(stand):
-    assert await (await stand.get("/templates/index.json")).json() == []
+async def test_without_the_package_the_demo_is_the_one_template(stand):
+    listed = await (await stand.get("/templates/index.json")).json()
+    assert [row["name"] for group in listed for row in group["templates"]] == ["text_to_image"]
+    graph = await (await stand.get("/templates/text_to_image.json")).json()
+    assert {"CheckpointLoaderSimple", "KSampler", "SaveImage"} <= {node["type"] for node in graph["nodes"]}
+    assert (await stand.get("/templates/text_to_image-1.webp")).content_type == "image/webp"
     assert await (await stand.get("/templates/index_logo.json")).json() == {}
     assert (await stand.get("/templates/x.json")).status == 404
 

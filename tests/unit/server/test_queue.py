@@ -33,6 +33,25 @@ async def test_pending_items_come_in_the_order_they_run(stand):
     assert [item[1] for item in pending] == ["early", "middle", "late"]
 
 
+async def test_every_change_shows_at_once(stand):
+    async def shown() -> list[str]:
+        body = await (await stand.get("/queue")).json()
+        return [item[1] for item in body["queue_running"]] + ["|"] + [item[1] for item in body["queue_pending"]]
+
+    assert await shown() == ["|"]
+    await stand.submit(prompt_id="a")
+    await stand.engine.job()
+    assert await shown() == ["a", "|"]
+    await stand.submit(prompt_id="b")
+    assert await shown() == ["a", "|", "b"]
+    await stand.post("/queue", json={"delete": ["b"]})
+    assert await shown() == ["a", "|"]
+    stand.engine.given.set()
+    await stand.engine.succeed()
+    await stand.idle()
+    assert await shown() == ["|"]
+
+
 async def test_delete_removes_waiting_prompts_only(stand):
     await stand.submit(prompt_id="running")
     await stand.engine.job()
@@ -78,6 +97,7 @@ async def test_interrupt_of_another_prompt_does_nothing(stand):
         ({}, []),
         ({"unload_models": True}, [(True, False)]),
         ({"free_memory": True}, [(True, True)]),
+        ({"unload_models": "true"}, [(True, False)]),  # any value that Python counts as true, as ComfyUI
         ({"unload_models": False, "free_memory": None}, []),
     ],
 )
@@ -87,6 +107,6 @@ async def test_free_is_handed_to_the_workers(stand, body, asked):
     assert stand.engine.freed == asked
 
 
-@pytest.mark.parametrize("body", ["", "[]", '{"free_memory": "yes"}'])
+@pytest.mark.parametrize("body", ["", "[]", '{"free_memory": [true]}'])
 async def test_unreadable_free_is_refused(stand, body):
     assert (await stand.post("/free", data=body)).status == 400

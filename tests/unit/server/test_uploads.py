@@ -37,9 +37,10 @@ async def test_other_bytes_get_a_number(upload):
     assert names == ["a.b.png", "a.b (1).png", "a.b (2).png", "a.b (1).png"]
 
 
-async def test_name_without_ending_gets_its_number_at_the_end(upload):
-    names = [(await told(await upload(body, "a")))["name"] for body in (b"1", b"2")]
-    assert names == ["a", "a (1)"]
+@pytest.mark.parametrize("name", ["a", ".hidden"])
+async def test_name_without_ending_gets_its_number_at_the_end(upload, name):
+    names = [(await told(await upload(body, name)))["name"] for body in (b"1", b"2")]
+    assert names == [name, f"{name} (1)"]
 
 
 @pytest.mark.parametrize(("overwrite", "name"), [("true", "a.png"), ("1", "a.png"), ("false", "a (1).png")])
@@ -91,6 +92,12 @@ async def test_json_body_is_refused(stand):
 async def test_broken_multipart_body_is_refused(stand):
     headers = {"Content-Type": "multipart/form-data"}
     assert (await stand.post("/upload/image", data=b"x", headers=headers)).status == 400
+
+
+async def test_form_with_a_broken_field_name_is_refused(stand):
+    body = b'--x\r\nContent-Disposition: form-data; name="a\x14"\r\n\r\ntext\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert (await stand.post("/upload/image", data=body, headers=headers)).status == 400
 
 
 # ---------------------------------------------------------------- masks

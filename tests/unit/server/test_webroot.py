@@ -9,7 +9,7 @@ import pytest
 
 from executor.errors import FrontEndMissing
 from executor.settings import Settings, parse_settings
-from server.webroot import UNPACKED, WebRoot, find_web_root
+from server.webroot import OWN_TEMPLATES, UNPACKED, WebRoot, find_web_root
 
 WISH = "comfyanonymous/ComfyUI_frontend@"
 
@@ -39,8 +39,9 @@ def test_the_installed_package_is_found_and_not_imported(site):
     assert "comfyui_frontend_package" not in sys.modules
 
 
-def test_without_packages_there_is_nothing(site):
-    assert find_web_root(Settings(base_directory=site)) == WebRoot()
+def test_without_packages_there_is_nothing_but_the_demos_template(site):
+    root = find_web_root(Settings(base_directory=site))
+    assert (root.pages, root.documents, root.templates) == (None, None, (OWN_TEMPLATES,))
 
 
 def test_templates_lie_in_the_package_or_in_its_parts(site):
@@ -48,6 +49,14 @@ def test_templates_lie_in_the_package_or_in_its_parts(site):
     second = put(package(site, "comfyui_workflow_templates_media_image") / "templates" / "a-1.webp")
     root = find_web_root(Settings(base_directory=site))
     assert (root.template("index.json"), root.template("a-1.webp"), root.template("b")) == (first, second, None)
+
+
+def test_a_list_of_templates_in_a_language_that_is_not_there_is_the_english_one(site):
+    english = put(package(site, "comfyui_workflow_templates") / "templates" / "index.json")
+    chinese = put(english.with_name("index.zh.json"))
+    root = find_web_root(Settings(base_directory=site))
+    assert (root.template("index.zh.json"), root.template("index.xx.json")) == (chinese, english)
+    assert root.template("index_logo.json") is None
 
 
 def test_help_lies_in_its_package(site):

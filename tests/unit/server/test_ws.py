@@ -130,6 +130,19 @@ async def test_preview_carries_metadata_for_who_asked(stand):
     assert (await socket.receive_bytes(timeout=5))[:4] == struct.pack(">I", 4)
 
 
+@pytest.mark.parametrize(("flags", "order"), [({"supports_preview_metadata": True}, [4, "step"]), ({}, ["step", 1])])
+async def test_step_comes_after_a_picture_with_metadata_and_before_a_plain_one(stand, flags, order):
+    socket, _ = await opened(stand, "me")
+    await socket.send_json({"type": "feature_flags", "data": flags})
+    await heard_until(socket, "feature_flags")
+    stand.engine.preview(b"jpeg", owner="me", step={"value": 1, "max": 2})
+    heard = [await socket.receive(timeout=5), await socket.receive(timeout=5)]
+    kinds = [int.from_bytes(told.data[:4]) if isinstance(told.data, bytes) else "step" for told in heard]
+    assert kinds == order
+    (step,) = [told.json() for told in heard if isinstance(told.data, str)]
+    assert step == {"type": "progress", "data": {"value": 1, "max": 2}}
+
+
 async def test_preview_without_owner_goes_to_everybody(stand):
     socket, _ = await opened(stand, "me")
     stand.engine.preview(b"jpeg", owner=None)

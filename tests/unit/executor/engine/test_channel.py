@@ -16,6 +16,7 @@ from executor.messages import (
     Finished,
     FromWorker,
     Ready,
+    Reply,
     Run,
     Stats,
     decode_to_worker,
@@ -196,3 +197,25 @@ async def test_a_question_to_a_dying_worker_ends_with_the_reason(engine: PlayedE
     engine.reader.feed_eof()
     with pytest.raises(WorkerCrashed, match="hung up"):
         await question
+
+
+async def test_the_worker_that_is_named_is_asked(engine: PlayedEngine):
+    await make_ready(engine)
+    question = asyncio.ensure_future(engine.ask("prompt_hook", b"1", worker="worker-0"))
+    engine.say(Answer(id=(await engine.asked()).id, value_json=b"2"))
+    assert await question == b"2"
+
+
+async def test_a_named_worker_that_is_not_ready_is_said_so(engine: PlayedEngine):
+    with pytest.raises(NotReady, match="worker-0"):
+        await engine.ask("prompt_hook", b"1", worker="worker-0")
+
+
+async def test_a_wish_is_answered_to_its_worker(engine: PlayedEngine):
+    engine.reply("worker-0", Reply(id=4, value_json=b"[]"))
+    assert decode_to_worker((await engine.pipe.written.get())[4:]) == Reply(id=4, value_json=b"[]")
+
+
+async def test_an_answer_to_a_worker_that_is_gone_is_dropped(engine: PlayedEngine):
+    engine._slots["worker-0"].writer = None
+    engine.reply("worker-0", Reply(id=4))

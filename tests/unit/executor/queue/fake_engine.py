@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from executor.engine.base import EngineMessage, WorkerInfo, WorkerLost
 from executor.errors import WorkerCrashed
-from executor.messages import Emit, Finished, Ready, Run
+from executor.messages import Emit, Finished, Ready, Reply, Run
 
 
 class FakeEngine:
@@ -19,6 +19,7 @@ class FakeEngine:
         self.runs: asyncio.Queue[tuple[str, Run]] = asyncio.Queue()
         self.interrupts: list[tuple[str, str, bool]] = []
         self.freed: list[tuple[bool, bool]] = []
+        self.replies: asyncio.Queue[tuple[str, Reply]] = asyncio.Queue()
         self.refuse = False
         self.before_run: asyncio.Event | None = None
         self.stopped = False
@@ -48,8 +49,13 @@ class FakeEngine:
     async def free(self, *, models: bool, cache: bool) -> None:
         self.freed.append((models, cache))
 
-    async def ask(self, question: str, body_json: bytes, *, timeout_s: float = 30.0) -> bytes:
+    async def ask(
+        self, question: str, body_json: bytes, *, timeout_s: float = 30.0, worker: str | None = None
+    ) -> bytes:
         return body_json
+
+    def reply(self, worker: str, message: Reply) -> None:
+        self.replies.put_nowait((worker, message))
 
     async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
         while (item := await self._messages.get()) is not None:

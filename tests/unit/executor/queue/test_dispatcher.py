@@ -3,13 +3,15 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
-from executor.messages import Blob, Emit, LogLine, Run
+from executor.errors import BadInput
+from executor.messages import Blob, Emit, LogLine, Packs, Refreshed, Request, Run
 from executor.queue import dispatcher as module
-from executor.queue.dispatcher import Dispatcher
+from executor.queue.dispatcher import Dispatcher, Ears
 from executor.queue.job import Job, Result, make_job
 from executor.queue.store import Store
 from tests.unit.executor.queue.fake_engine import FakeEngine
@@ -49,11 +51,13 @@ class Ear:
 class Stage:
     """A dispatcher between a store in memory and a played engine."""
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, **ears: object) -> None:
         self.store = Store()
         self.engine = FakeEngine(workers)
         self.ear = Ear()
-        self.dispatcher = Dispatcher(self.store, self.engine, self.ear.publish, self.ear.publish_blob)
+        self.dispatcher = Dispatcher(
+            self.store, self.engine, self.ear.publish, self.ear.publish_blob, ears=Ears(**ears)
+        )
 
     async def submit(self, prompt_id: str, number: float = 0, **extra: object) -> Job:
         prompt = {"1": {"class_type": "Say", "inputs": {}}}
@@ -214,8 +218,8 @@ async def test_an_interrupt_between_claim_and_start_is_not_lost(stage: Stage):
     claim = stage.store.claim
     asked = asyncio.Event()
 
-    async def slow_claim(worker: str) -> Job | None:
-        job = await claim(worker)
+    async def slow_claim(worker: str, row: int | None = None) -> Job | None:
+        job = await claim(worker, row)
         await stage.dispatcher.interrupt("a")
         asked.set()
         return job
@@ -379,3 +383,115 @@ async def test_a_stopping_dispatcher_gives_no_more_jobs(stage: Stage):
     stage.engine.tell_finished("a")
     await stopping
     assert [job.id for job in stage.store.pending()] == ["b"]
+
+
+# ---------------------------------------------------------------- packs
+
+
+@asynccontextmanager
+async def played(workers: int = 1, **ears: object) -> AsyncIterator[Stage]:
+    opened = await _open(Stage(workers, **ears))
+    try:
+        yield opened
+    finally:
+        await opened.dispatcher.stop()
+        await opened.store.close()
+
+
+async def test_what_workers_tell_of_themselves_is_handed_on():
+    heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    ears = {
+        "ready": lambda worker, told: heard.put_nowait(("ready", worker)),
+        "refreshed": lambda worker, told: heard.put_nowait(("refreshed", worker)),
+        "lost": lambda worker: heard.put_nowait(("lost", worker)),
+    }
+    async with played(**ears) as stage:
+        stage.engine.tell_ready()
+        stage.engine.tell(Refreshed(definitions=(), wire_json=b"{}", packs=Packs()))
+        stage.engine.tell_lost()
+        async with asyncio.timeout(5):
+            assert [await heard.get() for _ in range(3)] == [("ready", "w0"), ("refreshed", "w0"), ("lost", "w0")]
+
+
+async def test_tied_job_waits_for_the_first_worker_and_the_next_one_does_not():
+    async with played(2, is_tied=lambda job: job.id.startswith("tied")) as stage:
+        await stage.submit("tied-1")
+        await stage.submit("tied-2")
+        await stage.submit("free")
+        async with asyncio.timeout(5):
+            taken = {(worker, run.job_id) for worker, run in [await stage.engine.runs.get() for _ in range(2)]}
+        assert taken == {("w0", "tied-1"), ("w1", "free")}
+        stage.engine.tell_finished("tied-1")
+        assert (await stage.taken()).job_id == "tied-2"
+
+
+async def test_with_one_worker_no_job_is_tied():
+    async with played(1, is_tied=lambda job: 1 / 0) as stage:
+        await stage.submit("a")
+        assert (await stage.taken()).job_id == "a"
+
+
+async def meet(request: Request) -> bytes:
+    if request.wish == "delete":
+        raise BadInput("not that")
+    if request.wish == "enqueue":
+        raise ZeroDivisionError
+    return request.body_json
+
+
+@pytest.mark.parametrize(
+    ("wish", "answer"),
+    [("queue", (b"5", None)), ("delete", (b"null", "not that")), ("enqueue", (b"null", "ZeroDivisionError: "))],
+)
+async def test_wish_of_a_pack_is_always_answered(wish, answer):
+    async with played(request=meet) as stage:
+        stage.engine.tell(Request(id=3, wish=wish, body_json=b"5"))
+        async with asyncio.timeout(5):
+            worker, reply = await stage.engine.replies.get()
+        assert (worker, reply.id, (reply.value_json, reply.error)) == ("w0", 3, answer)
+
+
+async def test_wishes_of_a_worker_are_met_in_their_order():
+    go_on = asyncio.Event()
+
+    async def meet_slowly(request: Request) -> bytes:
+        if request.id == 1:
+            await go_on.wait()
+        return b"null"
+
+    async with played(request=meet_slowly) as stage:
+        for number in (1, 2):
+            stage.engine.tell(Request(id=number, wish="queue"))
+        stage.engine.tell(Blob(job_id="", kind="text", node_id="1"))
+        await stage.ear.until(lambda: stage.ear.blobs)
+        go_on.set()
+        async with asyncio.timeout(5):
+            assert [(await stage.engine.replies.get())[1].id for _ in range(2)] == [1, 2]
+
+
+async def test_worker_that_ended_is_not_answered():
+    met = asyncio.Event()
+
+    async def never(request: Request) -> bytes:
+        met.set()
+        await asyncio.Event().wait()
+        return b""
+
+    async with played(request=never) as stage:
+        stage.engine.tell(Request(id=1, wish="queue"))
+        await asyncio.wait_for(met.wait(), 5)
+        stage.engine.tell_lost()
+        stage.engine.tell(Blob(job_id="", kind="text", node_id="1"))
+        await stage.ear.until(lambda: stage.ear.blobs)
+        await asyncio.sleep(0)
+        assert not stage.dispatcher._wishes
+
+
+@pytest.mark.parametrize("data", [b"[1]", b'{"node": "9"}'])
+async def test_executing_of_a_pack_is_not_taken_for_the_prompts(stage: Stage, data):
+    await stage.submit("a")
+    await stage.taken()
+    stage.engine.tell_executing("a", "1")
+    stage.engine.tell(Emit(job_id="", event="executing", data_json=data, audience="all"))
+    await stage.ear.until(lambda: stage.ear.names().count("executing") == 2)
+    assert [running.node_id for running in stage.dispatcher.current()] == ["1"]

@@ -39,6 +39,11 @@ async def check(store):
     for prompt_id in "abcdefgh":
         entry = await store.history_of(prompt_id)
         assert await store.past.text_of(prompt_id) == history_json([entry] if entry else [])
+    places, total = store.past.places(["succeeded"], None, by_duration=False, descending=True, limit=99)
+    assert {place.id for place in places} == {entry.job.id for entry in await store.history()}
+    assert total == len(places)
+    found = await store.past.at([place.rank for place in places])
+    assert {place.rank: place.id for place in places} == {rank: entry.job.id for rank, entry in found.items()}
 
 
 @pytest.mark.parametrize("ended", ["", "a", "abc", "abcd", "abcdefgh", "aba", "abcda", "abcdd"])

@@ -1,0 +1,62 @@
+"""Takes in what workers tell of themselves: their nodes, their packs, their wishes. Knows no job and no event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from executor.engine.base import WorkerInfo
+from executor.errors import NotReady
+from executor.files import Folders
+from executor.messages import Packs, Ready, Refreshed, Request
+from executor.queue.dispatcher import Ears
+from server.definitions import Definitions
+from server.listing import split
+from server.packs import PackHost
+from server.wishes import Wishes
+
+
+class News:
+    """The ears of the dispatcher; `host` is the worker whose packs count."""
+
+    def __init__(
+        self, folders: Folders, definitions: Definitions, packs: PackHost, host: Callable[[], WorkerInfo]
+    ) -> None:
+        self._folders = folders
+        self._definitions = definitions
+        self._packs = packs
+        self._host = host
+        self.wishes: Wishes | None = None  # what meets them is made after the dispatcher
+
+    def ears(self) -> Ears:
+        """What the dispatcher calls."""
+        return Ears(
+            ready=self._ready,
+            refreshed=self._refreshed,
+            lost=self._lost,
+            request=self._request,
+            is_tied=lambda job: self._packs.is_tied(job, self._definitions.known()),
+        )
+
+    def _ready(self, worker: str, ready: Ready) -> None:
+        self._definitions.update(ready)
+        self._take(worker, ready.packs)
+
+    def _refreshed(self, worker: str, news: Refreshed) -> None:
+        classes = {definition.name: definition for definition in news.definitions}
+        if classes:
+            self._definitions.merge(classes, split(news.wire_json))
+        self._take(worker, news.packs)
+
+    def _take(self, worker: str, packs: Packs) -> None:
+        self._folders.learn(packs.folders)
+        if worker == self._host().id:
+            self._packs.take(packs)
+
+    def _lost(self, worker: str) -> None:
+        if worker == self._host().id:
+            self._packs.lose()
+
+    async def _request(self, request: Request) -> bytes:
+        if self.wishes is None:
+            raise NotReady("the queue is not open yet")
+        return await self.wishes.meet(request)
