@@ -6,10 +6,12 @@ WeftError
 │   ├── UnknownName        a name that does not exist, with the nearest that does
 │   └── UnsafePath         a path that leaves its folder
 ├── ModelFileError         a model file that cannot be used, and what would fit
+│   └── LoraMismatch       a LoRA of which nothing fits the model
 ├── NotReady               definitions or a worker are not there yet (503)
 ├── WorkerCrashed          the process that ran a job ended
 ├── DatabaseUnusable       the queue's file cannot be used, and why
 ├── FrontEndMissing        the web front end that was asked for is not on this machine
+├── NotProvided            a pack used a name of its usual host that Weft does not have
 ├── NodeInputError         a node asked for, or was given, an input that cannot be
 ├── DuplicateNodeError     an expansion reused an id
 ├── DependencyCycle        nodes that wait for each other
@@ -75,6 +77,10 @@ class ModelFileError(WeftError):
         super().__init__(f"{self.path.name}: {reason}" + (f"; {fits}" if fits else ""))
 
 
+class LoraMismatch(ModelFileError):
+    """A LoRA of which no layer fits the model it was applied to."""
+
+
 class NotReady(WeftError):
     """Definitions or a worker are not there yet; try again after `retry_after_s` seconds."""
 
@@ -96,6 +102,14 @@ class DatabaseUnusable(WeftError):
 
 class FrontEndMissing(WeftError):
     """The web front end that was asked for is not on this machine: which, and what is."""
+
+
+class NotProvided(WeftError):
+    """A pack used a name of its usual host that Weft does not have."""
+
+    def __init__(self, name: str, why: str = "") -> None:
+        self.name = name
+        super().__init__(f"needs {name}, not provided by Weft" + (f": {why}" if why else ""))
 
 
 class NodeInputError(WeftError):

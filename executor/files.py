@@ -4,7 +4,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -77,6 +77,12 @@ class SaveName:
     prefix: str
 
 
+KindTable = MutableMapping[str, Sequence[Iterable[str]]]
+"""Kind of model -> [folders, file endings], as packs change it: lists or tuples, the endings may be missing."""
+
+ChangedKind = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""A kind of model with its folders and file endings."""
+
 Stamps = tuple[tuple[str, int], ...]
 """Folders with their times of change in ns; 0 for one that is not there."""
 
@@ -115,6 +121,7 @@ class Folders:
         self._kinds["custom_nodes"][0].append(self.custom_nodes)
         for name, kind in OUTPUT_KINDS.items():
             self._kinds[kind][0].append(self._roots["output"] / name)
+        self._table: KindTable | None = None
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._lock = threading.RLock()
         for file in extra_path_files(settings):
@@ -130,31 +137,70 @@ class Folders:
         """The absolute path of input, output or temp."""
         return self._roots[name]
 
+    def set_root(self, name: Root, path: Path) -> None:
+        """Use another folder for input, output or temp from now on."""
+        self._roots[name] = path.absolute()
+
     # ---------------------------------------------------------------- models
 
     def kinds(self) -> list[str]:
         """The kinds of model there are folders for."""
-        return list(self._kinds)
+        return list(self._kinds if self._table is None else self._table)
 
     def paths(self, kind: str) -> list[Path]:
         """The folders searched for a kind of model; KeyError for an unknown kind."""
-        return list(self._kinds[OLD_KINDS.get(kind, kind)][0])
+        return list(self._kind(kind)[0])
 
     def suffixes(self, kind: str) -> set[str]:
         """The file endings that count for a kind (empty: any)."""
-        return set(self._kinds[OLD_KINDS.get(kind, kind)][1])
+        return set(self._kind(kind)[1])
+
+    def adopt(self, table: KindTable) -> None:
+        """Read kinds of model from a table that others change while it is in use."""
+        self._table = table
+
+    def changed_kinds(self) -> tuple[ChangedKind, ...]:
+        """The kinds of an adopted table that the settings do not have so; those that cannot be read are left out."""
+        changed: list[ChangedKind] = []
+        for kind in self.kinds():
+            try:
+                paths, suffixes = self._kind(kind)
+            except (TypeError, LookupError):
+                continue
+            if (paths, suffixes) != self._kinds.get(kind):
+                changed.append((kind, tuple(map(str, paths)), tuple(sorted(suffixes))))
+        return tuple(changed)
+
+    def learn(self, kinds: Iterable[ChangedKind]) -> None:
+        """Take over kinds that another process's `changed_kinds` told."""
+        with self._lock:
+            for kind, paths, suffixes in kinds:
+                self._kinds[kind] = ([Path(path) for path in paths], set(suffixes))
+
+    def _kind(self, kind: str) -> tuple[list[Path], set[str]]:
+        name = OLD_KINDS.get(kind, kind)
+        if self._table is None:
+            return self._kinds[name]
+        entry = self._table[name]
+        paths = [entry[0]] if isinstance(entry[0], str) else entry[0]
+        return [Path(path) for path in paths], set(entry[1]) if len(entry) > 1 else set()
 
     def add(self, kind: str, path: Path, *, first: bool = False) -> None:
         """Search one more folder for a kind of model, making the kind if it is new."""
+        name = OLD_KINDS.get(kind, kind)
         with self._lock:
-            paths = self._kinds.setdefault(OLD_KINDS.get(kind, kind), ([], set()))[0]
+            paths, suffixes = self._kind(name) if name in self.kinds() else ([], set())
             if path in paths:
                 return
             paths.insert(0 if first else len(paths), path)
+            if self._table is None:
+                self._kinds[name] = (paths, suffixes)
+            else:
+                self._table[name] = ([str(each) for each in paths], suffixes)
 
     def names(self, kind: str) -> list[str]:
         """Sorted relative names of a kind's files, with `/` between folders; KeyError for an unknown kind."""
-        paths, suffixes = self._kinds[OLD_KINDS.get(kind, kind)]
+        paths, suffixes = self._kind(kind)
         found: set[str] = set()
         for path in paths:
             found.update(self._list(path, frozenset(suffixes)).names)
@@ -165,7 +211,7 @@ class Folders:
 
         None when folders have changed or are too many to look at; KeyError for an unknown kind.
         """
-        paths, suffixes = self._kinds[OLD_KINDS.get(kind, kind)]
+        paths, suffixes = self._kind(kind)
         listings = [self._listings.get(_key(path, suffixes)) for path in paths]
         known = [listing for listing in listings if listing is not None]
         looks = sum(len(listing.watch.stamps) for listing in known)
@@ -181,7 +227,7 @@ class Folders:
             if source == "input":
                 folder = str(self._roots["input"])
                 stamps[folder] = _stamp(folder)
-            elif source in self._kinds:
+            elif source in self.kinds():
                 suffixes = frozenset(self.suffixes(source))
                 for path in self.paths(source):
                     stamps.update(self._list(path, suffixes).watch.stamps)

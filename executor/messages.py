@@ -99,14 +99,16 @@ class Packs(msgspec.Struct, frozen=True, kw_only=True):
     """What the packs of a worker brought beside nodes.
 
     `web_dirs` are (name below /extensions/, absolute folder); `address` is where the packs' own routes are served
-    ("unix:PATH" or "tcp:HOST:PORT", empty when no pack registered one); `hooks` tells that a pack wants to see each
-    body of POST /prompt first; `report_json` is the list of packs as GET /weft/packs shows it.
+    ("unix:PATH" or "tcp:HOST:PORT/TOKEN", empty when no pack registered one); `hooks` tells that a pack wants to see
+    each body of POST /prompt first; `report_json` is the list of packs as GET /weft/packs shows it. `folders` are the
+    kinds of model that packs gave other folders or endings: (kind, absolute folders, endings).
     """
 
     web_dirs: tuple[tuple[str, str], ...] = ()
     address: str = ""
     hooks: bool = False
     report_json: bytes = b"[]"
+    folders: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
@@ -158,6 +160,7 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
     kind: Literal["preview", "text", "raw"]
     node_id: str
     header_json: bytes = b"{}"  # preview: metadata of frame 4
+    step_json: bytes = b""  # preview: data of the `progress` event that it belongs to (empty: of none)
     image_type: Literal["image/jpeg", "image/png"] = "image/jpeg"
     body: bytes = b""
     client_id: str | None = None

@@ -30,6 +30,9 @@ LAGGING_BYTES = 4 << 20
 MOST_FRAMES = 20_000
 MOST_BYTES = 64 << 20
 CLOSING_TIME_S = 2.0
+CROWD = 32
+"""With more clients than this, those that own no prompt hear the queue's length at most once in STATUS_PAUSE_S."""
+STATUS_PAUSE_S = 0.2
 REPLACEABLE = frozenset({"progress", "progress_state"})
 
 
@@ -55,6 +58,8 @@ class Client:
     number: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     overrun: bool = False
+    owns: bool = False  # it has had a prompt
+    missed: Frame | None = None  # the newest status, held back
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; never blocks."""
@@ -70,6 +75,13 @@ class Client:
         if len(self.waiting) > MOST_FRAMES or self.waiting_bytes > MOST_BYTES:
             self._give_up()
         self.wake.set()
+
+    def catch_up(self) -> bool:
+        """Queue the status that was held back; tells whether there was one."""
+        missed, self.missed = self.missed, None
+        if missed is not None:
+            self.put(missed)
+        return missed is not None
 
     def _give_up(self) -> None:
         log.warning("client %s reads too slowly: closed with %d frames waiting", self.sid, len(self.waiting))
@@ -116,6 +128,7 @@ class Hub:
         self._at_work: dict[str, str] = {}  # client id -> node its prompt is at
         self._log_readers: set[str] = set()
         self._open: set[Client] = set()
+        self._turn: asyncio.TimerHandle | None = None  # when those in a crowd hear the queue's length again
 
     # ---------------------------------------------------------------- clients
 
@@ -148,6 +161,8 @@ class Hub:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._turn is not None:
+            self._turn.cancel()
         clients = tuple(self._open)
         closing = asyncio.gather(*(client.socket.close(code=WSCloseCode.GOING_AWAY) for client in clients))
         with suppress(TimeoutError, ClientConnectionError, ConnectionError, RuntimeError):
@@ -168,8 +183,29 @@ class Hub:
             return
         text = frames.text_frame_of_json(event, data) if isinstance(data, bytes) else frames.text_frame(event, data)
         frame = Frame(text, f"{event} {job_id}" if event in REPLACEABLE else None)
+        if event == "status":
+            self._publish_status(frame)
+            return
         for client in receivers:
             client.put(frame)
+
+    def _publish_status(self, frame: Frame) -> None:
+        """Tell everybody the queue's length: in a crowd, those without a prompt only the newest, a few times a second.
+
+        Else every prompt would cost three frames per listener.
+        """
+        crowded = len(self._clients) > CROWD
+        for client in self._clients.values():
+            client.missed = frame
+            if client.owns or not crowded:
+                client.catch_up()
+        if crowded and self._turn is None:
+            self._tell_bystanders()
+
+    def _tell_bystanders(self) -> None:
+        told = [client.catch_up() for client in self._clients.values()]
+        again = asyncio.get_running_loop().call_later(STATUS_PAUSE_S, self._tell_bystanders) if any(told) else None
+        self._turn = again
 
     def publish_blob(self, blob: Blob) -> None:
         """Send a binary event: a text to everybody; a preview, or what a pack sends, to its owner or, without, to all.
@@ -204,7 +240,11 @@ class Hub:
         if audience == "all" or (audience == "owner_or_all" and client_id is None):
             return tuple(self._clients.values())
         owner = self._clients.get(client_id) if client_id is not None else None
-        return (owner,) if owner else ()
+        if owner is None:
+            return ()
+        owner.owns = True
+        owner.catch_up()
+        return (owner,)
 
     def _note_work(self, client_id: str, data: object | bytes) -> None:
         value = json.loads(data) if isinstance(data, bytes) else data

@@ -1,43 +1,60 @@
 """Questions that only the worker can answer: what a class is now, whether its own check agrees, prompt hooks.
 
-Bodies and answers are JSON. describe: [class names] -> {"definitions": [NodeDef], "wire": {name: entry}};
+Bodies and answers are JSON. describe: [class names], or null for the pack classes that changed since they were told
+-> {"definitions": [NodeDef], "wire": {name: entry}}, without an entry for a class that cannot be listed;
 validate: one request of graph.validate -> its answer; prompt_hook: the body of POST /prompt -> the body to use.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import msgspec
 
 from executor.context import RunContext, entered
+from executor.contract.definition import NodeDef
+from executor.contract.describe import describe
 from executor.contract.registry import Registry
-from executor.contract.v1 import describe
 from executor.contract.wire import template
 from executor.errors import BadInput
 from executor.graph.checks import answer as check
 from executor.messages import Ask
+from executor.worker.services import Services
+
+DESCRIBE_S = 1.0  # for asking every pack class whether it is listed otherwise
 
 
-async def answer(registry: Registry, services: object, question: Ask) -> bytes:
+async def answer(registry: Registry, services: Services, question: Ask) -> bytes:
     """The JSON text that answers a question; BadInput for one that cannot be answered."""
     match question.question:
         case "describe":
-            return _describe(registry, msgspec.json.decode(question.body_json, type=list[str]))
+            names = msgspec.json.decode(question.body_json, type=list[str] | None)
+            # INPUT_TYPES of packs may read folders or ask the net: not on the loop that hears the front.
+            return await asyncio.to_thread(_describe, registry, services, names)
         case "validate":
             with entered(RunContext(services=services)):
                 return json.dumps(await check(registry, json.loads(question.body_json))).encode()
         case "prompt_hook":
-            return question.body_json  # packs register hooks; without packs there are none
+            if services.packs is None:
+                return question.body_json
+            return json.dumps(services.packs.hook(json.loads(question.body_json))).encode()
     raise BadInput(f"there is no question {question.question!r}")
 
 
-def _describe(registry: Registry, names: list[str]) -> bytes:
+def _describe(registry: Registry, services: Services, names: list[str] | None) -> bytes:
     """Fresh definitions and listings: INPUT_TYPES is called anew."""
+    if services.packs is not None:
+        packs = services.packs
+        return _described(*(packs.changed(DESCRIBE_S, lambda: False) if names is None else packs.describe(names)))
     definitions, wire = [], {}
-    for name in names:
+    for name in names or ():
         known, cls = registry.get(name)
         fresh = describe(name, cls, display_name=known.display_name, pack=known.pack)
         definitions.append(fresh)
         wire[name] = template(fresh, cls)
+    return _described(definitions, wire)
+
+
+def _described(definitions: list[NodeDef], wire: dict[str, dict[str, object]]) -> bytes:
     return msgspec.json.encode({"definitions": definitions, "wire": msgspec.Raw(json.dumps(wire).encode())})

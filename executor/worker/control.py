@@ -14,10 +14,13 @@ import socket
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import count
+from typing import Literal
 
 from executor.context import InterruptFlag
-from executor.errors import WeftError
+from executor.errors import BadInput, NotReady, WeftError
 from executor.messages import (
     Answer,
     Ask,
@@ -25,6 +28,8 @@ from executor.messages import (
     Free,
     FromWorker,
     Interrupt,
+    Reply,
+    Request,
     Run,
     Stop,
     decode_to_worker,
@@ -46,6 +51,7 @@ class Job:
 
 
 Work = Job | Free | Stop
+Wish = Literal["enqueue", "delete", "queue"]
 Answerer = Callable[[Ask], Awaitable[bytes]]
 
 
@@ -59,17 +65,19 @@ class Control:
         self._on_end = on_end
         self._flags: dict[str, InterruptFlag] = {}
         self._open_answers: set[asyncio.Task[None]] = set()
+        self._numbers = count(1)
+        self._wishes: dict[int, Future[bytes]] = {}  # asked of the front, by the Request's id
         self._room = threading.Condition()
         self._queued = 0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outgoing: asyncio.Queue[bytes] | None = None
         self._up = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="weft-control", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name="weft-control", daemon=True)
 
     def start(self) -> None:
         """Start the thread; returns when messages can be sent."""
-        self._thread.start()
+        self.thread.start()
         self._up.wait()
 
     def send(self, message: FromWorker) -> None:
@@ -78,12 +86,48 @@ class Control:
             self._flags.pop(message.job_id, None)
         body = frame(message)
         with self._room:
-            if threading.current_thread() is not self._thread:
+            if threading.current_thread() is not self.thread:
                 self._room.wait_for(lambda: self._queued < MAX_QUEUED or self._closed)
             if self._closed or self._loop is None or self._outgoing is None:
                 return
-            self._queued += len(body)
-            self._loop.call_soon_threadsafe(self._outgoing.put_nowait, body)
+            rest = self._sent_at_once(body)
+            if rest:
+                self._queued += len(rest)
+                self._loop.call_soon_threadsafe(self._outgoing.put_nowait, rest)
+
+    def _sent_at_once(self, body: bytes) -> bytes:
+        """Write to the socket from this thread, if nothing waits for it; what is left to send (all: nothing was).
+
+        A hand-over to the control thread for every event would cost more than most nodes.
+        """
+        if self._queued or not hasattr(socket, "MSG_DONTWAIT"):
+            return body
+        try:
+            return body[self._sock.send(body, socket.MSG_DONTWAIT) :]
+        except OSError:  # it would block, or is gone: the control thread finds out
+            return body
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the thread; RuntimeError before the start."""
+        if self._loop is None:
+            raise RuntimeError("the worker's control thread has not started")
+        return self._loop
+
+    def request(self, wish: Wish, body_json: bytes) -> Future[bytes]:
+        """Ask the front for something, from any thread; the future gets its JSON answer, or WeftError."""
+        answer: Future[bytes] = Future()
+        request = Request(id=next(self._numbers), wish=wish, body_json=body_json)
+        self._wishes[request.id] = answer
+        self.send(request)
+        if self._closed:
+            self._drop_wishes()
+        return answer
+
+    def interrupt(self, job_id: str) -> None:
+        """Let a job end at its next checkpoint."""
+        if flag := self._flags.get(job_id):
+            flag.set()
 
     def flush(self, timeout_s: float = 2.0) -> None:
         """Wait until everything sent has reached the socket."""
@@ -96,7 +140,7 @@ class Control:
             loop, closed = self._loop, self._closed
             if loop is not None and not closed:
                 loop.call_soon_threadsafe(self._sock.shutdown, socket.SHUT_RDWR)
-        self._thread.join(timeout=5.0)
+        self.thread.join(timeout=5.0)
 
     # ---------------------------------------------------------------- on the thread
 
@@ -107,11 +151,15 @@ class Control:
         except Exception:  # noqa: BLE001  # the control loop's border: the process must end, and say why
             traceback.print_exc()  # the log goes over the channel, which is gone
             code = 1
+        except SystemExit as error:  # a route of a pack called exit()
+            traceback.print_exc()
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
         finally:
             with self._room:
                 self._closed = True
                 self._room.notify_all()
             self._up.set()
+            self._drop_wishes()
             for flag in list(self._flags.values()):
                 flag.set()
             self.jobs.put(Stop())
@@ -119,6 +167,7 @@ class Control:
 
     async def _live(self) -> None:
         reader, writer = await asyncio.open_connection(sock=self._sock)
+        writer.transport.set_write_buffer_limits(high=0)  # drained means sent: `_sent_at_once` relies on it
         self._loop, self._outgoing = asyncio.get_running_loop(), asyncio.Queue()
         sender = asyncio.create_task(self._send_all(writer, self._outgoing))
         self._up.set()
@@ -153,8 +202,9 @@ class Control:
                 self._flags[message.job_id] = flag
                 self.jobs.put(Job(message, flag))
             case Interrupt():
-                if flag_of_job := self._flags.get(message.job_id):
-                    flag_of_job.set()
+                self.interrupt(message.job_id)
+            case Reply():
+                self._take_reply(message)
             case Ask():
                 task = asyncio.get_running_loop().create_task(self._answer(message))
                 self._open_answers.add(task)
@@ -164,6 +214,20 @@ class Control:
             case Free() | Stop():
                 self.jobs.put(message)
         return True
+
+    def _take_reply(self, reply: Reply) -> None:
+        answer = self._wishes.pop(reply.id, None)
+        if answer is None:
+            return
+        if reply.error is None:
+            answer.set_result(reply.value_json)
+        else:
+            answer.set_exception(BadInput(reply.error))
+
+    def _drop_wishes(self) -> None:
+        for number in list(self._wishes):
+            if (answer := self._wishes.pop(number, None)) is not None:
+                answer.set_exception(NotReady("the server is gone"))
 
     async def _answer(self, question: Ask) -> None:
         if self.answerer is None:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from executor.context import Preview
+from executor.context import Preview, ProgressSink
 from executor.messages import Blob, Emit, FromWorker, Run
 from executor.worker.terminal import Terminal
 
@@ -42,36 +42,41 @@ class WireEvents:
 
     def emit(self, event: str, data: Mapping[str, object], audience: Audience) -> None:
         """Send a websocket event."""
+        self.emit_json(event, json.dumps(data), audience)
+        if event == "executing":
+            self._flush()  # if the node kills the process, the front knows which one it was
+        if event == "progress":
+            self._show(data)
+
+    def emit_json(self, event: str, text: str, audience: Audience) -> None:
+        """Send a websocket event whose data is JSON text already."""
         self._send(
             Emit(
                 job_id=self._job.job_id,
                 event=event,
-                data_json=json.dumps(data).encode(),
+                data_json=text.encode(),
                 audience=audience,
                 client_id=self._job.client_id,
             )
         )
-        if event == "executing":
-            self._flush()  # if the node kills the process, the front knows which one it was
-        value, total, node = data.get("value"), data.get("max"), data.get("node")
-        if event == "progress" and isinstance(value, int | float) and isinstance(total, int | float):
-            self._terminal.step(str(node), self._titles.get(str(node), str(node)), value, total)
 
-    def preview(self, node_id: str, preview: Preview, metadata: Mapping[str, object]) -> None:
-        """Send a picture of a node's work so far: JPEG, its longest side at most the preview size.
+    def follow(self, sink: ProgressSink) -> None:
+        """A prompt begins; what is sent does not depend on its progress."""
 
-        One that says it is `lossless` is a result, and goes whole, as PNG, also where previews are not wanted.
+    def preview(
+        self, node_id: str, preview: Preview, metadata: Mapping[str, object], step: Mapping[str, object] | None = None
+    ) -> None:
+        """Send a picture of a node's work so far, with the step it belongs to: JPEG of at most the preview size.
+
+        One that says it is `lossless` is a result, and goes whole, as PNG, also where previews are not wanted. One that
+        is `asked_for` by a node itself goes there too, and in its natural size if it is `whole`.
+        Where there is no picture the step goes alone.
         """
         lossless = bool(getattr(preview, "lossless", False))
-        if not (lossless or self._previews):
-            return
-        try:
-            body = _png(preview) if lossless else _jpeg(preview, self._preview_size)
-        except Exception:
-            if lossless:
-                raise
-            # a picture that fails must not end the work that it shows
-            log.warning("the preview of node %s could not be made", node_id, exc_info=True)
+        body = self._encoded(node_id, preview, lossless=lossless)
+        if body is None:
+            if step is not None:
+                self.emit("progress", step, "owner_or_all")
             return
         self._send(
             Blob(
@@ -79,11 +84,31 @@ class WireEvents:
                 kind="preview",
                 node_id=node_id,
                 header_json=json.dumps(metadata).encode(),
+                step_json=b"" if step is None else json.dumps(step).encode(),
                 image_type="image/png" if lossless else "image/jpeg",
                 body=body,
                 client_id=self._job.client_id,
             )
         )
+        if step is not None:
+            self._show(step)
+
+    def _encoded(self, node_id: str, preview: Preview, *, lossless: bool) -> bytes | None:
+        if lossless:
+            return _png(preview)
+        if not (self._previews or getattr(preview, "asked_for", False)):
+            return None
+        try:
+            return _jpeg(preview, None if getattr(preview, "whole", False) else self._preview_size)
+        except Exception:  # a picture that fails must not end the work that it shows
+            log.warning("the preview of node %s could not be made", node_id, exc_info=True)
+            return None
+
+    def _show(self, step: Mapping[str, object]) -> None:
+        """Show a step to people on the terminal."""
+        value, total, node = step.get("value"), step.get("max"), step.get("node")
+        if isinstance(value, int | float) and isinstance(total, int | float):
+            self._terminal.step(str(node), self._titles.get(str(node), str(node)), value, total)
 
     def text(self, node_id: str, message: str) -> None:
         """Send a line of text that belongs to a node."""
@@ -99,9 +124,10 @@ def _png(preview: Preview) -> bytes:
     return buffer.getvalue()
 
 
-def _jpeg(preview: Preview, longest_px: int) -> bytes:
+def _jpeg(preview: Preview, longest_px: int | None) -> bytes:
     image = preview.image()
-    image.thumbnail((longest_px, longest_px))
+    if longest_px is not None:
+        image.thumbnail((longest_px, longest_px))
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import socket
+from collections.abc import Callable
+from pathlib import Path
 
+from executor.files import Folders
 from executor.messages import Boot, Hello
 from executor.worker.control import Control
+from executor.worker.line import Line
 from executor.worker.log_lines import send_logs
+from executor.worker.services import Services
+
+Prestart = Callable[[Services], None]
 
 
 def serve(sock: socket.socket, boot: Boot, loader: str, *, in_process: bool = False) -> int:
     """Be a worker on a connected socket until it closes or Stop comes; returns the exit code.
 
-    Raises what the loader raises. A process of its own ends at once when the channel closes; as threads of the front
+    The loader's module may have a function `prestart`, which is called before torch is imported. Raises what the
+    loader raises. A process of its own ends at once when the channel closes; as threads of the front
     (`in_process`) it ends after the running node's next checkpoint.
     """
     control = Control(sock, on_end=_stay if in_process else os._exit)
@@ -21,14 +31,31 @@ def serve(sock: socket.socket, boot: Boot, loader: str, *, in_process: bool = Fa
     control.send(Hello(token=boot.token, pid=os.getpid()))
     if not in_process:
         send_logs(control.send, boot.settings.log_level)
+    line = Line(control, worker=boot.worker, token=boot.token, run_folder=_run_folder(sock), own=not in_process)
+    services = Services(settings=boot.settings, folders=Folders(boot.settings), line=line)
     try:
+        prestart: Prestart | None = getattr(importlib.import_module(loader.partition(":")[0]), "prestart", None)
+        if prestart is not None:
+            prestart(services)
         from executor.worker.runtime import load_worker, work
 
-        return work(load_worker(control, boot.settings, loader, in_process=in_process))
+        worker = load_worker(control, services, loader, in_process=in_process)
+        if not in_process:
+            gc.freeze()  # torch and the nodes stay: the collector need not walk them again and again
+        return work(worker)
     finally:
         control.flush()
         if in_process:
+            line.close()
+            if services.packs is not None:
+                services.packs.close()
             control.close()
+
+
+def _run_folder(sock: socket.socket) -> Path | None:
+    """The private folder that the front's socket lies in; None for other kinds of sockets."""
+    name = sock.getpeername()
+    return Path(name).parent if isinstance(name, str) and name else None
 
 
 def _stay(code: int) -> None:

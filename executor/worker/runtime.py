@@ -8,22 +8,23 @@ import importlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
-from executor.context import RunContext, entered
+from executor.context import ProgressSink, RunContext, entered
 from executor.contract.registry import Registry
-from executor.files import Folders
-from executor.graph.cache import Cache, make_cache
+from executor.graph.cache import Cache
+from executor.graph.pressure import make_cache
 from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import RunResult, run_prompt
-from executor.messages import Finished, Free, Ready, Run, Stats, Stop
-from executor.settings import Settings
+from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job
-from executor.worker.events import WireEvents
+from executor.worker.events import Audience, WireEvents
+from executor.worker.gauge import RamGauge
+from executor.worker.line import Line
 from executor.worker.services import Services
 from executor.worker.stats import cuda_in_use, device_works, devices, set_threads
 from executor.worker.terminal import make_terminal
@@ -31,6 +32,7 @@ from executor.worker.terminal import make_terminal
 log = logging.getLogger("weft.worker")
 
 EXIT_BROKEN_DEVICE = 70
+REFRESH_S = 0.05  # after each prompt, for asking pack classes whether they are listed otherwise
 
 
 class NodeTable(Registry, Protocol):
@@ -41,32 +43,38 @@ class NodeTable(Registry, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Worker:
-    """The parts of a running worker."""
+    """The parts of a running worker; `told` is what the front knows of its packs."""
 
     control: Control
     services: Services
     registry: NodeTable
     cache: Cache
     cpu_only: bool
+    address: str = ""  # where the packs' routes are served
+    told: Packs = field(default_factory=Packs)
 
 
-def load_worker(control: Control, settings: Settings, loader: str, *, in_process: bool) -> Worker:
-    """Import torch and the nodes, then tell that prompts can come."""
+def load_worker(control: Control, services: Services, loader: str, *, in_process: bool) -> Worker:
+    """Import the nodes, then tell that prompts can come."""
     if not in_process:
         set_threads()
-    services = Services(settings=settings, folders=Folders(settings))
+    settings = services.settings
     module, _, name = loader.partition(":")
     registry: NodeTable = getattr(importlib.import_module(module), name)(services)
+    services.complete(registry=registry)
     cpu_only = settings.vram_mode == "cpu"
     worker = Worker(
         control=control,
-        services=replace(services, registry=registry),
+        services=services,
         registry=registry,
-        cache=make_cache(settings.cache_mode, settings.cache_size),
+        cache=make_cache(settings.cache_mode, settings.cache_size, headroom_gb=settings.cache_ram_gb, gauge=RamGauge()),
         cpu_only=cpu_only,
+        address=_serve_routes(services),
     )
+    if services.packs is not None:
+        worker.told = services.packs.told(worker.address)
     control.answerer = lambda question: answer(worker.registry, worker.services, question)
     control.send(
         Ready(
@@ -74,9 +82,24 @@ def load_worker(control: Control, settings: Settings, loader: str, *, in_process
             wire_json=json.dumps(registry.wire_templates()).encode(),
             devices=devices(cpu_only=cpu_only),
             torch_version=str(torch.__version__),
+            packs=worker.told,
         )
     )
     return worker
+
+
+def _serve_routes(services: Services) -> str:
+    """Serve the packs' routes, if there are any; returns where."""
+    app = services.packs.app if services.packs is not None else None
+    if app is None or services.line is None:
+        return ""
+    from executor.worker.packweb import serve_routes
+
+    try:
+        return serve_routes(app, services.line)
+    except Exception:  # border: packs may run code of theirs when their application starts
+        log.exception("the packs' routes cannot be served")
+        return ""
 
 
 def work(worker: Worker) -> int:
@@ -89,6 +112,7 @@ def work(worker: Worker) -> int:
                 if finished.state == "failed" and not device_works():
                     log.critical("the device does not compute any more: this worker ends, a new one starts")
                     return EXIT_BROKEN_DEVICE
+                _refresh(worker)
             case Free() as wish:
                 _free(worker, wish)
             case Stop():
@@ -99,7 +123,10 @@ def work(worker: Worker) -> int:
 def _run(worker: Worker, job: Job) -> Finished:
     """Run one prompt on an event loop of its own; whatever happens, it ends with a result."""
     terminal = make_terminal()
-    events = WireEvents(
+    line = worker.services.line
+    if line is not None:
+        line.began(job.run, job.flag)
+    events = _Watched(
         job.run,
         worker.control.send,
         flush=worker.control.flush,
@@ -108,6 +135,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         titles=_titles(job),
         previews=wants_previews(job.run, worker.services.settings.preview_method),
     )
+    events.line = line
     try:
         with torch.inference_mode(), entered(RunContext(services=worker.services)):
             result = asyncio.run(
@@ -126,6 +154,8 @@ def _run(worker: Worker, job: Job) -> Finished:
         result = _broken(job, failure)
     finally:
         terminal.close()
+        if line is not None:
+            line.ended()
     return Finished(
         job_id=job.run.job_id,
         state=result.state,
@@ -133,6 +163,36 @@ def _run(worker: Worker, job: Job) -> Finished:
         meta_json=json.dumps(result.meta).encode(),
         messages_json=json.dumps(result.messages).encode(),
     )
+
+
+class _Watched(WireEvents):
+    """Events that tell the worker's line which node runs."""
+
+    line: Line | None = None
+
+    def emit(self, event: str, data: Mapping[str, object], audience: Audience) -> None:
+        """Send a websocket event."""
+        if event == "executing" and self.line is not None and data.get("node") is not None:
+            self.line.node_started(str(data["node"]))
+        super().emit(event, data, audience)
+
+    def follow(self, sink: ProgressSink) -> None:
+        """A prompt begins: threads of its nodes tell their steps to its progress."""
+        if self.line is not None:
+            self.line.sink = sink
+
+
+def _refresh(worker: Worker) -> None:
+    """Tell the front what is otherwise than before this prompt: listings of pack classes, what packs asked for."""
+    packs = worker.services.packs
+    if packs is None:
+        return
+    definitions, listings = packs.changed(REFRESH_S, lambda: not worker.control.jobs.empty())
+    told = packs.told(worker.address)
+    if definitions or told != worker.told:
+        worker.told = told
+        wire_json = json.dumps(listings).encode()
+        worker.control.send(Refreshed(definitions=tuple(definitions), wire_json=wire_json, packs=told))
 
 
 def wants_previews(job: Run, method: str) -> bool:

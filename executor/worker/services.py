@@ -1,26 +1,79 @@
-"""What nodes reach through their RunContext: settings, folders, memory, registry. Set once, then frozen."""
+"""What nodes reach through their RunContext: settings, folders, memory, registry, the line to the front."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from executor.files import Folders
+from executor.messages import Packs
 from executor.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiohttp.web import Application
+
+    from executor.contract.definition import NodeDef
     from executor.contract.registry import Registry
     from executor.inference.memory import Memory
+    from executor.worker.line import Line
 
 
-@dataclass(frozen=True, kw_only=True)
+Described = tuple[list["NodeDef"], dict[str, dict[str, object]]]
+"""Definitions, and listings by name; a class that cannot be listed has none."""
+
+
+class PackTable(Protocol):
+    """The packs of a worker, as the worker needs them; made by the loader's module."""
+
+    @property
+    def app(self) -> Application | None:
+        """The packs' own routes, None when there are none."""
+        ...
+
+    def hook(self, body: dict[str, object]) -> dict[str, object]:
+        """The body of a POST /prompt after the packs' hooks."""
+        ...
+
+    def describe(self, names: Iterable[str]) -> Described:
+        """Fresh definitions and listings of classes; UnknownName for one that is not there."""
+        ...
+
+    def changed(self, limit_s: float, enough: Callable[[], bool]) -> Described:
+        """The same of classes that are listed otherwise than when they were told, as far as time and `enough` allow."""
+        ...
+
+    def told(self, address: str) -> Packs:
+        """What the front has to know of them; `address` is where their routes are served."""
+        ...
+
+    def close(self) -> None:
+        """Take back what they find by importing."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Services:
-    """The worker's own things. `memory` is made at its first use, so that a start does not wait for diffusers."""
+    """The worker's own things; nothing is replaced, but packs meet them before the nodes are known (`complete`).
+
+    `memory` is made at its first use, so that a start does not wait for diffusers.
+    """
 
     settings: Settings
     folders: Folders
     registry: Registry | None = None  # None only while the registry is being loaded
+    line: Line | None = None  # None outside a worker
+    packs: PackTable | None = None  # None when there are none
+
+    def complete(self, *, registry: Registry | None = None, packs: PackTable | None = None) -> None:
+        """Add what was not there when these were made; ValueError for what was."""
+        for name, value in (("registry", registry), ("packs", packs)):
+            if value is not None:
+                if getattr(self, name) is not None:
+                    raise ValueError(f"the worker's {name} is there already")
+                object.__setattr__(self, name, value)
 
     @cached_property
     def memory(self) -> Memory:

@@ -70,7 +70,7 @@ async def get_model_details(request: web.Request) -> web.Response:
     return web.json_response(await asyncio.to_thread(modelfiles.details, folders, kind))
 
 
-@ROUTES.get("/experiment/models/preview/{folder}/{index}/{name:(?s:.*)}")
+@ROUTES.get("/experiment/models/preview/{folder}/{index}/{name:.*}")
 async def get_model_preview(request: web.Request) -> web.Response:
     """Show the preview picture of a model file."""
     kind, folders = request.match_info["folder"], front(request).folders

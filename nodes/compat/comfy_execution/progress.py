@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest._api import Shown
 
-from executor import context
-from nodes import placeholders
+from nodes import bridge, placeholders
 
 __getattr__ = placeholders.fallback(__name__)
 
@@ -16,7 +15,7 @@ class ProgressRegistry:
     @property
     def prompt_id(self) -> str:
         """The running prompt."""
-        return context.current().job_id
+        return bridge.running().job_id
 
     @property
     def handlers(self) -> dict[str, object]:
@@ -28,15 +27,15 @@ class ProgressRegistry:
         picture = image[1] if isinstance(image, tuple) else image
         whole = isinstance(image, tuple) and len(image) > 2 and image[2] is None
         shown = None if picture is None else Shown(picture, whole=whole)
-        context.current().sink.set(node_id, value, max_value, shown)
+        bridge.running().sink.set(node_id, value, max_value, shown)
 
     def start_progress(self, node_id: str) -> None:
         """Tell that a node has begun."""
-        context.current().sink.set(node_id, 0.0, 1.0, None)
+        bridge.running().sink.set(node_id, 0.0, 1.0, None)
 
     def finish_progress(self, node_id: str) -> None:
         """Tell that a node is through its steps."""
-        context.current().sink.set(node_id, 1.0, 1.0, None)
+        bridge.running().sink.set(node_id, 1.0, 1.0, None)
 
 
 def get_progress_state() -> ProgressRegistry:

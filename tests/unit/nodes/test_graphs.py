@@ -13,7 +13,7 @@ from PIL import Image
 import nodes
 from executor.context import RunContext, entered
 from executor.files import Folders
-from executor.graph.cache import make_cache
+from executor.graph.pressure import make_cache
 from executor.graph.run import run_prompt
 from executor.inference.memory import Memory
 from executor.messages import Run
@@ -32,8 +32,16 @@ class Told:
     def emit(self, event, data, audience):
         self.events.append((event, data))
 
-    def preview(self, node_id, preview, metadata):
+    def emit_json(self, event, text, audience):
+        self.events.append((event, json.loads(text)))
+
+    def preview(self, node_id, preview, metadata, step=None):
+        if step is not None:
+            self.events.append(("progress", step))
         self.pictures.append(preview.image())
+
+    def follow(self, sink):
+        """Nothing here runs in threads."""
 
     def text(self, node_id, message):
         self.texts.append((node_id, message))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from executor import context
 from executor.inference.pixels import to_pil
+from nodes import bridge
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,12 +42,11 @@ def set_progress(
     ignore_size_limit: bool = False,
 ) -> None:
     """Tell how far a node is, the running one by default; ValueError where no node runs and none is named."""
-    here = context.current()
-    node_id = node_id or here.node_id
+    node_id = node_id or context.current().node_id
     if not node_id:
         raise ValueError("set_progress needs a node_id where no node is running")
     preview = None if preview_image is None else Shown(preview_image, whole=ignore_size_limit)
-    here.sink.set(node_id, value, max_value, preview)
+    bridge.running().sink.set(node_id, value, max_value, preview)
 
 
 class Execution:

@@ -1,0 +1,136 @@
+"""What packs reach of their worker: sending, asking the front, its event loop, the prompt that runs. Knows no pack."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Protocol
+
+from executor.context import InterruptFlag, ProgressSink, RunContext
+from executor.messages import Free, FromWorker, Run
+from executor.worker.control import Control, Wish
+
+log = logging.getLogger("weft.packs")
+
+PATIENCE_S = 30.0  # how long a pack waits for what it asked the front
+
+
+class Watcher(Protocol):
+    """Who wants to know what runs."""
+
+    def prompt_started(self, run: Run) -> None:
+        """A prompt begins."""
+        ...
+
+    def node_started(self, node_id: str) -> None:
+        """A node of it begins."""
+        ...
+
+
+class Line:
+    """One worker's line to the front, safe to use from any thread.
+
+    `run`, `flag` and `sink` are those of the prompt that runs now (None between prompts), for threads that no context
+    reaches.
+    `run_folder` is where the worker may put sockets and marks; `token` proves a caller on systems without such sockets.
+    """
+
+    def __init__(
+        self, control: Control, *, worker: str = "", token: str = "", run_folder: Path | None = None, own: bool = True
+    ) -> None:
+        self.worker = worker
+        self.token = token
+        self.run_folder = run_folder
+        self.owns_process = own
+        self.run: Run | None = None
+        self.flag: InterruptFlag | None = None
+        self.sink: ProgressSink | None = None
+        self.node_id = ""  # the node that began last
+        self.watcher: Watcher | None = None
+        self.on_close: list[Callable[[], None]] = []  # called in the reverse order when the worker ends in order
+        self._control = control
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that hears the front and serves the packs' routes."""
+        return self._control.loop
+
+    def send(self, message: FromWorker) -> None:
+        """Send a message to the front."""
+        self._control.send(message)
+
+    def flush(self) -> None:
+        """Wait until what was sent has left this process."""
+        self._control.flush()
+
+    def wish(self, wish: Wish, body: object) -> None:
+        """Ask the front for something whose answer nobody waits for."""
+        self._control.request(wish, json.dumps(body).encode()).add_done_callback(_tell_failure)
+
+    def request(self, wish: Wish, body: object) -> object:
+        """What the front answers to a wish.
+
+        RuntimeError on the event loop, which would wait for itself; BadInput, NotReady or TimeoutError when it fails.
+        """
+        if self.on_loop():
+            raise RuntimeError(
+                f"asking the server ({wish}) takes a round trip and cannot be done on the event loop that serves the "
+                "packs' routes: call it in a thread (await asyncio.to_thread(...))"
+            )
+        answer: object = json.loads(self._control.request(wish, json.dumps(body).encode()).result(PATIENCE_S))
+        return answer
+
+    def on_loop(self) -> bool:
+        """Tell whether the caller runs on the event loop's own thread."""
+        return threading.current_thread() is self._control.thread
+
+    def free(self, *, models: bool, cache: bool) -> None:
+        """Unload models and drop results once no prompt runs."""
+        self._control.jobs.put(Free(models=models, cache=cache))
+
+    def interrupt(self) -> None:
+        """Let the running prompt end at its next checkpoint."""
+        if self.flag is not None:
+            self.flag.set()
+
+    def last_call(self) -> RunContext:
+        """The node that began last in the running prompt, as a call; a silent one between prompts."""
+        run, flag, sink = self.run, self.flag, self.sink
+        if run is None or flag is None or sink is None:
+            return RunContext()
+        return RunContext(job_id=run.job_id, client_id=run.client_id, node_id=self.node_id, interrupt=flag, sink=sink)
+
+    def close(self) -> None:
+        """The worker ends."""
+        while self.on_close:
+            self.on_close.pop()()
+
+    # ---------------------------------------------------------------- told by the main thread
+
+    def began(self, run: Run, flag: InterruptFlag) -> None:
+        """A prompt begins."""
+        self.run, self.flag = run, flag
+        if self.watcher is not None:
+            self.watcher.prompt_started(run)
+
+    def ended(self) -> None:
+        """The prompt is over."""
+        self.run = self.flag = self.sink = None
+        self.node_id = ""
+
+    def node_started(self, node_id: str) -> None:
+        """A node begins."""
+        self.node_id = node_id
+        if self.watcher is not None:
+            self.watcher.node_started(node_id)
+
+
+def _tell_failure(answer: Future[bytes]) -> None:
+    failure = answer.exception()
+    if failure is not None:
+        log.warning("what a pack asked of the server was refused: %s", failure)

@@ -1,0 +1,65 @@
+"""LoRAs under the names that packs use: names of weights, patches, weights after patches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from comfy.seams import joined
+from executor.inference import patching as _patching
+from executor.inference.lora import adapter_for, read_layers
+from executor.inference.lora_keys import diffusion_layers, text_layers
+from executor.inference.unet import UNet
+from executor.inference.weights import WeightFile
+
+__getattr__ = joined(__name__, {"calculate_weight": _patching.calculate_weight})
+
+KeyMap = dict[str, object]
+FIRST_ENCODER = "clip_l.transformer.text_model."
+
+
+def _patcher(model: object) -> object:
+    """The MODEL that a network belongs to."""
+    return getattr(model, "current_patcher", None) or model
+
+
+def model_lora_keys_unet(model: object, key_map: KeyMap | None = None) -> KeyMap:
+    """Names that LoRAs give a network's layers, and the weights they mean."""
+    found: KeyMap = {} if key_map is None else key_map
+    network = getattr(model, "diffusion_model", None)
+    for name in model.state_dict():
+        if name.startswith("diffusion_model.") and name.endswith(".weight"):
+            bare = name[len("diffusion_model.") : -len(".weight")]
+            found[f"lora_unet_{bare.replace('.', '_')}"] = name
+            found[name[: -len(".weight")]] = name
+    if isinstance(network, UNet):
+        for layer, weight in diffusion_layers(network.shape, network.state_dict()).items():
+            found.setdefault(f"lora_unet_{layer}", f"diffusion_model.{weight}.weight")
+    return found
+
+
+def model_lora_keys_clip(model: object, key_map: KeyMap | None = None) -> KeyMap:
+    """Names that LoRAs give a text encoder's layers, and the weights they mean."""
+    found: KeyMap = {} if key_map is None else key_map
+    for layer, weight in text_layers(model.state_dict()).items():
+        for prefix in ("lora_te_", "lora_te1_"):
+            found.setdefault(f"{prefix}{layer}", f"{FIRST_ENCODER}{weight}.weight")
+    return found
+
+
+def load_lora(
+    lora: Mapping[str, Tensor], to_load: Mapping[str, object], log_missing: bool = True
+) -> dict[object, object]:
+    """The patches of a file's tensors, by the weights that `to_load` names; see `add_patches`."""
+    patches: dict[object, object] = {}
+    for name, parts in read_layers(WeightFile(path="LoRA", tensors=lora)).items():
+        key = to_load.get(name)
+        if key is None:
+            continue
+        adapter = adapter_for(parts)
+        if adapter is not None:
+            patches[key] = adapter
+        if "diff_b" in parts and isinstance(key, str):
+            patches[f"{key.removesuffix('.weight')}.bias"] = ("diff", (parts["diff_b"],))
+    return patches
