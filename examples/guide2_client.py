@@ -82,6 +82,11 @@ def main(server: str = "http://127.0.0.1:8188", folder: str = ".") -> None:
     prompt_id = submit_workflow(server, WORKFLOW)
     print(f"Submitted as {prompt_id}; waiting.")
     entry = wait_for_completion(server, prompt_id)
+    status = entry["status"]
+    assert isinstance(status, dict)
+    if status["status_str"] != "success":
+        event, data = status["messages"][-1]  # execution_error or execution_interrupted
+        sys.exit(f"{event} at node {data['node_id']}: {data.get('exception_message', '')}")
     images = get_generated_images(entry)
     print(f"{len(images)} picture(s).")
     for image in images:

@@ -56,6 +56,7 @@ function follow(socket, started) {
       if (type === "progress") console.log(`step ${data.value} of ${data.max}`);
       else if (type === "executed") images.push(...(data.output?.images ?? []));
       else if (type === "execution_error") reject(new Error(`${data.node_type}: ${data.exception_message}`));
+      else if (type === "execution_interrupted") reject(new Error(`somebody stopped the prompt at ${data.node_type}`));
       else if (type === "executing" && data.node === null) {
         await Promise.all(writes);
         console.log(`done, ${previews} preview(s)`);

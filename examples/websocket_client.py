@@ -46,6 +46,8 @@ async def follow(socket: aiohttp.ClientWebSocketResponse, prompt_id: str, folder
                 images.extend((data["output"] or {}).get("images", []))
             case "execution_error":
                 raise RuntimeError(f"{data['node_type']}: {data['exception_message']}")
+            case "execution_interrupted":
+                raise RuntimeError(f"somebody stopped the prompt at {data['node_type']}")
     raise ConnectionError("the server closed the connection")
 
 

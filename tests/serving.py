@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
-def serving(base: Path, *flags: str) -> Iterator[str]:
-    """The address of a fresh server with `base` as its folder."""
-    command = [sys.executable, "-m", "server", "--base-directory", str(base), "--port", "0", *flags]
+def serving(base: Path, *flags: str, module: str = "server") -> Iterator[str]:
+    """The address of a fresh server with `base` as its folder; `module` is the program that is one."""
+    command = [sys.executable, "-m", module, "--base-directory", str(base), "--port", "0", *flags]
     with (base / "log.txt").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
     try:

@@ -13,9 +13,7 @@ from tests.contract.replay import PATIENCE, Case, load_cases, play_case
 
 HERE = Path(__file__).parent
 
-NOT_YET = {
-    "object-info-all": "lists LoraLoader, ControlNetLoader and others: the nodes of issue 4",
-}
+NOT_YET: dict[str, str] = {}
 """Cases that need what is still to be built, and what that is."""
 
 
