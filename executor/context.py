@@ -30,6 +30,10 @@ class ProgressSink(Protocol):
         """Tell that `value` of `total` steps of a node are done."""
         ...
 
+    def set(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
+        """The same for what is no single step: only the node's state is told."""
+        ...
+
     def text(self, node_id: str, message: str) -> None:
         """Show a line of text at a node."""
         ...
@@ -60,6 +64,9 @@ class SilentProgress:
 
     def advance(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
         """Drop the step."""
+
+    def set(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
+        """Drop the state."""
 
     def text(self, node_id: str, message: str) -> None:
         """Drop the text."""

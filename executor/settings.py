@@ -1,6 +1,7 @@
 """Every option of Weft: the frozen Settings and the flag table that makes the command line, its help and its docs."""
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -35,8 +36,9 @@ class Settings:
     device: str | None = None
     vram_mode: VramMode = "auto"
     reserve_vram_gb: float | None = None
-    cache_mode: Literal["classic", "lru", "none"] = "classic"
+    cache_mode: Literal["classic", "lru", "none", "ram"] = "classic"
     cache_size: int = 0
+    cache_ram_gb: float = 4.0
     preview_method: Literal["none", "auto", "latent2rgb", "taesd"] = "auto"
     preview_size: int = 512
     disable_metadata: bool = False
@@ -171,6 +173,15 @@ FLAGS: tuple[Flag, ...] = (
         help="keep the N newest results over several prompts (0: classic)",
     ),
     Flag(
+        names=("--cache-ram",),
+        field="cache_ram_gb",
+        kind=float,
+        const=4.0,
+        optional_value=True,
+        metavar="GB",
+        help="keep every result while so much main memory stays free (alone: 4), else drop the least valuable",
+    ),
+    Flag(
         names=("--preview-method",),
         field="preview_method",
         kind=str,
@@ -229,6 +240,8 @@ ACCEPTED_WITHOUT_EFFECT: tuple[str, ...] = (
 )
 """Switches of ComfyUI's command line that scripts pass and that change nothing here (logged)."""
 
+LIKENESS = 0.8  # of an unknown flag to one of ours, from which on it is a slip of the hand (difflib's ratio)
+
 _CHOICES = (
     ("preview_method", "--preview-method", ("none", "auto", "latent2rgb", "taesd")),
     ("queue_items", "--queue-items", ("comfyui", "id-first")),
@@ -240,6 +253,7 @@ _LIMITS = (
     ("max_upload_mb", "--max-upload-size", 0, 1e6),
     ("reserve_vram_gb", "--reserve-vram", 0, 1e6),
     ("cache_size", "--cache-lru", 0, 10**9),
+    ("cache_ram_gb", "--cache-ram", 0, 1e6),
     ("preview_size", "--preview-size", 1, 16384),
     ("history_limit", "--history-limit", 1, 10**9),
     ("startup_wait_s", "--startup-wait", 0, 1e9),
@@ -260,6 +274,17 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ACCEPTED_WITHOUT_EFFECT:
         parser.add_argument(name, action="append_const", const=name, dest="ignored", help=argparse.SUPPRESS)
     return parser
+
+
+def _refuse_misspelt(parser: argparse.ArgumentParser, strange: Sequence[str]) -> None:
+    """End the program for words that belong to no flag, and for flags that are nearly one of ours."""
+    if strange and not strange[0].startswith("--"):
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    known = [name for flag in FLAGS for name in flag.names]
+    for flag in (word.partition("=")[0] for word in strange if word.startswith("--")):
+        near = difflib.get_close_matches(flag, known, n=1, cutoff=LIKENESS)
+        if near:
+            parser.error(f"there is no {flag}; did you mean {near[0]}?")
 
 
 def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
@@ -292,13 +317,18 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
 def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
     """Settings from a command line, and the flags that were accepted without effect.
 
-    Raises SystemExit (argparse) for an unknown flag or a bad value.
+    Raises SystemExit (argparse) for a misspelt flag, a bad value or a stray word. Flags that resemble none of these are
+    ComfyUI's, which has many and gets more: scripts pass them, so they are taken with their values and told as ignored.
     """
     parser = build_parser()
-    given = vars(parser.parse_args(argv))
-    ignored = given.pop("ignored", [])
+    parsed, strange = parser.parse_known_args(argv)
+    _refuse_misspelt(parser, strange)
+    given = vars(parsed)
+    ignored = [*given.pop("ignored", []), *strange]
     if given.get("cache_size"):
         given["cache_mode"] = "lru"
+    if "cache_ram_gb" in given:
+        given["cache_mode"] = "ram"
     for field, spelling, choices in _CHOICES:
         if given.get(field, choices[0]) not in choices:
             parser.error(f"{spelling}: {given[field]!r} is none of {', '.join(choices)}")

@@ -126,6 +126,7 @@ class NodeDef(msgspec.Struct, frozen=True, kw_only=True):
     not_idempotent: bool = False
     validator_inputs: tuple[str, ...] | None = None
     open_inputs: bool = False  # one of its dicts of inputs claims any name: undeclared literals pass
+    any_other: InputDef | None = None  # what that dict says of a name that is not written in it
     contract: Literal["v1", "v3"] = "v1"  # the form of its listing
     by_schema: bool = False  # a V3 class: stateless, hidden values on the class
     is_dynamic: bool = False  # some input is
@@ -139,3 +140,7 @@ class NodeDef(msgspec.Struct, frozen=True, kw_only=True):
     def input(self, name: str) -> InputDef | None:
         """The declared input of that name, or None."""
         return next((item for item in self.inputs if item.name == name), None)
+
+    def told(self, name: str) -> InputDef | None:
+        """What the class says of an input: as declared, or as its open dict says of any name; None if nothing."""
+        return self.input(name) or self.any_other

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Literal, cast
 
 from executor.contract.definition import Choices, FixedChoices, InputDef, InputKind, NodeDef, OutputDef
-from executor.contract.types import COMBO, FileList, matching_name, plain
+from executor.contract.types import ANY, COMBO, FileList, matching_name, plain
 from executor.contract.wire import options_text
 
 _LARGEST, _SMALLEST = 2**64 - 1, -(2**63)
 
 KINDS: tuple[InputKind, ...] = ("required", "optional", "hidden")
+NO_NAME = "\x00no such input"  # held only by a dict that claims every name
 
 
 def describe(name: str, cls: type, *, display_name: str | None = None, pack: str = "nodes") -> NodeDef:
@@ -43,6 +44,7 @@ def describe(name: str, cls: type, *, display_name: str | None = None, pack: str
         not_idempotent=bool(getattr(cls, "NOT_IDEMPOTENT", False)),
         validator_inputs=_validator_inputs(cls),
         open_inputs=any(_is_open(declared.get(kind)) for kind in KINDS),
+        any_other=_any_other(declared),
         contract=form,
         pack=pack,
         description=str(getattr(cls, "DESCRIPTION", "")),
@@ -177,7 +179,25 @@ def _owner(cls: type, attribute: str) -> type | None:
 
 def _is_open(section: object) -> bool:
     """Tell whether a dict of inputs claims to hold any name, as VideoHelperSuite (hidden) and rgthree (optional) do."""
-    return isinstance(section, Mapping) and "\x00no such input" in section
+    return isinstance(section, Mapping) and NO_NAME in section
+
+
+def _any_other(declared: Mapping[str, object]) -> InputDef | None:
+    """What the first open dict of inputs says of a name that is not written in it; None without one."""
+    kind = next((kind for kind in KINDS if _is_open(declared.get(kind))), None)
+    if kind is None:
+        return None
+    try:
+        _, options = _split(cast(Mapping[str, object], declared[kind])[NO_NAME])
+    except (LookupError, TypeError):  # it claims names and says nothing of them
+        options = {}
+    return InputDef(
+        name="",
+        type=ANY,
+        kind=kind,
+        lazy=bool(options.get("lazy", False)),
+        raw_link=bool(options.get("rawLink", False)),
+    )
 
 
 def _text(value: object) -> str:

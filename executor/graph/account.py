@@ -84,6 +84,12 @@ class Account:
         self._show(node_id, entry)
         self._tell_executed(node_id, entry.ui)
 
+    def shared(self, node_id: str, entry: Entry) -> None:
+        """A node ran together with an equal one, whose result is its own."""
+        self._show(node_id, entry)
+        if entry.ui is not None:
+            self._tell_executed(node_id, entry.ui)
+
     def inner(self, node_id: str) -> Sequence[Shown]:
         """The ui of the nodes that an expansion of this node put in; it grows while they run."""
         return self._inner.setdefault(node_id, [])

@@ -1,19 +1,20 @@
 """Results of nodes kept from prompt to prompt, by key, and the nodes' instances. Knows no graph and runs nothing.
 
-Three ways of keeping (reference/execution.md section 7): `ClassicCache` what the last prompt had, `LruCache` also older
-prompts' up to a number, `NoCache` nothing. A running prompt holds what it still needs by itself (`results.py`), so a
-cache may drop any entry at any time.
+Ways of keeping (reference/execution.md section 7): `ClassicCache` what the last prompt had, `LruCache` also older
+prompts' up to a number, `NoCache` nothing; `pressure.py` has the one that looks at free memory. A running prompt holds
+what it still needs by itself (`results.py`), so a cache may drop any entry at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from executor.graph.signature import Key
 
-Instances = dict[tuple[str, type], object]
+Needed = Callable[[], Iterable[Key]]
+"""Names the results that nodes of the running prompt may still ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,15 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A node's result: a list of items per output, its ui, and the ui of nodes that its expansion ran."""
+    """A node's result: a list of items per output, its ui, and the ui of nodes that its expansion ran.
+
+    `seconds` is what it took to make.
+    """
 
     outputs: tuple[list[object], ...]
     ui: Mapping[str, object] | None = None
     inner: Sequence[Shown] = ()
+    seconds: float = 0.0
 
 
 class Cache(Protocol):
@@ -53,6 +58,10 @@ class Cache(Protocol):
         """Keep a result."""
         ...
 
+    def relieve(self, needed: Needed) -> None:
+        """Called after each node: drop what there is no room for, but nothing that is still needed."""
+        ...
+
     def instance(self, node_id: str, cls: type) -> object:
         """The instance of a class that belongs to a node id, made when first asked for."""
         ...
@@ -62,11 +71,11 @@ class Cache(Protocol):
         ...
 
 
-class _Instances:
+class Instances:
     """One instance per node id and class, kept while prompts have the node."""
 
     def __init__(self) -> None:
-        self._made: Instances = {}
+        self._made: dict[tuple[str, type], object] = {}
 
     def keep(self, node_ids: Mapping[str, Key], roots: Mapping[str, object]) -> None:
         """Drop the instances of nodes that are gone; ids below a kept node (`5.0.0.1`) stay with it."""
@@ -77,11 +86,13 @@ class _Instances:
         }
 
     def get(self, node_id: str, cls: type) -> object:
+        """The instance that belongs to a node id and class, made when first asked for."""
         if (node_id, cls) not in self._made:
             self._made[node_id, cls] = cls()
         return self._made[node_id, cls]
 
     def clear(self) -> None:
+        """Drop them all."""
         self._made = {}
 
 
@@ -100,7 +111,7 @@ class ClassicCache:
 
     def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
-        self._instances = _Instances()
+        self._instances = Instances()
         self._inner: dict[str, set[Key]] = {}  # keys of an expanding node's last expansion
         self._inner_now: dict[str, set[Key]] = {}  # the same, of the current prompt
 
@@ -125,6 +136,9 @@ class ClassicCache:
         """Keep a result."""
         self._entries[key] = entry
 
+    def relieve(self, needed: Needed) -> None:
+        """Memory is not looked at."""
+
     def instance(self, node_id: str, cls: type) -> object:
         """The instance that belongs to a node id."""
         return self._instances.get(node_id, cls)
@@ -142,7 +156,7 @@ class LruCache:
         self._limit = limit
         self._entries: dict[Key, Entry] = {}  # oldest use first
         self._roots: dict[str, None] = {}
-        self._instances = _Instances()
+        self._instances = Instances()
 
     def begin(self, keys: Mapping[str, Key]) -> None:
         """Start a prompt: its results become the youngest, and the oldest beyond the limit go."""
@@ -172,6 +186,9 @@ class LruCache:
         self._entries.pop(key, None)
         self._entries[key] = entry
 
+    def relieve(self, needed: Needed) -> None:
+        """Memory is not looked at."""
+
     def instance(self, node_id: str, cls: type) -> object:
         """The instance that belongs to a node id."""
         return self._instances.get(node_id, cls)
@@ -186,7 +203,7 @@ class NoCache:
     """Keeps nothing beyond the running prompt's own hold; instances live for one prompt."""
 
     def __init__(self) -> None:
-        self._instances = _Instances()
+        self._instances = Instances()
 
     def begin(self, keys: Mapping[str, Key]) -> None:
         """Start a prompt with fresh instances."""
@@ -202,6 +219,9 @@ class NoCache:
     def put(self, key: Key, entry: Entry) -> None:
         """Nothing is kept."""
 
+    def relieve(self, needed: Needed) -> None:
+        """Memory is not looked at."""
+
     def instance(self, node_id: str, cls: type) -> object:
         """The instance that belongs to a node id in this prompt."""
         return self._instances.get(node_id, cls)
@@ -209,16 +229,3 @@ class NoCache:
     def clear(self) -> None:
         """Drop the instances."""
         self._instances.clear()
-
-
-def make_cache(mode: str, size: int = 0) -> Cache:
-    """The cache for the flags `--cache-classic`, `--cache-lru N` (0 means classic) or `--cache-none`."""
-    match mode:
-        case "none":
-            return NoCache()
-        case "lru" if size > 0:
-            return LruCache(size)
-        case "classic" | "lru":
-            return ClassicCache()
-        case _:
-            raise ValueError(f"there is no cache mode {mode!r}; there are classic, lru and none")

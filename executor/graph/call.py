@@ -14,12 +14,13 @@ from typing import cast
 from executor.context import RunContext, entered
 from executor.contract.blocker import ExecutionBlocker
 from executor.contract.definition import NodeDef
+from executor.contract.v3.output import NodeOutput, ui_of
+from executor.graph.bind import Arrange, Function
 from executor.graph.dynamic import NodeJson
 from executor.graph.expand import GraphBuilder
 from executor.graph.inputs import Items, arguments_of_calls
 from executor.graph.prompt import Link, is_link, link_of
 
-Function = Callable[..., object]
 Started = list["object | asyncio.Task[object]"]
 
 BlockHandler = Callable[[str], None]
@@ -38,6 +39,7 @@ class Call:
     takes_lists: bool
     context: RunContext
     on_block: BlockHandler = ignore_block
+    arrange: Arrange | None = None  # what makes a call's arguments those that the node expects
 
     def start(self, values: Mapping[str, Items]) -> Started:
         """Call once per item; async functions are started as tasks. Interrupted if the user stopped the job.
@@ -68,7 +70,10 @@ class Call:
             if blocker.message is not None:
                 self.on_block(blocker.message)
             return ExecutionBlocker()
-        with entered(replace(self.context, list_index=index)):
+        if self.arrange is not None:
+            arguments = self.arrange(arguments)
+        context = replace(self.context, list_index=index) if index else self.context
+        with entered(context):
             GraphBuilder.set_default_prefix(self.context.node_id, index)
             if inspect.iscoroutinefunction(self.function):
                 return asyncio.get_running_loop().create_task(_contained(self.function, arguments))
@@ -79,8 +84,9 @@ async def _contained(function: Function, arguments: Mapping[str, object]) -> obj
     """Await an async function; an exit in it becomes an error, for in a task it would end the whole event loop."""
     try:
         return await cast(Coroutine[None, None, object], function(**arguments))
-    except SystemExit as failure:
-        raise RuntimeError(f"the node tried to end the process (SystemExit: {failure})") from failure
+    except (SystemExit, KeyboardInterrupt) as failure:
+        kind = type(failure).__name__
+        raise RuntimeError(f"the node tried to end the process ({kind}: {failure})") from failure
 
 
 def tasks_in(results: Started) -> list[asyncio.Task[object]]:
@@ -140,12 +146,19 @@ def part_of(result: object, definition: NodeDef) -> Part:
     """Read what a node function returned; TypeError for what is no result."""
     if isinstance(result, ExecutionBlocker):
         return Part(values=(result,) * len(definition.outputs))
+    if isinstance(result, NodeOutput):
+        return _part_of_output(result, definition)
     if isinstance(result, dict):
         values = result.get("result", ())
         if isinstance(values, ExecutionBlocker):
             values = (values,) * len(definition.outputs)
-        return Part(values=_checked(values, definition), ui=result.get("ui"), graph=result.get("expand"))
+        return Part(values=_checked(values, definition), ui=ui_of(result.get("ui")), graph=result.get("expand"))
     return Part(values=_checked(result, definition))
+
+
+def _part_of_output(output: NodeOutput, definition: NodeDef) -> Part:
+    values = output.args if output.blocker is None else (output.blocker,) * len(definition.outputs)
+    return Part(values=values, ui=ui_of(output.ui), graph=cast("Mapping[str, NodeJson] | None", output.expand))
 
 
 def _checked(values: object, definition: NodeDef) -> Sequence[object]:

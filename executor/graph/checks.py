@@ -8,8 +8,10 @@ from collections.abc import Mapping
 
 from executor.context import RunContext, current
 from executor.contract.blocker import ExecutionBlocker
+from executor.contract.concrete import concrete
 from executor.contract.definition import NodeDef
 from executor.contract.registry import Registry
+from executor.graph.bind import arranging, bound
 from executor.graph.call import Call
 from executor.graph.inputs import NOT_COMPUTED, Hidden, Items, gather, no_results
 
@@ -31,12 +33,17 @@ async def fingerprint(node_id: str, node: Mapping[str, object], definition: Node
         return node["is_changed"]
     inputs = node.get("inputs")
     inputs = inputs if isinstance(inputs, Mapping) else {}
-    function = cls.IS_CHANGED  # type: ignore[attr-defined]  # has_fingerprint says that it is there
-    call = Call(function=function, takes_lists=definition.takes_lists, context=_outside_a_run(node_id))
+    definition = concrete(definition, inputs)
     try:
         gathered = gather(node_id, inputs, definition, no_results, Hidden())
+        call = Call(
+            function=bound(cls, "IS_CHANGED", definition, gathered.hidden),
+            takes_lists=definition.takes_lists,
+            context=_outside_a_run(node_id),
+            arrange=arranging(definition),
+        )
         results = await call.all(gathered.values)
-    except Exception:  # border: the code of a pack may raise anything
+    except (Exception, SystemExit):  # border: the code of a pack may raise anything
         log.warning("%s: IS_CHANGED of node %s failed; it will run again", definition.name, node_id, exc_info=True)
         return NEVER_EQUAL
     return [None if isinstance(result, ExecutionBlocker) else result for result in results]
@@ -48,11 +55,17 @@ async def answer(registry: Registry, request: Mapping[str, object]) -> Json:
     The answer is {"results": [true, false or text]}, or {"exception": {type, message, traceback}}.
     """
     definition, cls = registry.get(str(request["class_type"]))
-    function = cls.VALIDATE_INPUTS  # type: ignore[attr-defined]  # validator_inputs says that it is there
-    call = Call(function=function, takes_lists=definition.takes_lists, context=_outside_a_run(str(request["node_id"])))
+    node_id, given = str(request["node_id"]), request["inputs"]
+    definition = concrete(definition, given if isinstance(given, Mapping) else {})
     try:
+        call = Call(
+            function=bound(cls, "VALIDATE_INPUTS", definition, _hidden_values(definition, node_id)),
+            takes_lists=definition.takes_lists,
+            context=_outside_a_run(node_id),
+            arrange=arranging(definition),
+        )
         results = await call.all(_check_values(request, definition))
-    except Exception as failure:  # noqa: BLE001  # border: the code of a pack may raise anything
+    except (Exception, SystemExit) as failure:  # noqa: BLE001  # border: the code of a pack may raise anything
         lines = traceback.format_tb(failure.__traceback__)
         kind = type(failure).__qualname__
         return {"exception": {"type": kind, "message": str(failure), "traceback": lines}}
@@ -72,12 +85,17 @@ def _check_values(request: Mapping[str, object], definition: NodeDef) -> dict[st
     names = definition.validator_inputs or ()
     if "input_types" in names:
         values["input_types"] = [received]
-    for item in definition.inputs:
-        if item.kind == "hidden" and (item.name in names or "**" in names):
-            filled = Hidden().fill(item.type, str(request["node_id"]))
-            if filled is not None:
-                values[item.name] = filled
+    if definition.by_schema:
+        return values
+    for name, value in _hidden_values(definition, str(request["node_id"])).items():
+        if name in names or "**" in names:
+            values[name] = [value]
     return values
+
+
+def _hidden_values(definition: NodeDef, node_id: str) -> Json:
+    filled = {item.name: Hidden().fill(item.type, node_id) for item in definition.inputs if item.kind == "hidden"}
+    return {name: items[0] for name, items in filled.items() if items is not None}
 
 
 def _plain_result(result: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from executor.errors import DuplicateNodeError, WeftError
 from executor.graph.prompt import Link, is_link, link_of
@@ -27,6 +27,7 @@ class DynamicPrompt:
         self._parents: dict[str, str] = {}
         self._display: dict[str, str] = {}
         self._real: dict[str, str] = {}
+        self._links: dict[str, tuple[tuple[str, Link], ...]] = {}  # of nodes whose links all lead somewhere
 
     def has_node(self, node_id: str) -> bool:
         """Tell whether the graph has this node."""
@@ -79,10 +80,13 @@ class DynamicPrompt:
         inputs = self.get_node(node_id).get("inputs")
         return inputs if isinstance(inputs, Mapping) else {}
 
-    def links(self, node_id: str) -> Iterator[tuple[str, Link]]:
+    def links(self, node_id: str) -> tuple[tuple[str, Link], ...]:
         """The linked inputs of a node, in order; links to nodes that do not exist are left out."""
-        for name, value in self.inputs(node_id).items():
-            if is_link(value):
-                link = link_of(value)
-                if self.has_node(link.node):
-                    yield name, link
+        known = self._links.get(node_id)
+        if known is not None:
+            return known
+        links = tuple((name, link_of(value)) for name, value in self.inputs(node_id).items() if is_link(value))
+        found = tuple((name, link) for name, link in links if self.has_node(link.node))
+        if len(found) == len(links):  # nodes are only ever added, so this stays true
+            self._links[node_id] = found
+        return found

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from executor.contract.choices import listed
+from executor.contract.concrete import concrete
 from executor.contract.definition import InputDef, NodeDef, OutputDef
 from executor.contract.types import COMBO, may_link
 from executor.contract.wire import fill
@@ -53,7 +54,7 @@ class InputChecker:
         if node.inputs is None:
             checked.failure = KeyError("the node has no inputs")
             return checked
-        definition = self.definitions[node.class_type]
+        definition = self.definition(node_id)
         checked.values = dict(node.inputs)
         for item in definition.inputs:
             if item.kind == "hidden":
@@ -68,6 +69,11 @@ class InputChecker:
                 checked.errors.append(error)
         return checked
 
+    def definition(self, node_id: str) -> NodeDef:
+        """The definition of a node, with the inputs that its dynamic ones are here."""
+        node = self.prompt.nodes[node_id]
+        return concrete(self.definitions[node.class_type], node.inputs or {})
+
     def config(self, item: InputDef) -> list[object]:
         """The input's `[type, options]` as the errors show it."""
         options = fill(json.loads(item.options_json), self.folders) if item.options_json else {}
@@ -81,7 +87,7 @@ class InputChecker:
             if item.kind == "optional":
                 return None
             return make_error(
-                "required_input_missing", "Required input is missing", item.name, {"input_name": item.name}
+                "required_input_missing", "Required input is missing", item.shown, {"input_name": item.name}
             )
         value = checked.values[item.name]
         if isinstance(value, list):
@@ -93,7 +99,7 @@ class InputChecker:
     def _link(self, item: InputDef, value: list[object], definition: NodeDef, checked: Checked) -> Error | None:
         if len(value) != 2:
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
-            return make_error("bad_linked_input", message, item.name, self._info(item, received_value=value))
+            return make_error("bad_linked_input", message, item.shown, self._info(item, received_value=value))
         link, output = self._source(value)
         received: object = output.type if output.choices is None else listed(output.choices, self.folders)
         checked.received[item.name] = str(received)
@@ -103,7 +109,7 @@ class InputChecker:
             return make_error(
                 "return_type_mismatch",
                 "Return type mismatch between linked nodes",
-                f"{item.name}, received_type({received}) mismatch input_type({declared})",
+                f"{item.shown}, received_type({received}) mismatch input_type({declared})",
                 self._info(item, received_type=received, linked_node=value),
             )
         checked.sources.append((item, link))
@@ -141,7 +147,7 @@ class InputChecker:
             return make_error(
                 "invalid_input_type",
                 f"Failed to convert an input value to a {item.type} value",
-                f"{item.name}, {content}, {failure}",
+                f"{item.shown}, {content}, {failure}",
                 self._info(item, received_value=content, exception_message=str(failure)),
             )
         if not is_link(converted) and (converted is not value):
@@ -151,7 +157,7 @@ class InputChecker:
         if item.file_check:
             return self._file(item, converted)
         names = definition.validator_inputs
-        if names is not None and (item.name in names or "**" in names):
+        if takes(names, item):
             return None
         return self._range(item, converted) or self._choice(item, converted)
 
@@ -162,10 +168,10 @@ class InputChecker:
             raise TypeError(f"input {item.name!r} has limits, but {value!r} is no number")
         if item.minimum is not None and value < item.minimum:
             message = f"Value {value} smaller than min of {item.minimum}"
-            return make_error("value_smaller_than_min", message, item.name, self._info(item, received_value=value))
+            return make_error("value_smaller_than_min", message, item.shown, self._info(item, received_value=value))
         if item.maximum is not None and value > item.maximum:
             message = f"Value {value} bigger than max of {item.maximum}"
-            return make_error("value_bigger_than_max", message, item.name, self._info(item, received_value=value))
+            return make_error("value_bigger_than_max", message, item.shown, self._info(item, received_value=value))
         return None
 
     def _choice(self, item: InputDef, value: object) -> Error | None:
@@ -180,7 +186,7 @@ class InputChecker:
             near = nearest(str(value), [choice for choice in choices if isinstance(choice, str)])
             shown, config = str(choices) + (f"; did you mean {near!r}?" if near else ""), self.config(item)
         info: Error = {"input_name": item.name, "input_config": config, "received_value": value}
-        return make_error("value_not_in_list", "Value not in list", f"{item.name}: '{value}' not in {shown}", info)
+        return make_error("value_not_in_list", "Value not in list", f"{item.shown}: '{value}' not in {shown}", info)
 
     def _file(self, item: InputDef, value: object) -> Error | None:
         try:
@@ -194,6 +200,11 @@ class InputChecker:
 
     def _info(self, item: InputDef, **more: object) -> Error:
         return {"input_name": item.name, "input_config": self.config(item), **more}
+
+
+def takes(names: tuple[str, ...] | None, item: InputDef) -> bool:
+    """Tell whether a class's own check, which takes inputs of these names, is given an input or what it belongs to."""
+    return names is not None and ("**" in names or (item.path[0] if item.path else item.name) in names)
 
 
 def converted_to(kind: str, value: object) -> object:
@@ -214,7 +225,7 @@ def make_error(kind: str, message: str, details: str, info: Error) -> Error:
     return {"type": kind, "message": message, "details": details, "extra_info": info}
 
 
-def custom_error(name: str, text: str) -> Error:
-    """The error of a node's own check at an input; `text` may be empty."""
-    details = f"{name} - {text}" if text else name
+def custom_error(name: str, text: str, shown: str = "") -> Error:
+    """The error of a node's own check at an input, `shown` to people; `text` may be empty."""
+    details = f"{shown or name} - {text}" if text else shown or name
     return make_error("custom_validation_failed", "Custom validation failed for node", details, {"input_name": name})

@@ -51,19 +51,24 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """The inputs of one node by name; `missing` are the linked ones without a value, which stand as one None."""
+    """The inputs of one node by name; `missing` are the linked ones without a value, which stand as one None.
+
+    `hidden` are a V3 node's hidden values, which it finds on its class; a V1 node's are among the inputs.
+    """
 
     values: dict[str, Items]
     missing: frozenset[str]
+    hidden: dict[str, object] = field(default_factory=dict)
 
 
 def gather(node_id: str, inputs: Mapping[str, object], definition: NodeDef, lookup: Lookup, hidden: Hidden) -> Gathered:
     """Collect a node's inputs; undeclared links are passed, undeclared literals dropped."""
-    declared = {item.name: item for item in definition.inputs}
+    declared = {item.name: item for item in definition.inputs if item.kind != "hidden" or not definition.by_schema}
     values: dict[str, Items] = {}
     missing: set[str] = set()
+    beside: dict[str, object] = {}
     for name, value in inputs.items():
-        item = declared.get(name)
+        item = declared.get(name, definition.any_other)
         if is_link(value) and not (item is not None and item.raw_link):
             items = lookup(link_of(value))
             values[name] = NOT_COMPUTED if items is None else items
@@ -74,9 +79,11 @@ def gather(node_id: str, inputs: Mapping[str, object], definition: NodeDef, look
     for item in definition.inputs:
         if item.kind == "hidden":
             filled = hidden.fill(item.type, node_id)
-            if filled is not None:
+            if filled is not None and definition.by_schema:
+                beside[item.name] = filled[0]
+            elif filled is not None:
                 values[item.name] = filled
-    return Gathered(values=values, missing=frozenset(missing))
+    return Gathered(values=values, missing=frozenset(missing), hidden=beside)
 
 
 def arguments_of_calls(values: Mapping[str, Items], takes_lists: bool) -> list[dict[str, object]]:

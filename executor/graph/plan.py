@@ -137,6 +137,10 @@ class Plan:
         """The nodes that work goes on for elsewhere, in order."""
         return list(self._held)
 
+    def pending(self) -> list[str]:
+        """The nodes that are still to run, in order of arrival."""
+        return list(self._pending)
+
     def loop(self) -> list[str]:
         """The nodes of a loop among those that wait, or all that wait if there is none."""
         for part in components(self._pending, self._waits_for):

@@ -1,28 +1,32 @@
 """How far each node of a running prompt is, and the events that tell it. Knows no transport.
 
-Shapes: reference/http_api.md section 6. Every change tells of all nodes so far; in prompts of hundreds of nodes such
-messages are thinned out to a few per second, since their sizes would add up to the square of the number.
+Shapes: reference/http_api.md section 6. Every change tells of all nodes so far, which adds up to the square of their
+number. So up to `ALWAYS_TOLD` nodes every change is told at once; beyond that, changes are told together, at most
+`1 / INTERVAL_S` times a second and `BYTES_PER_S` on average, and the last state always before the prompt's end.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from executor.context import Preview
+from executor.context import Preview, ProgressSink
 from executor.graph.dynamic import DynamicPrompt
 
 Json = dict[str, object]
 
 Audience = Literal["owner", "owner_or_all", "all"]
 
-ALWAYS_TOLD = 200
-"""Up to so many nodes every change is told at once."""
-INTERVAL_S = 0.2
-"""Seconds between messages beyond that."""
+ALWAYS_TOLD = 64
+"""Up to so many started nodes every change is told at once."""
+INTERVAL_S = 0.05
+"""Least seconds between messages beyond that."""
+BYTES_PER_S = 1 << 20
+"""Bytes of such messages per second: a larger message makes a longer pause."""
 
 
 class Events(Protocol):
@@ -32,13 +36,54 @@ class Events(Protocol):
         """Send an event; `data` is JSON data and is not changed afterwards."""
         ...
 
-    def preview(self, node_id: str, preview: Preview, metadata: Mapping[str, object]) -> None:
-        """Send a picture of a node's work so far."""
+    def emit_json(self, event: str, text: str, audience: Audience) -> None:
+        """Send an event whose data is JSON text already."""
+        ...
+
+    def preview(
+        self, node_id: str, preview: Preview, metadata: Mapping[str, object], step: Mapping[str, object] | None = None
+    ) -> None:
+        """Send a picture of a node's work so far; `step` is the data of the `progress` event that it belongs to.
+
+        That event goes with it, for its place depends on the client: after a picture with metadata, before a plain one.
+        """
         ...
 
     def text(self, node_id: str, message: str) -> None:
         """Send a line of text that belongs to a node."""
         ...
+
+    def follow(self, sink: ProgressSink) -> None:
+        """A prompt begins whose nodes tell their steps to `sink`: for threads of theirs, which no context reaches."""
+        ...
+
+
+class Waiting(Protocol):
+    """A call that is to come, which can be called off (`threading.Timer` is one)."""
+
+    def start(self) -> None:
+        """Begin to wait."""
+        ...
+
+    def cancel(self) -> None:
+        """Call it off."""
+        ...
+
+
+def later(delay_s: float, call: Callable[[], None]) -> Waiting:
+    """A call on a thread of its own after a delay; it keeps no process alive."""
+    timer = threading.Timer(delay_s, call)
+    timer.daemon = True
+    return timer
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far one node is: `running` or `finished`, and the steps it told."""
+
+    state: str
+    value: float
+    total: float
 
 
 @dataclass(slots=True)
@@ -49,9 +94,14 @@ class Progress:
     graph: DynamicPrompt
     events: Events
     clock: Callable[[], float] = time.monotonic
-    _nodes: dict[str, Json] = field(default_factory=dict)
-    _told_at: float = float("-inf")
-    _untold: bool = False
+    later: Callable[[float, Callable[[], None]], Waiting] = later
+    _states: dict[str, State] = field(default_factory=dict)
+    _changed: dict[str, None] = field(default_factory=dict)  # nodes whose text is older than their state
+    _texts: dict[str, str] = field(default_factory=dict)  # each node's member of the message, as JSON text
+    _places: dict[str, str] = field(default_factory=dict)  # the part of it that never changes
+    _next_s: float = float("-inf")  # when a message may be told again
+    _waiting: Waiting | None = None  # what will tell the changes that were held back
+    _closed: bool = False
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def started(self, node_id: str) -> None:
@@ -60,17 +110,19 @@ class Progress:
 
     def finished(self, node_id: str) -> None:
         """A node has its result."""
-        total = self._nodes[node_id]["max"] if node_id in self._nodes else 1.0
+        known = self._states.get(node_id)
+        total = known.total if known is not None else 1.0
         self._change(node_id, "finished", total, total)
 
     def advance(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
-        """A node did `value` of `total` steps: state, step and picture are told in this order."""
+        """A node did `value` of `total` steps: the state is told, then step and picture."""
         value = min(value, total)
         self._change(node_id, "running", value, total)
         step: Json = {"value": value, "max": total, "prompt_id": self.job_id, "node": node_id}
-        self.events.emit("progress", step, "owner_or_all")
-        if preview is not None:
-            self.events.preview(node_id, preview, self.place(node_id))
+        if preview is None:
+            self.events.emit("progress", step, "owner_or_all")
+        else:
+            self.events.preview(node_id, preview, self.place(node_id), step)
 
     def set(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
         """The same as `advance`, without the event of the single step."""
@@ -82,10 +134,16 @@ class Progress:
         """Show a line of text at a node."""
         self.events.text(node_id, message)
 
-    def flush(self) -> None:
-        """Tell what was held back."""
+    def states(self) -> dict[str, State]:
+        """How far every node is that has begun."""
         with self._lock:
-            if self._untold:
+            return dict(self._states)
+
+    def close(self) -> None:
+        """Tell what was held back; nothing is held back from here on."""
+        with self._lock:
+            self._closed = True
+            if self._waiting is not None:
                 self._tell()
 
     def place(self, node_id: str) -> Json:
@@ -98,14 +156,47 @@ class Progress:
             "real_node_id": self.graph.get_real_node_id(node_id),
         }
 
-    def _change(self, node_id: str, state: str, value: object, total: object) -> None:
+    def _change(self, node_id: str, state: str, value: float, total: float) -> None:
         with self._lock:
-            self._nodes[node_id] = {"value": value, "max": total, "state": state, **self.place(node_id)}
-            if len(self._nodes) <= ALWAYS_TOLD or self.clock() - self._told_at >= INTERVAL_S:
+            self._states[node_id] = State(state, _plain(value), _plain(total))
+            self._changed[node_id] = None
+            if len(self._states) <= ALWAYS_TOLD or self._closed:
                 self._tell()
-            else:
-                self._untold = True
+            elif self._waiting is None:
+                self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        pause_s = self._next_s - self.clock()
+        if pause_s <= 0:
+            self._tell()
+        else:
+            self._waiting = self.later(pause_s, self._tell_waiting)
+            self._waiting.start()
+
+    def _tell_waiting(self) -> None:
+        with self._lock:
+            if self._waiting is not None:
+                self._tell()
 
     def _tell(self) -> None:
-        self._told_at, self._untold = self.clock(), False
-        self.events.emit("progress_state", {"prompt_id": self.job_id, "nodes": dict(self._nodes)}, "owner_or_all")
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        for node_id in self._changed:
+            self._texts[node_id] = self._text(node_id, self._states[node_id])
+        self._changed.clear()
+        text = f'{{"prompt_id": {json.dumps(self.job_id)}, "nodes": {{{", ".join(self._texts.values())}}}}}'
+        self._next_s = self.clock() + max(INTERVAL_S, len(text) / BYTES_PER_S)
+        self.events.emit_json("progress_state", text, "owner_or_all")
+
+    def _text(self, node_id: str, state: State) -> str:
+        place = self._places.get(node_id)
+        if place is None:
+            place = self._places[node_id] = f"{json.dumps(node_id)}: {json.dumps(self.place(node_id))[:-1]}"
+        numbers = f'"value": {json.dumps(state.value)}, "max": {json.dumps(state.total)}'
+        return f'{place}, "state": "{state.state}", {numbers}}}'
+
+
+def _plain(number: float) -> float:
+    """A number that JSON knows: packs also tell NumPy's."""
+    return number if type(number) in (int, float) else float(number)

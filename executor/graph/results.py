@@ -44,6 +44,10 @@ class Results:
         """The result of a node, None if it has none or it was let go."""
         return self._held.get(node_id)
 
+    def needed(self) -> set[str]:
+        """The nodes that may still run, and those whose results they may ask for."""
+        return self._alive.union(self._held)
+
     def hold(self, node_id: str, entry: Entry) -> None:
         """Take a result in, if any node may still ask for it."""
         if self._users.get(node_id):

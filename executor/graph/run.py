@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from executor.context import InterruptFlag, RunContext
+from executor.contract.concrete import Leaf, concrete, paired
 from executor.contract.definition import NodeDef
 from executor.contract.registry import Registry
 from executor.errors import DependencyCycle, Interrupted
 from executor.graph.account import Account
+from executor.graph.advice import advice
+from executor.graph.bind import Function, arranging, bound
 from executor.graph.cache import Cache, Entry
 from executor.graph.call import (
     Call,
@@ -33,12 +37,11 @@ from executor.graph.checks import fingerprint
 from executor.graph.dynamic import DynamicPrompt, NodeJson
 from executor.graph.expand import graft
 from executor.graph.inputs import Gathered, Hidden, Items, gather
-from executor.graph.literals import unlinked_tip
 from executor.graph.plan import Plan
 from executor.graph.progress import Events, Progress
 from executor.graph.prompt import Link
 from executor.graph.results import Results
-from executor.graph.signature import Signatures
+from executor.graph.signature import Key, Signatures
 from executor.messages import Run
 
 log = logging.getLogger("weft.graph")
@@ -115,6 +118,7 @@ class _Turn:
     definition: NodeDef
     cls: type
     gathered: Gathered
+    began_s: float
     results: Started | None = None  # calls were started; some may be tasks
     parts: list[Part] | None = None  # calls are over; some expand
 
@@ -146,7 +150,12 @@ class PromptRun:
         self.signatures = Signatures(self.graph, self.registry.definitions.get)
         self.account = Account(self.job.job_id, self.graph, self.events)
         self.progress = Progress(self.job.job_id, self.graph, self.events)
+        self.events.follow(self.progress)
+        self._definitions = self.registry.definitions
+        self._known: dict[str, NodeDef | None] = {}  # the definition of each node that was asked about
         self._turns: dict[str, _Turn] = {}
+        self._at_work: dict[Key, str] = {}  # nodes whose async work goes on, by key
+        self._joined: dict[str, list[str]] = {}  # equal nodes that wait for one of them
         self._wanted = set(self.job.targets)
         self._wake = asyncio.Event()
         self._watchers: set[_Watcher] = set()
@@ -172,7 +181,7 @@ class PromptRun:
             self._fail(self._current, failure, {})
         finally:
             await self._cancel_tasks()
-            self.progress.flush()
+            self.progress.close()
         shown = self.account.shown
         return RunResult(
             state=state,
@@ -223,7 +232,7 @@ class PromptRun:
     def is_lazy(self, node_id: str, name: str) -> bool:
         """Tell whether an input is declared lazy."""
         definition = self._definition(node_id)
-        item = definition.input(name) if definition is not None else None
+        item = definition.told(name) if definition is not None else None
         return item is not None and item.lazy
 
     def added(self, node_id: str) -> None:
@@ -231,7 +240,10 @@ class PromptRun:
         self.results.revive(node_id)
 
     def _definition(self, node_id: str) -> NodeDef | None:
-        return self.registry.definitions.get(self.graph.class_type(node_id))
+        if node_id not in self._known:
+            known = self._definitions.get(self.graph.class_type(node_id))
+            self._known[node_id] = None if known is None else concrete(known, self.graph.inputs(node_id))
+        return self._known[node_id]
 
     def _entry(self, node_id: str) -> Entry | None:
         entry = self.results.get(node_id)
@@ -288,14 +300,15 @@ class PromptRun:
             if task is not None and task.cancelling():
                 raise
             raise _Failed(node_id, failure, self._inputs_of(node_id)) from failure
-        except (Exception, SystemExit) as failure:
+        except BaseException as failure:  # an exit, or a KeyboardInterrupt of the node's own, ends no worker either
             raise _Failed(node_id, failure, self._inputs_of(node_id)) from failure
 
     def _inputs_of(self, node_id: str) -> Mapping[str, Items]:
         turn = self._turns.get(node_id)
         if turn is None:
             return {}
-        secret = {item.name for item in turn.definition.inputs if item.kind == "hidden"}
+        by_schema = turn.definition.by_schema  # then hidden values are not among the inputs
+        secret = {item.name for item in turn.definition.inputs if item.kind == "hidden" and not by_schema}
         return {name: items for name, items in turn.gathered.values.items() if name not in secret}
 
     async def _take_turn(self, node_id: str) -> None:
@@ -308,28 +321,43 @@ class PromptRun:
             if entry is not None:
                 self._resend(node_id, entry)
                 return
+            twin = self._at_work.get(self.signatures[node_id])
+            if twin is not None:
+                self._join(node_id, twin)
+                return
             turn = self._begin(node_id)
             instance = self.cache.instance(node_id, turn.cls)
             if await self._needs_more(node_id, turn, instance):
                 del self._turns[node_id]
                 self.plan.again(node_id)
                 return
-            function = getattr(instance, str(turn.cls.FUNCTION))  # type: ignore[attr-defined]  # every node class has it
-            turn.results = self._call(node_id, turn, function).start(turn.gathered.values)
+            name = str(turn.cls.FUNCTION)  # type: ignore[attr-defined]  # every node class has it
+            call = self._call(node_id, turn, bound(instance, name, turn.definition, turn.gathered.hidden))
+            turn.results = call.start(turn.gathered.values)
             await self._first_step(turn.results)
         if turn.results is not None and self._still_working(node_id, turn.results):
             return
         await self._collect(node_id, turn)
 
+    def _join(self, node_id: str, twin: str) -> None:
+        """Let a node wait for an equal one whose async work goes on: that result will be this one's too."""
+        self._joined.setdefault(twin, []).append(node_id)
+        self.progress.started(node_id)
+        self.account.executing(node_id)
+        self.plan.wait(node_id, twin)
+
     def _begin(self, node_id: str) -> _Turn:
         self.progress.started(node_id)
         definition, cls = self.registry.get(self.graph.class_type(node_id))
+        definition = self._definition(node_id) or definition
         gathered = gather(node_id, self.graph.inputs(node_id), definition, self._lookup, self.hidden)
-        turn = self._turns[node_id] = _Turn(definition=definition, cls=cls, gathered=gathered)
+        turn = self._turns[node_id] = _Turn(definition=definition, cls=cls, gathered=gathered, began_s=time.monotonic())
         self.account.executing(node_id)
         return turn
 
-    def _call(self, node_id: str, turn: _Turn, function: Callable[..., object], *, tells: bool = True) -> Call:
+    def _call(
+        self, node_id: str, turn: _Turn, function: Function, *, tells: bool = True, leaf: Leaf | None = None
+    ) -> Call:
         context = RunContext(
             job_id=self.job.job_id,
             client_id=self.job.client_id,
@@ -343,13 +371,20 @@ class PromptRun:
             if tells:
                 self.account.blocked(node_id, message)
 
-        return Call(function=function, takes_lists=turn.definition.takes_lists, context=context, on_block=on_block)
+        return Call(
+            function=function,
+            takes_lists=turn.definition.takes_lists,
+            context=context,
+            on_block=on_block,
+            arrange=arranging(turn.definition, leaf),
+        )
 
     async def _needs_more(self, node_id: str, turn: _Turn, instance: object) -> bool:
         """Ask a node with a lazy check what else it wants, and let it wait for that."""
         if not turn.definition.has_lazy_check:
             return False
-        call = self._call(node_id, turn, instance.check_lazy_status, tells=False)  # type: ignore[attr-defined]  # has_lazy_check
+        function = bound(instance, "check_lazy_status", turn.definition, turn.gathered.hidden)
+        call = self._call(node_id, turn, function, tells=False, leaf=paired)
         named: dict[str, None] = {}
         for answer in await call.all(turn.gathered.values):
             named.update(dict.fromkeys(answer if isinstance(answer, list | tuple | set) else ()))
@@ -375,6 +410,7 @@ class PromptRun:
         failed = any(task.done() and (task.cancelled() or task.exception() is not None) for task in tasks)
         if not open_tasks or failed:
             return False
+        self._at_work.setdefault(self.signatures[node_id], node_id)
         self.plan.hold(node_id)
         watcher = asyncio.ensure_future(asyncio.wait(open_tasks, return_when=asyncio.FIRST_EXCEPTION))
         watcher.add_done_callback(lambda done: self._woken(node_id, done))
@@ -429,11 +465,23 @@ class PromptRun:
 
     def _complete(self, node_id: str, outputs: tuple[list[object], ...], ui: Mapping[str, object] | None) -> None:
         """Keep a node's result, and let what waited for it go on."""
-        entry = Entry(outputs=outputs, ui=ui, inner=self.account.inner(node_id))
+        seconds = time.monotonic() - self._turns[node_id].began_s
+        entry = Entry(outputs=outputs, ui=ui, inner=self.account.inner(node_id), seconds=seconds)
         self.cache.put(self.signatures[node_id], entry)
         self.results.hold(node_id, entry)
         self.account.executed.append(node_id)
         self._leave(node_id)
+        for equal in self._joined.pop(node_id, ()):
+            self.results.hold(equal, entry)
+            self.account.executed.append(equal)
+            self.account.shared(equal, entry)
+            self._leave(equal)
+        self.cache.relieve(self._needed_keys)
+
+    def _needed_keys(self) -> Iterable[Key]:
+        """The keys of results that nodes which may still run ask for, or are."""
+        nodes = (*self.results.needed(), *self.plan.pending())
+        return (key for node_id in nodes if (key := self.signatures.get(node_id)) is not None)
 
     def _resend(self, node_id: str, entry: Entry) -> None:
         """A node whose result is there already: its old ui is told again."""
@@ -442,6 +490,8 @@ class PromptRun:
 
     def _leave(self, node_id: str) -> None:
         self._turns.pop(node_id, None)
+        if self._at_work.get(self.signatures[node_id]) == node_id:
+            del self._at_work[self.signatures[node_id]]
         self.progress.finished(node_id)
         self.results.done(node_id)
         self.plan.complete(node_id)
@@ -452,13 +502,9 @@ class PromptRun:
     # ---------------------------------------------------------------- the end
 
     def _fail(self, node_id: str, failure: BaseException, inputs: Mapping[str, Items]) -> None:
-        tip = self.tip_for(failure) or self._unlinked(node_id)
-        self.account.failed(node_id, failure, inputs, tip)
-
-    def _unlinked(self, node_id: str) -> str:
-        """Advice about inputs that hold a value where only another node's output makes sense ("" if there are none)."""
         definition = self._definition(node_id) if self.graph.has_node(node_id) else None
-        return unlinked_tip(definition, self.graph.inputs(node_id)) if definition is not None else ""
+        tip = self.tip_for(failure) or advice(failure, node_id, self.graph, definition)
+        self.account.failed(node_id, failure, inputs, tip)
 
     async def _cancel_tasks(self) -> None:
         """Stop the async calls that are still under way."""

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from executor.contract.concrete import concrete
 from executor.graph.components import components, is_loop
 from executor.graph.prompt import is_link, link_of
 
@@ -57,11 +58,11 @@ class Signatures:
             digest.update(token)
         if definition is not None and _names_its_id(definition):
             digest.update(b"i" + node_id.encode("utf-8", "surrogatepass"))
-        raw = _raw_names(definition)
         inputs = self._graph.inputs(node_id)
+        real = definition if definition is None else concrete(definition, inputs)
         for name in sorted(inputs, key=str):
             digest.update(b"n" + str(name).encode("utf-8", "surrogatepass") + b"\x00")
-            for token in self._value_tokens(inputs[name], name in raw):
+            for token in self._value_tokens(inputs[name], _is_raw(real, name)):
                 digest.update(token)
         return digest.digest()
 
@@ -86,8 +87,9 @@ def _names_its_id(definition: NodeDef) -> bool:
     )
 
 
-def _raw_names(definition: NodeDef | None) -> set[str]:
-    return {item.name for item in definition.inputs if item.raw_link} if definition is not None else set()
+def _is_raw(definition: NodeDef | None, name: str) -> bool:
+    told = definition.told(name) if definition is not None else None
+    return told is not None and told.raw_link
 
 
 def _tokens(value: object) -> Iterator[bytes]:
@@ -108,6 +110,8 @@ def _tokens(value: object) -> Iterator[bytes]:
             case str():
                 encoded = str.__str__(item).encode("utf-8", "surrogatepass")
                 yield b"s%d:" % len(encoded) + encoded
+            case bytes():
+                yield b"b%d:" % len(item) + item
             case list() | tuple():
                 yield b"l%d;" % len(item)
                 stack.extend(reversed(item))

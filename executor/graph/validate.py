@@ -14,7 +14,7 @@ from executor.contract.definition import InputDef, NodeDef
 from executor.errors import InvalidPrompt
 from executor.files import Folders
 from executor.graph.components import components, is_loop
-from executor.graph.input_checks import Checked, Error, InputChecker, custom_error, make_error
+from executor.graph.input_checks import Checked, Error, InputChecker, custom_error, make_error, takes
 from executor.graph.prompt import Link, Prompt, is_link
 
 Json = dict[str, object]
@@ -117,7 +117,8 @@ class Survey:
                 checked.errors.clear()
                 checked.failure = _Reported(answer["exception"])
             else:
-                checked.errors += _custom_errors(request, answer)
+                shown = {item.name: item.shown for item in self.checker.definition(node_id).inputs}
+                checked.errors += _custom_errors(request, answer, shown)
 
     def verdict(self) -> Verdict:
         """Sum up: good outputs, and errors with the outputs that depend on them, all in prompt order."""
@@ -227,15 +228,17 @@ def check_request(checker: InputChecker, node_id: str, checked: Checked) -> Json
     `inputs` holds literals, and None for the names in `linked`; `received_types` the types of the links.
     """
     node = checker.prompt.nodes[node_id]
-    definition = checker.definitions[node.class_type]
+    definition = checker.definition(node_id)
     names = definition.validator_inputs
     if names is None:
         return None
-    declared = {item.name for item in definition.inputs}
+    declared = {item.name: item for item in definition.inputs}
     given: Json = {}
     for name, value in checked.values.items():
         linked = is_link(value)
-        if (name in names or "**" in names) and (linked or name in declared):
+        item = declared.get(name)
+        named = name in names or "**" in names if item is None else takes(names, item)
+        if named and (linked or item is not None):
             given[name] = None if linked else value
     if not given:
         return None
@@ -249,12 +252,16 @@ def check_request(checker: InputChecker, node_id: str, checked: Checked) -> Json
     }
 
 
-def _custom_errors(request: Json, answer: Json) -> list[Error]:
+def _custom_errors(request: Json, answer: Json, shown: Mapping[str, str]) -> list[Error]:
     given, results = request["inputs"], answer.get("results", [])
     assert isinstance(given, dict)
     assert isinstance(results, list)
     failed = [result for result in results if result is not True]
-    return [custom_error(name, "" if result is False else str(result)) for result in failed for name in given]
+    return [
+        custom_error(name, "" if result is False else str(result), shown.get(name, name))
+        for result in failed
+        for name in given
+    ]
 
 
 def _chosen(outputs: list[str], bits: int) -> list[str]:

@@ -32,6 +32,20 @@ async def test_lazy_input_that_is_not_needed_is_not_computed(client):
     assert [ran.outputs[name]["values"] for name in ("show", "show too")] == [[1], [0]]
 
 
+async def test_names_that_an_open_dict_calls_lazy_are_not_computed_before_they_are_asked_for(client):
+    spared = f"{client.id} spared"
+    prompt = {
+        "no": node("V1 Counted", value=0, key=""),
+        "spared": node("V1 Counted", value=1, key=spared),
+        "all": node("V1 AllOf", a=["no", 0], b=["spared", 0]),
+        "runs": node("V1 Runs", key=spared, after=["all", 0]),
+        "show": show(["all", 0]),
+        "show too": show(["runs", 0]),
+    }
+    ran = await client.run(prompt)
+    assert [ran.outputs[name]["values"] for name in ("show", "show too")] == [[0], [0]]
+
+
 async def test_list_output_runs_the_next_node_for_each_item(client):
     prompt = {"n": node("V1 Count", n=4), "double": node("V1 Double", value=["n", 0]), "show": show(["double", 0])}
     assert await shown(client, prompt) == [0, 2, 4, 6]

@@ -128,20 +128,21 @@ CLASSES: Mapping[str, type] = {
 
 
 class FakeRegistry:
-    """The registry of these classes."""
+    """The registry of these classes, or of others."""
 
-    def __init__(self) -> None:
-        self.definitions: dict[str, NodeDef] = {name: describe(name, cls) for name, cls in CLASSES.items()}
+    def __init__(self, classes: Mapping[str, type] = CLASSES) -> None:
+        self.classes = classes
+        self.definitions: dict[str, NodeDef] = {name: describe(name, cls) for name, cls in classes.items()}
 
     def get(self, name: str) -> tuple[NodeDef, type]:
         """A class with its definition."""
-        if name not in CLASSES:
-            raise UnknownName("node", name, CLASSES)
-        return self.definitions[name], CLASSES[name]
+        if name not in self.classes:
+            raise UnknownName("node", name, self.classes)
+        return self.definitions[name], self.classes[name]
 
     def wire_templates(self) -> dict[str, Json]:
         """The listings."""
-        return {name: template(self.definitions[name], cls) for name, cls in CLASSES.items()}
+        return {name: template(self.definitions[name], cls) for name, cls in self.classes.items()}
 
 
 def load(services: object) -> FakeRegistry:

@@ -15,7 +15,7 @@ from typing import Any
 
 from executor.engine.base import Engine
 from executor.engine.process import ProcessEngine
-from executor.queue.dispatcher import Dispatcher
+from executor.queue.dispatcher import Dispatcher, Ears
 from executor.queue.job import HistoryEntry, Job, make_job
 from executor.queue.store import Store
 from executor.settings import Settings
@@ -40,7 +40,7 @@ class Front:
         self.events: list[tuple[str, Any]] = []
         self._news = asyncio.Event()
         self.dispatcher = Dispatcher(
-            self.store, self.engine, self.publish, on_ready=lambda worker, told: self.ready.set()
+            self.store, self.engine, self.publish, ears=Ears(ready=lambda worker, told: self.ready.set())
         )
 
     def publish(

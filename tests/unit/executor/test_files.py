@@ -198,3 +198,41 @@ def test_watch_sees_changes_of_models_and_inputs(folders: Folders, loras: Path) 
 def test_fresh_names_of_an_unknown_kind(folders: Folders) -> None:
     with pytest.raises(KeyError):
         folders.fresh_names("unknown")
+
+
+# ---------------------------------------------------------------- kinds that others change
+
+
+@pytest.mark.parametrize("entry", [(["{0}"], {".pth"}), [["{0}"], [".pth"]], ("{0}", (".pth",))])
+def test_a_table_of_others_is_read_in_every_form(folders: Folders, entry: object) -> None:
+    place = folders.models / "own"
+    put(place / "a.pth")
+    put(place / "a.txt")
+    paths = str(place) if isinstance(entry[0], str) else [str(place)]
+    folders.adopt({"own": type(entry)([paths, entry[1]])})
+    assert folders.kinds() == ["own"]
+    assert folders.names("own") == ["a.pth"]
+
+
+def test_a_kind_without_endings_lists_every_file(folders: Folders) -> None:
+    put(folders.models / "own" / "a.txt")
+    folders.adopt({"own": ([str(folders.models / "own")],)})
+    assert folders.names("own") == ["a.txt"]
+
+
+def test_only_changed_kinds_are_told_and_learnt(folders: Folders, tmp_path: Path) -> None:
+    table = {kind: (list(map(str, folders.paths(kind))), folders.suffixes(kind)) for kind in folders.kinds()}
+    folders.adopt(table)
+    assert folders.changed_kinds() == ()
+    folders.add("own", tmp_path / "own")
+    table["broken"] = (None, None)
+    assert folders.changed_kinds() == (("own", (str(tmp_path / "own"),), ()),)
+    other = Folders(Settings(base_directory=tmp_path))
+    other.learn(folders.changed_kinds())
+    put(tmp_path / "own" / "x.bin")
+    assert other.names("own") == ["x.bin"]
+
+
+def test_another_folder_for_a_root(folders: Folders, tmp_path: Path) -> None:
+    folders.set_root("output", tmp_path / "elsewhere")
+    assert folders.resolve("a.png [output]") == tmp_path / "elsewhere" / "a.png"

@@ -34,10 +34,21 @@ def test_switches_without_effect_are_accepted_and_told() -> None:
     assert parse_settings(["--disable-auto-launch"])[1] == ["--disable-auto-launch"]
 
 
-def test_an_unknown_flag_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_flag_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_settings(["--prot", "1"])
-    assert "--prot" in capsys.readouterr().err
+    assert "did you mean --port?" in capsys.readouterr().err
+
+
+def test_a_stray_word_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["--cpu", "word"])
+    assert "word" in capsys.readouterr().err
+
+
+def test_flags_of_other_servers_are_accepted_with_their_values_and_told() -> None:
+    settings, ignored = parse_settings(["--database-url", "sqlite:///x", "--fp16-unet", "--port", "9"])
+    assert (settings.port, ignored) == (9, ["--database-url", "sqlite:///x", "--fp16-unet"])
 
 
 def test_a_wrong_preview_method_names_the_choices(capsys: pytest.CaptureFixture[str]) -> None:

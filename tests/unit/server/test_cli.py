@@ -12,7 +12,7 @@ def test_flags_become_settings():
     assert (settings.port, settings.host, ignored) == (9, "0.0.0.0,::", ["--auto-launch"])
 
 
-@pytest.mark.parametrize("argv", [["--verbose", "LOUD"], ["--tls-keyfile", "k"], ["--no-such-flag"], ["--port", "x"]])
+@pytest.mark.parametrize("argv", [["--verbose", "LOUD"], ["--tls-keyfile", "k"], ["--lissten"], ["--port", "x"]])
 def test_bad_command_line_ends_the_program(argv):
     with pytest.raises(SystemExit):
         read_settings(argv)

@@ -93,6 +93,52 @@ async def test_client_past_the_limit_is_closed_and_others_go_on(stand, connect, 
     assert await again.frame() == {"type": "note", "data": 1}
 
 
+# ---------------------------------------------------------------- crowds
+
+
+async def told_lengths(socket, last: int) -> list[int]:
+    """The queue's lengths that a client hears, up to one."""
+    heard = [-1]
+    while heard[-1] != last:
+        event = await socket.receive_json(timeout=5)
+        if event["type"] == "status":
+            heard.append(event["data"]["status"]["exec_info"]["queue_remaining"])
+    return heard[1:]
+
+
+def tell_lengths(stand) -> None:
+    for length in range(1, 50):
+        data = {"status": {"exec_info": {"queue_remaining": length}}}
+        stand.front.hub.publish("status", data, audience="all")
+
+
+async def test_in_a_crowd_those_without_a_prompt_hear_the_newest_length(stand, hearing, monkeypatch):
+    monkeypatch.setattr(hub, "CROWD", 0)
+    tell_lengths(stand)
+    assert await told_lengths(hearing, 49) == [1, 49]
+
+
+async def test_in_a_crowd_those_with_a_prompt_hear_every_length(stand, hearing, monkeypatch):
+    monkeypatch.setattr(hub, "CROWD", 0)
+    stand.front.hub.publish("note", 1, audience="owner", client_id="hearing")
+    tell_lengths(stand)
+    assert await told_lengths(hearing, 49) == list(range(1, 50))
+
+
+async def test_length_that_was_held_back_comes_before_what_a_first_prompt_tells(stand, hearing, monkeypatch):
+    monkeypatch.setattr(hub, "CROWD", 0)
+    tell_lengths(stand)
+    stand.front.hub.publish("note", 1, audience="owner", client_id="hearing")
+    heard = [await hearing.receive_json(timeout=5) for _ in range(3)]
+    assert [event["type"] for event in heard] == ["status", "status", "note"]
+    assert heard[1]["data"]["status"]["exec_info"]["queue_remaining"] == 49
+
+
+async def test_few_clients_hear_every_length(stand, hearing):
+    tell_lengths(stand)
+    assert await told_lengths(hearing, 49) == list(range(1, 50))
+
+
 # ---------------------------------------------------------------- half-open connections
 
 

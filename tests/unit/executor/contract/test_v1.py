@@ -160,3 +160,47 @@ def test_a_definition_crosses_processes():
     cls = node_of({"required": {"x": (["a"], {"default": "a"}), "y": (FileList(FileChoices(source="vae")),)}})
     definition = describe("Sample", cls)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(definition), type=NodeDef) == definition
+
+
+@pytest.mark.parametrize("section", ["required", "optional", "hidden"])
+def test_a_section_that_claims_every_name_lets_undeclared_inputs_in(section: str) -> None:
+    class Every(dict[str, object]):
+        def __contains__(self, key: object) -> bool:
+            return True
+
+    class Node:
+        @classmethod
+        def INPUT_TYPES(cls) -> dict[str, object]:
+            return {section: Every()}
+
+    assert describe("Node", Node).open_inputs
+
+
+def test_open_section_tells_of_names_that_are_not_written_in_it() -> None:
+    class Every(dict[str, object]):
+        def __contains__(self, key: object) -> bool:
+            return True
+
+        def __missing__(self, key: str) -> object:
+            return ("*", {"lazy": True})
+
+    class Node:
+        @classmethod
+        def INPUT_TYPES(cls) -> dict[str, object]:
+            return {"required": {"a": ("INT", {})}, "optional": Every({"b": ("INT", {})})}
+
+    definition = describe("Node", Node)
+    assert [definition.told(name).lazy for name in ("a", "b", "c")] == [False, False, True]
+
+
+def test_open_section_that_cannot_tell_of_other_names_is_fine() -> None:
+    class Silent(dict[str, object]):
+        def __contains__(self, key: object) -> bool:
+            return True
+
+    class Node:
+        @classmethod
+        def INPUT_TYPES(cls) -> dict[str, object]:
+            return {"hidden": Silent()}
+
+    assert not describe("Node", Node).told("x").lazy

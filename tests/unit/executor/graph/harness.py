@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from executor.context import InterruptFlag
 from executor.contract.definition import NodeDef
-from executor.contract.v1 import describe
+from executor.contract.describe import describe
 from executor.errors import UnknownName
 from executor.graph.cache import Cache, ClassicCache
 from executor.graph.run import RunResult, run_prompt
@@ -37,8 +37,16 @@ class Recorder:
         self.log.append((event, json.loads(json.dumps(data))))
         self.audiences[event] = audience
 
-    def preview(self, node_id, preview, metadata) -> None:
+    def emit_json(self, event, text, audience) -> None:
+        self.emit(event, json.loads(text), audience)
+
+    def preview(self, node_id, preview, metadata, step=None) -> None:
+        if step is not None:
+            self.emit("progress", step, "owner_or_all")
         self.log.append(("preview", dict(metadata)))
+
+    def follow(self, sink) -> None:
+        self.sink = sink
 
     def text(self, node_id, message) -> None:
         self.log.append(("text", (node_id, message)))

@@ -2,8 +2,9 @@
 
 import pytest
 
-from executor.graph.cache import ClassicCache, Entry, LruCache, NoCache, make_cache
+from executor.graph.cache import ClassicCache, Entry, LruCache, NoCache
 from executor.graph.dynamic import DynamicPrompt
+from executor.graph.pressure import make_cache
 from executor.graph.signature import Signatures
 from tests.unit.executor.graph.harness import Bench, Table, node, node_class, shown, text_node
 

@@ -1,12 +1,13 @@
 """The worker's end of the channel, spoken to over a pair of sockets."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from executor.errors import BadInput
+from executor.errors import BadInput, NotReady
 from executor.messages import (
     HEADER,
     Answer,
@@ -16,6 +17,8 @@ from executor.messages import (
     Free,
     FromWorker,
     Interrupt,
+    Reply,
+    Request,
     Run,
     Stop,
     ToWorker,
@@ -170,3 +173,47 @@ def test_sending_after_the_end_is_no_error(line: Line):
     line.ended.wait(PATIENCE_S)
     line.control.send(finished())
     line.control.flush()
+
+
+def test_a_wish_gets_its_answer(line: Line):
+    first, second = line.control.request("queue", b"1"), line.control.request("delete", b"2")
+    asked = [line.hear(), line.hear()]
+    assert [(wish.wish, wish.body_json) for wish in asked if isinstance(wish, Request)] == [
+        ("queue", b"1"),
+        ("delete", b"2"),
+    ]
+    line.say(*(Reply(id=wish.id, value_json=wish.body_json) for wish in reversed(asked)))
+    assert (first.result(PATIENCE_S), second.result(PATIENCE_S)) == (b"1", b"2")
+
+
+def test_a_wish_that_is_refused_fails_with_the_reason(line: Line):
+    answer = line.control.request("queue", b"null")
+    line.say(Reply(id=line.hear().id, error="not now"))
+    with pytest.raises(BadInput, match="not now"):
+        answer.result(PATIENCE_S)
+
+
+def test_a_wish_fails_when_the_front_hangs_up(line: Line):
+    answer = line.control.request("queue", b"null")
+    line.hang_up()
+    with pytest.raises(NotReady):
+        answer.result(PATIENCE_S)
+
+
+def test_a_wish_after_the_end_fails(line: Line):
+    line.hang_up()
+    assert line.ended.wait(PATIENCE_S)
+    with pytest.raises(NotReady):
+        line.control.request("queue", b"null").result(PATIENCE_S)
+
+
+def test_a_reply_that_nobody_waits_for_is_dropped(line: Line):
+    line.say(Reply(id=99), run("a"))
+    assert isinstance(line.job(), Job)
+
+
+def test_exit_on_the_loop_ends_it_with_its_code(line: Line, capfd: pytest.CaptureFixture[str]):
+    line.control.loop.call_soon_threadsafe(sys.exit, 3)
+    assert line.ended.wait(PATIENCE_S)
+    assert line.codes == [3]
+    assert "SystemExit" in capfd.readouterr().err

@@ -51,6 +51,19 @@ def recorder() -> Recorder:
     return Recorder()
 
 
+class Asked(Picture):
+    """A preview that the node itself makes."""
+
+    asked_for = whole = True
+
+
+def test_previews_of_a_node_s_own_go_whole_where_none_are_wanted():
+    recorder = Recorder(previews=False)
+    recorder.events.preview("3", Asked(256, 128), {"node_id": "3"})
+    (blob,) = recorder.sent
+    assert Image.open(io.BytesIO(blob.body)).size == (256, 128)
+
+
 def test_an_event_carries_its_job_and_owner(recorder: Recorder):
     recorder.events.emit("executed", {"node": "1", "n": math.inf}, "owner")
     assert recorder.sent == [
@@ -102,6 +115,22 @@ def test_a_preview_that_fails_is_left_out(recorder: Recorder):
 def test_a_result_that_fails_is_an_error(recorder: Recorder):
     with pytest.raises(ValueError, match="odd latent"):
         recorder.events.preview("3", Broken(lossless=True), {})
+
+
+def test_a_step_goes_with_its_picture(recorder: Recorder):
+    recorder.events.preview("3", Picture(8, 8), {}, {"value": 2, "max": 20, "node": "3"})
+    (blob,) = recorder.sent
+    assert isinstance(blob, Blob)
+    assert json.loads(blob.step_json) == {"value": 2, "max": 20, "node": "3"}
+    assert recorder.steps == [("3", "Sampler", 2, 20)]
+
+
+def test_a_step_whose_picture_fails_goes_alone(recorder: Recorder):
+    recorder.events.preview("3", Broken(lossless=False), {}, {"value": 2, "max": 20, "node": "3"})
+    (event,) = recorder.sent
+    assert isinstance(event, Emit)
+    assert (event.event, event.audience) == ("progress", "owner_or_all")
+    assert recorder.steps == [("3", "Sampler", 2, 20)]
 
 
 def test_a_preview_tells_where_it_belongs(recorder: Recorder):

@@ -7,7 +7,7 @@ import torch
 
 from executor.context import InterruptFlag
 from executor.files import Folders
-from executor.graph.cache import make_cache
+from executor.graph.pressure import make_cache
 from executor.messages import Run
 from executor.settings import Settings
 from executor.worker import runtime

@@ -31,3 +31,11 @@ def test_unloading_does_not_make_a_memory(services: Services):
 def test_nothing_can_be_replaced(services: Services):
     with pytest.raises(AttributeError):
         services.folders = None  # type: ignore[assignment,misc]
+
+
+def test_what_was_not_there_is_added_once(services: Services):
+    registry = object()
+    services.complete(registry=registry)
+    assert services.registry is registry
+    with pytest.raises(ValueError, match="registry is there already"):
+        services.complete(registry=object())

@@ -1,0 +1,83 @@
+"""The line of packs to their worker and the front."""
+
+import json
+import logging
+import threading
+from concurrent.futures import Future
+from queue import SimpleQueue
+
+import pytest
+
+from executor.context import InterruptFlag
+from executor.errors import BadInput
+from executor.messages import Free, Run
+from executor.worker.line import Line
+
+
+class Control:
+    """Answers every wish with what `answer` holds."""
+
+    def __init__(self) -> None:
+        self.thread = threading.Thread()
+        self.jobs: SimpleQueue[object] = SimpleQueue()
+        self.answer: Future[bytes] = Future()
+
+    def request(self, wish: str, body_json: bytes) -> Future[bytes]:
+        return self.answer
+
+
+@pytest.fixture
+def control() -> Control:
+    return Control()
+
+
+@pytest.fixture
+def line(control: Control) -> Line:
+    return Line(control)
+
+
+def test_request_waits_for_its_answer(line: Line, control: Control):
+    control.answer.set_result(json.dumps({"a": 1}).encode())
+    assert line.request("queue", None) == {"a": 1}
+
+
+def test_request_on_the_loop_is_refused(line: Line, control: Control):
+    control.thread = threading.current_thread()
+    with pytest.raises(RuntimeError, match=r"asyncio\.to_thread"):
+        line.request("queue", None)
+
+
+def test_refused_wish_is_logged(line: Line, control: Control, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        line.wish("enqueue", [])
+        control.answer.set_exception(BadInput("no such node"))
+    assert "no such node" in caplog.text
+
+
+def test_run_is_known_while_it_lasts(line: Line):
+    run = Run(job_id="a", prompt_json=b"{}", targets=())
+    line.began(run, InterruptFlag())
+    during = line.run
+    line.ended()
+    assert (during, line.run, line.flag) == (run, None, None)
+
+
+def test_interrupt_between_prompts_is_lost(line: Line):
+    flag = InterruptFlag()
+    line.began(Run(job_id="a", prompt_json=b"{}", targets=()), flag)
+    line.ended()
+    line.interrupt()
+    assert not flag.is_set()
+
+
+def test_models_are_freed_in_turn(line: Line, control: Control):
+    line.free(models=True, cache=False)
+    assert control.jobs.get_nowait() == Free(models=True, cache=False)
+
+
+def test_close_undoes_in_the_reverse_order(line: Line):
+    order: list[int] = []
+    line.on_close += [lambda: order.append(1), lambda: order.append(2)]
+    line.close()
+    line.close()
+    assert order == [2, 1]
