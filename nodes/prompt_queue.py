@@ -6,6 +6,7 @@ Reading is refused on the event loop that serves the packs' routes (`Line.reques
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -19,6 +20,7 @@ class PromptQueue:
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        self.mutex = threading.RLock()  # packs hold it while they look around; the front's queue needs none of theirs
 
     @property
     def currently_running(self) -> dict[int, Item]:
@@ -28,6 +30,11 @@ class PromptQueue:
             return {}
         prompt, extra = json.loads(run.prompt_json), json.loads(run.extra_json)
         return {0: (0.0, run.job_id, prompt, extra, list(run.targets))}
+
+    @property
+    def queue(self) -> list[Item]:
+        """The prompts that wait: a copy, what is changed on it changes nothing."""
+        return self.get_current_queue()[1]
 
     @property
     def history(self) -> dict[str, object]:

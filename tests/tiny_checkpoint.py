@@ -1,4 +1,4 @@
-"""Writes SD1.x single files of small sizes and random weights, by the layout's original names. No product code."""
+"""Writes single files of small sizes and random weights, by the layouts' original names. No product code."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class TinySizes:
     vocabulary: int = 49408
     vae_widths: tuple[int, ...] = (8, 8, 12, 16)
     vae_layers: int = 1
+    linear: bool = False  # whether attentions project by linear layers (SD2.x, SDXL)
+    vector: int | None = None  # width of the vector beside the time (SDXL)
 
 
 def linear(name: str, out: int, into: int, *, bias: bool = True) -> Shapes:
@@ -54,10 +56,13 @@ def unet_resnet(name: str, into: int, out: int, time: int) -> Shapes:
     return shapes | (conv(f"{name}.skip_connection", out, into, 1) if into != out else {})
 
 
-def transformer(name: str, width: int, context: int, depth: int) -> Shapes:
+def transformer(name: str, width: int, sizes: TinySizes) -> Shapes:
     """An attention block of the UNet."""
-    shapes = norm(f"{name}.norm", width) | conv(f"{name}.proj_in", width, width, 1)
-    shapes |= conv(f"{name}.proj_out", width, width, 1)
+    context, depth = sizes.context, sizes.depth
+    shapes = norm(f"{name}.norm", width)
+    for end in ("proj_in", "proj_out"):
+        place = f"{name}.{end}"
+        shapes |= linear(place, width, width) if sizes.linear else conv(place, width, width, 1)
     for number in range(depth):
         block = f"{name}.transformer_blocks.{number}"
         for attention, source in (("attn1", width), ("attn2", context)):
@@ -74,15 +79,17 @@ def transformer(name: str, width: int, context: int, depth: int) -> Shapes:
 def unet_shapes(sizes: TinySizes) -> Shapes:
     """Every tensor of the UNet."""
     first, last = sizes.widths[0], len(sizes.widths) - 1
-    time, depth = first * 4, sizes.depth
+    time = first * 4
     shapes = linear("time_embed.0", time, first) | linear("time_embed.2", time, time)
     shapes |= conv("input_blocks.0.0", first, sizes.in_channels)
+    if sizes.vector is not None:
+        shapes |= linear("label_emb.0.0", time, sizes.vector) | linear("label_emb.0.2", time, time)
     skips, width, block = [first], first, 1
     for level, out in enumerate(sizes.widths):
         for _ in range(sizes.layers):
             shapes |= unet_resnet(f"input_blocks.{block}.0", width, out, time)
             if sizes.attends[level]:
-                shapes |= transformer(f"input_blocks.{block}.1", out, sizes.context, depth)
+                shapes |= transformer(f"input_blocks.{block}.1", out, sizes)
             width, block = out, block + 1
             skips.append(width)
         if level < last:
@@ -90,14 +97,14 @@ def unet_shapes(sizes: TinySizes) -> Shapes:
             skips.append(width)
             block += 1
     shapes |= unet_resnet("middle_block.0", width, width, time) | unet_resnet("middle_block.2", width, width, time)
-    shapes |= transformer("middle_block.1", width, sizes.context, depth)
+    shapes |= transformer("middle_block.1", width, sizes)
     block = 0
     for level in reversed(range(len(sizes.widths))):
         out = sizes.widths[level]
         for turn in range(sizes.layers + 1):
             shapes |= unet_resnet(f"output_blocks.{block}.0", width + skips.pop(), out, time)
             if sizes.attends[level]:
-                shapes |= transformer(f"output_blocks.{block}.1", out, sizes.context, depth)
+                shapes |= transformer(f"output_blocks.{block}.1", out, sizes)
             if level and turn == sizes.layers:
                 shapes |= conv(f"output_blocks.{block}.{1 + sizes.attends[level]}.conv", out, out)
             width, block = out, block + 1
@@ -157,18 +164,23 @@ def vae_shapes(sizes: TinySizes) -> Shapes:
 
 
 def tiny_tensors(sizes: TinySizes | None = None, *, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """Random weights of a small checkpoint, scaled so that activations stay of size one."""
+    """Random weights of a small SD1.x checkpoint, scaled so that activations stay of size one."""
     sizes = sizes or TinySizes()
+    tensors = random_tensors({UNET: unet_shapes(sizes), TEXT: text_shapes(sizes), VAE: vae_shapes(sizes)}, dtype)
+    tensors[f"{TEXT}embeddings.position_ids"] = torch.arange(77)[None]
+    return tensors
+
+
+def random_tensors(parts: Mapping[str, Shapes], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """Random weights of parts (prefix → shapes), scaled so that activations stay of size one."""
     generator = torch.Generator().manual_seed(0)
-    parts = ((UNET, unet_shapes(sizes)), (TEXT, text_shapes(sizes)), (VAE, vae_shapes(sizes)))
     tensors = {}
-    for prefix, shapes in parts:
+    for prefix, shapes in parts.items():
         for name, shape in shapes.items():
             fan_in = max(1, torch.Size(shape[1:]).numel())
             noise = torch.randn(shape, generator=generator)
             is_norm = len(shape) == 1 and name.endswith("weight")
             tensors[prefix + name] = (1 + 0.1 * noise if is_norm else noise * 0.8 / fan_in**0.5).to(dtype)
-    tensors[f"{TEXT}embeddings.position_ids"] = torch.arange(77)[None]
     return tensors
 
 

@@ -26,6 +26,7 @@ class Place(TypedDict):
 
 
 LONGEST_TEXT = 2000
+PLAIN = (type(None), bool, int, float, str)  # what JSON knows
 """Characters of a value's text that an error shows."""
 
 
@@ -44,13 +45,17 @@ def type_name(failure: BaseException) -> str:
 
 
 def shown(value: object) -> object:
-    """A value as an error shows it: plain scalars as they are, arrays by type, shape and dtype, the rest as text."""
-    if value is None or type(value) in (bool, int, float, str):
+    """A value as an error shows it: plain scalars as they are, arrays by type, shape and dtype, the rest as text.
+
+    An array of no dimensions, such as NumPy's numbers, is the scalar in it.
+    """
+    if type(value) in PLAIN:
         return value
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None:
-        return f"{type(value).__name__} {tuple(shape)} {dtype}"
     try:
+        if shape is not None and dtype is not None:
+            scalar = value.item() if shape == () else value  # type: ignore[attr-defined]  # if not, it is told as below
+            return scalar if type(scalar) in PLAIN else f"{type(value).__name__} {tuple(shape)} {dtype}"
         text = str(value)
     except Exception:  # noqa: BLE001  # border: an object of a pack may fail even at this
         return f"<{type(value).__name__}>"

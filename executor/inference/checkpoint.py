@@ -1,17 +1,22 @@
-"""Opens a checkpoint file as the three things nodes pass on: model, text encoder, VAE. Knows no family."""
+"""Opens model files as what nodes pass on: model, text encoder, VAE. Knows no family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.inference.detect import detect
-from executor.inference.families import FAMILIES
-from executor.inference.families.base import Family
-from executor.inference.handle import DiffusionModel, ModelHandle
+import torch
+from torch import Tensor
+
+from executor.errors import ModelFileError
+from executor.inference.detect import describe, detect
+from executor.inference.diffusion import DiffusionModel
+from executor.inference.families import families as known_families
+from executor.inference.families.base import Diffusion, Family
+from executor.inference.families.diffusers_unet import original_unet_names
+from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
-from executor.inference.text.embeddings import Embeddings
-from executor.inference.text.tokens import ChunkTokenizer
+from executor.inference.text.encoder import Encoder
 from executor.inference.vae import Vae
 from executor.inference.weights import read_weights
 
@@ -30,23 +35,70 @@ def load_checkpoint(
     memory: Memory,
     *,
     embedding_folders: Sequence[Path] = (),
-    families: Sequence[Family] = FAMILIES,
+    families: Sequence[Family] | None = None,
 ) -> Checkpoint:
     """The model, text encoder and VAE of a file; weights stay mapped until they are used.
 
     Raises ModelFileError when the file is broken, of no known family, or incomplete.
     """
     file = read_weights(path)
-    family, detection = detect(file, families)
+    family, detection = detect(file, known_families() if families is None else families)
     parts = family.build(file, detection)
-    model = DiffusionModel(part=parts.diffusion, sampling=family.sampling(), width=parts.width)
-    text_width = parts.text.module.shape.width
+    encoders = [Encoder(kind=kind, part=part, embedding_folders=embedding_folders) for kind, part in parts.texts]
     return Checkpoint(
-        model=ModelHandle(model=model, family=family.name, latent_format=family.latent_format, memory=memory),
-        clip=Clip(
-            part=parts.text,
-            tokenizer=ChunkTokenizer(embeddings=Embeddings(folders=embedding_folders, width=text_width)),
-            memory=memory,
-        ),
+        model=model_of(parts.diffusion, family, memory),
+        clip=Clip(encoders=encoders, memory=memory),
         vae=Vae(part=parts.vae, memory=memory),
     )
+
+
+WEIGHT_TYPES = {
+    "default": None,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e4m3fn_fast": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+"""What weights are rounded to, by the names that loaders offer."""
+
+
+def load_diffusion_model(
+    path: Path, memory: Memory, *, weight_dtype: str = "default", families: Sequence[Family] | None = None
+) -> ModelHandle:
+    """The diffusion model of a file that may hold nothing else, in the original names or diffusers'.
+
+    Raises ModelFileError when the file is broken or of no known family.
+    """
+    file = read_weights(path)
+    names = diffusion_names(file.tensors)
+    families = known_families() if families is None else families
+    for family in families:
+        found = family.build_diffusion(file, names)
+        if found is not None:
+            if (dtype := WEIGHT_TYPES.get(weight_dtype)) is not None:
+                found.part.round_weights(dtype)
+            return model_of(found, family, memory)
+    what, _ = describe(file.tensors)
+    known = ", ".join(family.name for family in families)
+    raise ModelFileError(path, f"looks like {what}", f"diffusion models of these families fit here: {known}")
+
+
+def diffusion_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The names of a diffusion model's tensors → the original ones without their prefix."""
+    for prefix in ("model.diffusion_model.", "diffusion_model."):
+        if any(name.startswith(prefix) for name in tensors):
+            return {name: name[len(prefix) :] for name in tensors if name.startswith(prefix)}
+    if any(name.startswith("down_blocks.0.resnets.") for name in tensors):
+        return original_unet_names(tensors)
+    return {name: name for name in tensors}
+
+
+def model_of(diffusion: Diffusion, family: Family, memory: Memory) -> ModelHandle:
+    """The MODEL of a network."""
+    model = DiffusionModel(
+        part=diffusion.part,
+        sampling=diffusion.sampling,
+        width=diffusion.width,
+        latent_format=diffusion.latent_format,
+        extras=diffusion.extras,
+    )
+    return ModelHandle(model=model, family=family.name, latent_format=diffusion.latent_format, memory=memory)

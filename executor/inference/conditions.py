@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from executor.errors import NodeInputError
+from executor.inference.control import Control
 from executor.inference.denoiser import ModelSampling
+from executor.inference.extras import Extra, Situation
 from executor.inference.values import Conditioning
 
 Area = tuple[int, int, int, int]
@@ -23,6 +26,7 @@ Area = tuple[int, int, int, int]
 # numeric/conditioning, cases sample/two_areas, area_gap and area_overhang, whose areas have sides of 8 to 19 cells).
 FADED_SHARE = 1 / 4
 SMALLEST_BOUNDS = 8
+SPATIAL_DIMS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +40,9 @@ class Condition:
     mask_strength: float = 1.0
     first_sigma: float = float("inf")
     last_sigma: float = 0.0
+    control: Control | None = None
     options: Mapping[str, object] = field(default_factory=dict)
+    extras: Mapping[str, Tensor] = field(default_factory=dict)  # what the network takes beside, [1 or B, ...] each
 
     def active(self, sigma: float) -> bool:
         """Whether it counts at this noise level."""
@@ -48,6 +54,13 @@ class Condition:
             return x
         height, width, top, left = self.area
         return x[..., top : top + height, left : left + width]
+
+    def extra(self, name: str, rows: int) -> Tensor:
+        """One of `extras` for so many rows; one in the latents' cells is cut to the area."""
+        value = self.extras[name]
+        value = self.crop(value) if value.ndim == SPATIAL_DIMS else value
+        copies = -(-rows // value.shape[0])
+        return value.repeat(copies, *(1,) * (value.ndim - 1))[:rows]
 
     def weight(self, x: Tensor) -> Tensor:
         """How much its answer counts in each cell of its area, [1 or B, 1, h, w]."""
@@ -99,6 +112,7 @@ def _condition(context: object, options: object, shape: torch.Size, sampling: Mo
         strength=float(options.get("strength", 1.0)),
         mask=mask,
         mask_strength=float(options.get("mask_strength", 1.0)),
+        control=options.get("control"),
         options=options,
     )
     if options.get("start_percent") is not None:
@@ -146,6 +160,55 @@ def _clipped(area: Area, size: tuple[int, int]) -> Area:
             f"the area at x={left * 8}, y={top * 8} lies outside the picture of {size[1] * 8}x{size[0] * 8} pixels"
         )
     return min(height, size[0] - top), min(width, size[1] - left), top, left
+
+
+class Network(Protocol):
+    """What a network is asked before it is called."""
+
+    @property
+    def extras(self) -> Sequence[Extra]:
+        """What it takes beside latents, time and text."""
+        ...
+
+    @property
+    def text_width(self) -> int | None:
+        """Width of the text's tokens that it takes; None where nothing tells."""
+        ...
+
+
+def completed(conditions: Iterable[Condition], network: Network, situation: Situation) -> list[Condition]:
+    """The conditions with what the network takes beside latents, time and text.
+
+    Raises NodeInputError for text of another width than the network takes, or conditioning that lacks something.
+    """
+    found = []
+    for each in conditions:
+        if network.text_width not in (None, each.context.shape[-1]):
+            widths = f"text of width {network.text_width}, and this conditioning has {each.context.shape[-1]}"
+            reason = f"this model takes {widths}. Encode the text with the text encoder that belongs to the model"
+            raise NodeInputError(reason)
+        extras: dict[str, Tensor] = {}
+        for extra in network.extras:
+            extras |= extra(each.options, situation)
+        found.append(replace(each, extras=extras))
+    return found
+
+
+def with_controls(conditions: Iterable[Condition], others: Iterable[Condition]) -> list[Condition]:
+    """The conditions of one side, those for the whole picture under the controls that the other side shares.
+
+    A condition shares its control when it was applied to one side only (`control_apply_to_uncond`).
+    """
+    shared = [
+        each.control
+        for each in others
+        if each.control is not None and each.area is None and each.options.get("control_apply_to_uncond")
+    ]
+    own = list(conditions)
+    whole = [place for place, each in enumerate(own) if each.area is None and each.control is None]
+    for place, control in zip(whole, shared * max(1, len(whole)), strict=False):
+        own[place] = replace(own[place], control=control)
+    return own
 
 
 def with_counterparts(conditions: Iterable[Condition], others: Iterable[Condition]) -> list[Condition]:

@@ -99,6 +99,14 @@ class X0(Eps):
         return model_output
 
 
+class ImageToImage(X0):
+    """The network makes the denoised latent of the latent itself."""
+
+    def calculate_input(self, sigma: Tensor, x: Tensor) -> Tensor:
+        """x as it is."""
+        return x
+
+
 class ConsistencyEps(Eps):
     """Noise prediction inside a consistency boundary (Luo et al. 2023, arXiv:2310.04378, eq. 9)."""
 
@@ -249,9 +257,9 @@ def discrete_v(*, zero_snr: bool = False) -> ModelSampling:
     return ModelSampling(VPrediction(), trained_levels(zero_snr=zero_snr))
 
 
-def discrete_x0() -> ModelSampling:
-    """Models that answer with the denoised latent."""
-    return ModelSampling(X0(), trained_levels())
+def discrete_x0(*, zero_snr: bool = False, unscaled: bool = False) -> ModelSampling:
+    """Models that answer with the denoised latent; `unscaled` ones are given latents as they are."""
+    return ModelSampling(ImageToImage() if unscaled else X0(), trained_levels(zero_snr=zero_snr))
 
 
 def consistency(*, zero_snr: bool = False) -> ModelSampling:

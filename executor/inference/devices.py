@@ -10,6 +10,7 @@ from executor.settings import VramMode
 
 Role = Literal["diffusion", "text", "vae"]
 CPU = torch.device("cpu")
+EIGHT_BITS = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
 STREAMING_MODES: frozenset[VramMode] = frozenset({"low", "none"})
 
 
@@ -52,15 +53,15 @@ def place(role: Role, device: torch.device, mode: VramMode, file_dtype: torch.dt
     """How a module of a role is kept.
 
     The CPU computes in float32; a GPU runs diffusion models in the file's half precision. Text encoders keep the
-    file's type and compute in float32 (as numeric/README.md, full_sd15_parts). In the low-memory modes every weight
-    stays as it is in the mapped file.
+    file's type and compute in float32 (as numeric/README.md, full_sd15_parts), and so do weights of 8 bits. In the
+    low-memory modes every weight stays as it is in the mapped file.
     """
     compute = torch.float32
     if role == "diffusion" and device.type == "cuda":
         compute = torch.bfloat16 if file_dtype == torch.bfloat16 else torch.float16
     if mode in STREAMING_MODES:
         return Placement(device=CPU, dtype=None, compute_device=device, compute_dtype=compute)
-    dtype = None if role == "text" else compute
+    dtype = None if role == "text" or file_dtype in EIGHT_BITS else compute
     return Placement(device=device, dtype=dtype, compute_device=device, compute_dtype=compute)
 
 

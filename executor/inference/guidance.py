@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from executor.inference.conditions import Condition
 from executor.inference.denoiser import ModelSampling
 from executor.inference.samplers.base import Guided, Model
+from executor.inference.seams import seam
+from executor.inference.wrappers import CALC_COND_BATCH, PREDICT_NOISE, WrapperExecutor, functions
 
 Options = Mapping[str, object]
 """A MODEL's options, as packs set them."""
@@ -38,9 +40,15 @@ class Denoiser(Protocol):
         ...
 
     def apply(
-        self, x: Tensor, sigma: Tensor, *, context: Tensor, transformer_options: Mapping[str, object] | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        *,
+        context: Tensor,
+        transformer_options: Mapping[str, object] | None = None,
+        **conditions: object,
     ) -> Tensor:
-        """The denoised latents of x [B, ...] at sigma [B] under context [B, T, C]."""
+        """The denoised latents of x [B, ...] at sigma [B] under context [B, T, C] and what else the network takes."""
         ...
 
 
@@ -54,10 +62,11 @@ class Guider:
         negative: Sequence[Condition],
         cfg: float,
         options: Options | None = None,
+        seed: int | None = None,
     ) -> None:
-        self._model, self._cfg = model, cfg
+        self._model, self._cfg, self._seed = model, cfg, seed
         self._positive, self._negative = positive, negative
-        self._options = options or {}
+        self._options: Options = options if options is not None else {}
 
     @property
     def sampling(self) -> ModelSampling:
@@ -66,45 +75,111 @@ class Guider:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The guided denoised latent; at a scale of one the negative side is not evaluated."""
-        one_sided = math.isclose(self._cfg, 1.0) and not self._options.get("disable_cfg1_optimization")
-        return self._guided(x, sigma, one_sided=one_sided).denoised
+        levels = x.new_full((x.shape[0],), sigma)
+        predict = WrapperExecutor.new_class_executor(self._predict, self, functions(PREDICT_NOISE, self._options))
+        return cast(Tensor, predict.execute(x, levels, self._options, self._seed))
 
     def both(self, x: Tensor, sigma: float) -> Guided:
         """The guided denoised latent and the unconditional one."""
-        return self._guided(x, sigma, one_sided=False)
-
-    def _guided(self, x: Tensor, sigma: float, *, one_sided: bool) -> Guided:
-        sides = [self._positive] if one_sided else [self._positive, self._negative]
-        answers = answer(self._model, sides, x, sigma, self._options)
-        arguments = self._hook_arguments(x, sigma)
-        for hook in self._hooks("sampler_pre_cfg_function"):
-            changed = hook({**arguments, "conds_out": answers, "conds": sides})
-            answers = list(cast("Iterable[Tensor]", changed))
-        cond = answers[POSITIVE]
-        uncond = cond if one_sided else answers[NEGATIVE]
-        own = self._options.get("sampler_cfg_function")
-        if callable(own):
-            given = {**arguments, "cond": x - cond, "uncond": x - uncond}
-            mixed = x - own({**given, "cond_denoised": cond, "uncond_denoised": uncond})
-        else:
-            mixed = cond if one_sided else uncond + (cond - uncond) * self._cfg
-        for hook in self._hooks("sampler_post_cfg_function"):
-            mixed = hook({**arguments, "denoised": mixed, "cond_denoised": cond, "uncond_denoised": uncond})
-        return Guided(mixed, uncond)
-
-    def _hooks(self, name: str) -> list[GuidanceHook]:
-        return cast("list[GuidanceHook]", self._options.get(name) or [])
-
-    def _hook_arguments(self, x: Tensor, sigma: float) -> dict[str, object]:
         levels = x.new_full((x.shape[0],), sigma)
-        return {
-            "input": x,
-            "sigma": levels,
-            "timestep": levels,
-            "cond_scale": self._cfg,
-            "model": self._model,
-            "model_options": self._options,
-        }
+        sides = (self._positive, self._negative)
+        return guided(self._model, x, levels, *sides, self._cfg, self._options, one_sided=False)
+
+    def _predict(
+        self, x: Tensor, timestep: Tensor, model_options: Options | None = None, seed: int | None = None
+    ) -> Tensor:
+        options = self._options if model_options is None else model_options
+        return sampling_function(
+            self._model, x, timestep, self._negative, self._positive, self._cfg, options, seed=seed
+        )
+
+
+@seam("samplers.sampling_function")
+def sampling_function(
+    model: Denoiser,
+    x: Tensor,
+    timestep: Tensor,
+    uncond: Sequence[Condition] | None,
+    cond: Sequence[Condition],
+    cond_scale: float,
+    model_options: Options | None = None,
+    seed: int | None = None,
+) -> Tensor:
+    """The guided denoised latents of x at sigmas `timestep` [B]; at a scale of one the negative side is left out."""
+    options: Options = model_options or {}
+    one_sided = math.isclose(cond_scale, 1.0) and not options.get("disable_cfg1_optimization")
+    return guided(model, x, timestep, cond, uncond, cond_scale, options, one_sided=one_sided).denoised
+
+
+def guided(
+    model: Denoiser,
+    x: Tensor,
+    levels: Tensor,
+    positive: Sequence[Condition],
+    negative: Sequence[Condition] | None,
+    cfg: float,
+    options: Options,
+    *,
+    one_sided: bool,
+) -> Guided:
+    """Both sides' answers for x at sigmas [B], mixed as the options say, and the unconditional one."""
+    sides: list[Sequence[Condition] | None] = [positive, None if one_sided else negative]
+    answers = _answers(model, sides, x, levels, options)
+    arguments: dict[str, object] = {
+        "input": x,
+        "sigma": levels,
+        "timestep": levels,
+        "cond_scale": cfg,
+        "model": model,
+        "model_options": options,
+    }
+    for hook in _hooks(options, "sampler_pre_cfg_function"):
+        changed = hook({**arguments, "conds_out": answers, "conds": sides})
+        answers = list(cast("Iterable[Tensor]", changed))
+    cond = answers[POSITIVE]
+    uncond = cond if one_sided and len(answers) <= NEGATIVE else answers[NEGATIVE]
+    mixed = _mixed(cond, uncond, cfg, options, arguments)
+    for hook in _hooks(options, "sampler_post_cfg_function"):
+        given = {**arguments, "cond": positive, "uncond": negative, "denoised": mixed}
+        mixed = hook({**given, "cond_denoised": cond, "uncond_denoised": uncond})
+    return Guided(mixed, uncond)
+
+
+def _answers(
+    model: Denoiser, sides: list[Sequence[Condition] | None], x: Tensor, levels: Tensor, options: Options
+) -> list[Tensor]:
+    own = options.get("sampler_calc_cond_batch_function")
+    if callable(own):
+        given = {"conds": sides, "input": x, "sigma": levels, "model": model, "model_options": options}
+        return list(own(given))
+    return calc_cond_batch(model, [side for side in sides if side is not None], x, levels, options)
+
+
+def _mixed(cond: Tensor, uncond: Tensor, cfg: float, options: Options, arguments: dict[str, object]) -> Tensor:
+    own = options.get("sampler_cfg_function")
+    if callable(own):
+        x = cast(Tensor, arguments["input"])
+        given = {**arguments, "cond": x - cond, "uncond": x - uncond}
+        return x - cast(Tensor, own({**given, "cond_denoised": cond, "uncond_denoised": uncond}))
+    return cond if uncond is cond else uncond + (cond - uncond) * cfg
+
+
+def _hooks(options: Options, name: str) -> list[GuidanceHook]:
+    return cast("list[GuidanceHook]", options.get(name) or [])
+
+
+def calc_cond_batch(
+    model: Denoiser, conds: Sequence[Sequence[Condition]], x_in: Tensor, timestep: Tensor, model_options: Options
+) -> list[Tensor]:
+    """`answer` at sigmas `timestep` [B], all the same, with the functions around it that packs put there."""
+    inner = WrapperExecutor.new_executor(_calc_cond_batch, functions(CALC_COND_BATCH, model_options))
+    return cast("list[Tensor]", inner.execute(model, conds, x_in, timestep, model_options))
+
+
+def _calc_cond_batch(
+    model: Denoiser, conds: Sequence[Sequence[Condition]], x_in: Tensor, timestep: Tensor, model_options: Options
+) -> list[Tensor]:
+    return answer(model, conds, x_in, float(timestep.flatten()[0].item()), model_options)
 
 
 def answer(
@@ -141,10 +216,17 @@ def _groups(active: Sequence[tuple[int, Condition]], x: Tensor) -> list[list[tup
 def _fits(condition: Condition, others: Sequence[Condition], x: Tensor) -> bool:
     if condition.crop(x).shape != others[0].crop(x).shape:
         return False
-    if condition.context.shape[-1] != others[0].context.shape[-1]:
+    if condition.context.shape[-1] != others[0].context.shape[-1] or condition.control is not others[0].control:
+        return False
+    if extra_shapes(condition) != extra_shapes(others[0]):
         return False
     lengths = {condition.context.shape[1], *(other.context.shape[1] for other in others)}
     return math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
+
+
+def extra_shapes(condition: Condition) -> dict[str, tuple[int, ...]]:
+    """What a condition gives the network beside the text, and how large."""
+    return {name: tuple(condition.extra(name, 1).shape) for name in condition.extras}
 
 
 def _call(
@@ -156,9 +238,36 @@ def _call(
     contexts = torch.cat([_context(condition, rows, length).to(x.device) for _, condition in group])
     levels = x.new_full((len(latents),), sigma)
     given = cast("Mapping[str, object]", options.get("transformer_options") or {})
-    transformer_options = {**given, "cond_or_uncond": [side for side, _ in group], "sigmas": levels}
-    denoised = model.apply(latents, levels, context=contexts, transformer_options=transformer_options)
+    which = [side for side, _ in group]
+    transformer_options = {**given, "cond_or_uncond": which, "sigmas": levels}
+    conditions: dict[str, object] = {
+        name: torch.cat([condition.extra(name, rows) for _, condition in group]).to(x) for name in group[0][1].extras
+    }
+    control = group[0][1].control
+    if control is not None:
+        seen = {**conditions, "c_crossattn": contexts, "transformer_options": transformer_options}
+        conditions["control"] = control.get_control(latents, levels, seen, len(group), transformer_options)
+    denoised = _network(model, options, latents, levels, contexts, transformer_options, conditions)
     return [denoised[place * rows : (place + 1) * rows] for place in range(len(group))]
+
+
+def _network(
+    model: Denoiser,
+    options: Options,
+    latents: Tensor,
+    levels: Tensor,
+    context: Tensor,
+    transformer_options: dict[str, object],
+    conditions: dict[str, object],
+) -> Tensor:
+    """One network call, by the function that a pack put around it where there is one."""
+    around = options.get("model_function_wrapper")
+    if not callable(around):
+        return model.apply(latents, levels, context=context, transformer_options=transformer_options, **conditions)
+    arguments = {"c_crossattn": context, "transformer_options": transformer_options, **conditions}
+    which = transformer_options["cond_or_uncond"]
+    given = {"input": latents, "timestep": levels, "c": arguments, "cond_or_uncond": which}
+    return cast(Tensor, around(cast(Any, model).apply_model, given))
 
 
 def _context(condition: Condition, rows: int, length: int) -> Tensor:

@@ -1,68 +1,83 @@
-"""The MODEL that nodes hand around: a diffusion model and how it is used. Knows neither samplers nor conditioning."""
+"""The MODEL that nodes hand around: a diffusion model and how it is changed. Knows neither samplers nor conditioning.
+
+Method names and arguments are the ecosystem's (reference/custom_node_surface.md, "Object protocols").
+"""
+
+from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from executor.errors import NodeInputError
 from executor.inference.denoiser import ModelSampling
+from executor.inference.devices import CPU
+from executor.inference.diffusion import PREFIX, DiffusionModel
+from executor.inference.handle_extras import ModelExtras
+from executor.inference.handle_options import ModelOptions
 from executor.inference.latent_formats import LatentFormat
-from executor.inference.memory import Memory, Part
+from executor.inference.memory import Memory
+from executor.inference.objects import attribute
+from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
+from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_LOAD, ON_PRE_RUN, ON_PREPARE_STATE
 
-# feature maps of the widest full-size layer that are alive at once in a UNet, skips included
-LIVE_MAPS = 12
+WeightGetter = Callable[..., Tensor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiffusionModel:
-    """A network that predicts, and what its prediction means."""
+class ModelHandle(ModelOptions, ModelExtras):
+    """A diffusion model as one branch of a graph sees it: clones share weights and differ in options and patches."""
 
-    part: Part[nn.Module]
-    sampling: ModelSampling
-    width: int  # channels of its widest feature maps of full size
-
-    def apply(
+    def __init__(
         self,
-        x: Tensor,
-        sigma: Tensor,
         *,
-        context: Tensor,
-        transformer_options: Mapping[str, object] | None = None,
-    ) -> Tensor:
-        """The denoised latent [B, 4, h, w], float32, of a noisy one at sigma [B] under context [B, T, C].
+        model: DiffusionModel,
+        family: str,
+        latent_format: LatentFormat,
+        memory: Memory,
+        model_options: dict[str, object] | None = None,
+        parent: ModelHandle | None = None,
+    ) -> None:
+        self.model, self.family, self.latent_format, self.memory = model, family, latent_format, memory
+        self.model_options = {"transformer_options": {}} if model_options is None else model_options
+        self.parent = parent
+        self.id = uuid.uuid4()
+        self.patches: dict[str, list[WeightPatch]] = {}
+        self.patches_uuid = uuid.UUID(int=0)  # the same for every unpatched clone
+        self.object_patches: dict[str, object] = {}
+        self.wrappers, self.callbacks = {}, {}
+        self.attachments, self.additional_models, self.injections = {}, {}, {}
+        self.offload_device = CPU
+        self.compute_dtype: torch.dtype | None = None  # None: as the device has it
 
-        `transformer_options` go with the call for patches that wrap it; a network without patches reads none.
-        """
-        dtype = self.part.dtype
-        network_input = self.sampling.calculate_input(sigma, x).to(dtype)
-        timestep = self.sampling.timestep(sigma).float()
-        output = self.part.module(
-            network_input, timestep, encoder_hidden_states=context.to(x.device, dtype), return_dict=False
-        )[0]
-        return self.sampling.calculate_denoised(sigma, output.float(), x)
+    # ---------------------------------------------------------------- identity
 
-    def working_bytes(self, shape: torch.Size) -> int:
-        """Bytes that one call on latents [B, 4, h, w] needs beside the weights."""
-        return LIVE_MAPS * shape[0] * self.width * shape[-2] * shape[-1] * self.part.dtype.itemsize
+    def clone(self) -> ModelHandle:
+        """The same model with options and patches of its own."""
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.model_options = copied(self.model_options)
+        copy.id, copy.parent = uuid.uuid4(), self
+        copy.patches = {key: list(patches) for key, patches in self.patches.items()}
+        copy.object_patches = dict(self.object_patches)
+        copy.attachments = {}
+        self._copy_extras_to(copy)
+        for callback in self.get_all_callbacks(ON_CLONE):
+            callback(self, copy)
+        return copy
 
+    def is_clone(self, other: object) -> bool:
+        """Whether another MODEL shares this one's network."""
+        return isinstance(other, ModelHandle) and other.model is self.model
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelHandle:
-    """A diffusion model as one branch of a graph sees it: clones share weights and differ in options."""
+    def clone_has_same_weights(self, clone: ModelHandle) -> bool:
+        """Whether another clone wants the same weights."""
+        return self.is_clone(clone) and clone.patches_uuid == self.patches_uuid
 
-    model: DiffusionModel
-    family: str
-    latent_format: LatentFormat
-    memory: Memory
-    model_options: dict[str, object] = field(default_factory=lambda: {"transformer_options": {}})
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
-    parent: "ModelHandle | None" = None
-
-    def clone(self) -> "ModelHandle":
-        """The same model with options of its own."""
-        return replace(self, model_options=copied(self.model_options), id=uuid.uuid4(), parent=self)
+    # ---------------------------------------------------------------- where it lies
 
     @property
     def load_device(self) -> torch.device:
@@ -74,9 +89,164 @@ class ModelHandle:
         """Bytes of its weights in the file's types."""
         return self.model.part.nbytes()
 
+    def model_size(self) -> int:
+        """`nbytes` under the name that packs know."""
+        return self.nbytes
+
+    def loaded_size(self) -> int:
+        """Bytes of its weights that were copied to where it computes."""
+        return self.model.part.resident_bytes()
+
+    def current_loaded_device(self) -> torch.device:
+        """Where its weights lie at present."""
+        placement = self.model.part.placement
+        return self.offload_device if placement is None else placement.device
+
+    def memory_required(self, input_shape: torch.Size) -> int:
+        """Bytes that one call on latents of a shape needs beside the weights."""
+        return self.model.memory_required(torch.Size(input_shape))
+
+    def model_dtype(self) -> torch.dtype:
+        """The type it computes in."""
+        return self.model.get_dtype()
+
+    def set_model_compute_dtype(self, dtype: torch.dtype | None) -> None:
+        """Compute in this type; None: as the device has it."""
+        self.compute_dtype = dtype
+
     def load(self, latent_shape: torch.Size | None = None) -> None:
-        """Make the model ready to compute, with room for latents [B, 4, h, w]."""
-        self.memory.load(self.model.part, self.model.working_bytes(latent_shape) if latent_shape else 0)
+        """Make the model ready to compute as patched, with room for latents [B, 4, h, w]."""
+        self.model.objects.apply(self.object_patches)
+        needed = self.model.working_bytes(latent_shape) if latent_shape else 0
+        self.memory.load(self.model.part, needed, self.patch_set(), self.compute_dtype)
+        self.model.current_patcher = self
+        self.model_patches_to(self.load_device)
+        self.model_patches_to(self.model_dtype())
+        self._call_back(ON_LOAD, self.load_device, 0, False, False)
+
+    def patch_model(self, device_to: object = None, **options: object) -> DiffusionModel:
+        """`load` under the name that packs know."""
+        self.load()
+        return self.model
+
+    def unpatch_model(self, device_to: object = None, unpatch_weights: bool = True) -> None:
+        """Take every patch off again."""
+        self.model.objects.apply({})
+        if unpatch_weights:
+            self.model.part.patch(PatchSet())
+
+    def detach(self, unpatch_all: bool = True) -> DiffusionModel:
+        """Take every patch off and give the weights' memory back."""
+        self.unpatch_model()
+        self.model.part.release()
+        return self.model
+
+    @contextmanager
+    def loaded_for(self, latent_shape: torch.Size) -> Iterator[None]:
+        """The model loaded and kept for the time of a sampling, with its further models and injections."""
+        others = [other for other in self.get_additional_models() if isinstance(other, ModelHandle)]
+        with self.memory.keeping([self.model.part, *(other.model.part for other in others)]):
+            for other in others:
+                other.load()
+            self.load(latent_shape)
+            self.inject_model()
+            self._call_back(ON_PRE_RUN)
+            try:
+                yield
+            finally:
+                self._call_back(ON_CLEANUP)
+                self.eject_model()
+
+    def prepare_state(self, timestep: object) -> None:
+        """Tell those who want to know that a step begins."""
+        self._call_back(ON_PREPARE_STATE, timestep)
+
+    # ---------------------------------------------------------------- objects
+
+    def add_object_patch(self, name: str, obj: object) -> None:
+        """Put another object at a dotted path of the model while it is used."""
+        self.object_patches[name] = obj
+
+    def get_model_object(self, name: str) -> Any:  # noqa: ANN401  (whatever lies at the path)
+        """What lies at a dotted path when this MODEL is used; NodeInputError when nothing does."""
+        if name in self.object_patches:
+            return self.object_patches[name]
+        for patched, item in self.object_patches.items():
+            if name.startswith(f"{patched}."):
+                return attribute(item, name[len(patched) + 1 :])
+        return self.model.objects.pristine(name)
+
+    @property
+    def model_sampling(self) -> ModelSampling:
+        """Noise levels and prediction type, as patched."""
+        return cast(ModelSampling, self.get_model_object("model_sampling"))
+
+    def model_patches_to(self, target: torch.device | torch.dtype) -> None:
+        """Move what packs put at patch points, where it can be moved."""
+        transformer_options = self.transformer_options()
+        for table in (transformer_options.get("patches"), transformer_options.get("patches_replace")):
+            for held in cast("Mapping[str, Any]", table or {}).values():
+                for key, patch in list(held.items() if isinstance(held, dict) else enumerate(held)):
+                    if hasattr(patch, "to"):
+                        held[key] = patch.to(target)
+        wrapper = self.model_options.get("model_function_wrapper")
+        if wrapper is not None and hasattr(wrapper, "to"):
+            self.model_options["model_function_wrapper"] = wrapper.to(target)
+
+    # ---------------------------------------------------------------- weights
+
+    def add_patches(
+        self, patches: Mapping[PatchKey, object], strength_patch: float = 1.0, strength_model: float = 1.0
+    ) -> list[PatchKey]:
+        """Change weights, named with `diffusion_model.` before them; tells which of them exist."""
+        taken: list[PatchKey] = []
+        for key, value in patches.items():
+            name, offset, function = split_key(key)
+            if name.removeprefix(PREFIX) not in self.model.part.weights or not name.startswith(PREFIX):
+                continue
+            patch = WeightPatch(strength_patch, value, strength_model, offset, function)
+            self.patches.setdefault(name, []).append(patch)
+            taken.append(key)
+        self.patches_uuid = uuid.uuid4()
+        return taken
+
+    def patch_set(self) -> PatchSet:
+        """Its patches by the names of the network's weights."""
+        by_key = {name.removeprefix(PREFIX): patches for name, patches in self.patches.items()}
+        return PatchSet(by_key=by_key, id=self.patches_uuid)
+
+    def get_key_patches(self, filter_prefix: str | None = None) -> dict[str, list[object]]:
+        """Every weight with this MODEL's patches, [(weight, convert), *patches]: what merging hands to another one."""
+        found: dict[str, list[object]] = {}
+        for key, weight in self.model.part.weights.items():
+            name = f"{PREFIX}{key}"
+            if filter_prefix is None or name.startswith(filter_prefix):
+                found[name] = [(weight, unconverted), *self.patches.get(name, [])]
+        return found
+
+    def model_state_dict(self, filter_prefix: str | None = None) -> dict[str, Tensor]:
+        """Weights as they are at present, named with `diffusion_model.` before them."""
+        present = self.model.state_dict()
+        return {name: weight for name, weight in present.items() if name.startswith(filter_prefix or "")}
+
+    def patched_weights(self) -> dict[str, Tensor]:
+        """The network's weights with this MODEL's patches, in the file's types, by the network's names."""
+        patches = self.patch_set()
+        weights = self.model.part.weights
+        return {key: patches.applied(key, w) if key in patches.by_key else w for key, w in weights.items()}
+
+
+def unconverted(weight: Tensor, **options: object) -> Tensor:
+    """The weight itself: ours are stored as they are used."""
+    return weight
+
+
+def model_object(handle: ModelHandle, name: str, kind: type) -> object:
+    """What lies at a dotted path of a MODEL; NodeInputError when it is of another kind."""
+    found = handle.get_model_object(name)
+    if not isinstance(found, kind):
+        raise NodeInputError(f"the model's {name!r} is a {type(found).__name__}, where a {kind.__name__} is needed")
+    return found
 
 
 def copied(options: Mapping[str, object]) -> dict[str, object]:

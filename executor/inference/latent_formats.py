@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -15,14 +16,31 @@ class LatentFormat:
     rgb_factors: tuple[tuple[float, float, float], ...]  # [channels][R, G, B]
     rgb_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     downscale: int = 8  # pixels per latent cell, each way
+    mean: tuple[float, ...] = ()  # of each channel, where channels are brought to one scale each
+    deviation: tuple[float, ...] = ()
 
     def process_in(self, latent: Tensor) -> Tensor:
         """From the autoencoder's scale to the network's."""
-        return latent * self.scale_factor
+        if not self.mean:
+            return latent * self.scale_factor
+        return (latent - by_channel(self.mean, latent)) * self.scale_factor / by_channel(self.deviation, latent)
 
     def process_out(self, latent: Tensor) -> Tensor:
         """From the network's scale to the autoencoder's."""
-        return latent / self.scale_factor
+        if not self.mean:
+            return latent / self.scale_factor
+        return latent * by_channel(self.deviation, latent) / self.scale_factor + by_channel(self.mean, latent)
+
+    def grey(self) -> Tensor:
+        """The smallest latent [1, C, 1, 1] in the network's scale whose preview is medium grey."""
+        factors, bias = torch.tensor(self.rgb_factors), torch.tensor(self.rgb_bias)
+        smallest: Tensor = torch.linalg.pinv(factors.T) @ -bias
+        return smallest.reshape(1, -1, 1, 1)
+
+
+def by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """A number per channel, to be joined with latents [B, C, ...]."""
+    return like.new_tensor(values).reshape(1, -1, *(1,) * (like.ndim - 2))
 
 
 SD15 = LatentFormat(
@@ -36,3 +54,32 @@ SD15 = LatentFormat(
         (-0.2120, -0.2616, -0.7177),
     ),
 )
+"""SD1.x and SD2.x."""
+
+SDXL = LatentFormat(
+    name="SDXL",
+    channels=4,
+    scale_factor=0.13025,
+    rgb_factors=(
+        (0.3651, 0.4232, 0.4341),
+        (-0.2533, -0.0042, 0.1068),
+        (0.1076, 0.1111, -0.0362),
+        (-0.3165, -0.2492, -0.2188),
+    ),
+    rgb_bias=(0.1084, -0.0175, -0.0011),
+)
+
+PLAYGROUND_25 = LatentFormat(
+    name="SDXL_Playground_2_5",
+    channels=4,
+    scale_factor=0.5,
+    rgb_factors=(
+        (0.3920, 0.4054, 0.4549),
+        (-0.2634, -0.0196, 0.0653),
+        (0.0568, 0.1687, -0.0755),
+        (-0.3112, -0.2359, -0.2076),
+    ),
+    mean=(-1.6574, 1.886, -1.383, 2.5155),
+    deviation=(8.4927, 5.9022, 6.5498, 5.2299),
+)
+"""Playground 2.5, an SDXL with a latent space of its own."""

@@ -7,7 +7,9 @@ One thread uses a Memory: the one that runs nodes.
 
 import logging
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from executor.inference.casting import cast_leaves, plain_leaves
 from executor.inference.devices import CPU, Placement, Role, choose_device, free_bytes, place, streamed
+from executor.inference.patching import PatchSet
 from executor.settings import VramMode
 
 logger = logging.getLogger("weft.inference")
@@ -31,6 +34,7 @@ class Part(Generic[Module]):
         """`keys` maps the file's names to the module's: LoRAs, merging and saving look weights up by them."""
         self.name, self.role, self.module, self.weights, self.keys = name, role, module, weights, keys
         self.placement: Placement | None = None
+        self.patches = PatchSet()  # what its module's weights are changed by at present
         self.file_dtype = most_common_dtype(weights)
 
     @property
@@ -53,18 +57,46 @@ class Part(Generic[Module]):
             return 0
         return self.nbytes(self.placement.dtype)
 
+    def round_weights(self, dtype: torch.dtype) -> None:
+        """Keep the weights in another type from now on, as if the file had it."""
+        self.release()
+        floats = {key: weight.to(dtype) for key, weight in self.weights.items() if weight.is_floating_point()}
+        self.weights = {**self.weights, **floats}
+        self.file_dtype = dtype
+        self.release()
+
+    def placed(self, key: str) -> Tensor:
+        """A pristine weight on the device and in the type of its placement."""
+        weight = self.weights[key]
+        if self.placement is None:
+            return weight
+        return weight.to(device=self.placement.device, dtype=self.placement.dtype or weight.dtype)
+
     def put(self, placement: Placement) -> None:
-        """Fill the module with its weights as placed."""
+        """Fill the module with its pristine weights as placed."""
         (cast_leaves if placement.casts else plain_leaves)(self.module)
-        for key, weight in self.weights.items():
-            set_weight(self.module, key, weight.to(device=placement.device, dtype=placement.dtype or weight.dtype))
         self.placement = placement
+        for key in self.weights:
+            set_weight(self.module, key, self.placed(key))
+        self.patches = PatchSet()
+
+    def patch(self, patches: PatchSet) -> None:
+        """Let the module's weights be changed by these patches and no others."""
+        if patches.id == self.patches.id or not (patches.by_key or self.patches.by_key):
+            return
+        for key in self.patches.by_key:
+            if key not in patches.by_key:
+                set_weight(self.module, key, self.placed(key))
+        for key in patches.by_key:
+            set_weight(self.module, key, patches.applied(key, self.placed(key)))
+        self.patches = patches
 
     def release(self) -> None:
         """Put the mapped weights back; copies are freed."""
         for key, weight in self.weights.items():
             set_weight(self.module, key, weight)
         self.placement = None
+        self.patches = PatchSet()
 
 
 class Memory:
@@ -75,10 +107,23 @@ class Memory:
         self.device = choose_device(mode) if device is None else device
         self.reserve_bytes = reserve_bytes
         self._used: list[weakref.ref[Part[nn.Module]]] = []  # longest unused first
+        self._kept: list[Part[nn.Module]] = []  # stay whatever else is loaded
 
-    def load(self, part: Part[nn.Module], working_bytes: int = 0) -> None:
-        """Make a module ready to compute, with `working_bytes` free beside it for its activations."""
+    def load(
+        self,
+        part: Part[nn.Module],
+        working_bytes: int = 0,
+        patches: PatchSet | None = None,
+        compute_dtype: torch.dtype | None = None,
+    ) -> None:
+        """Make a module ready to compute, with `working_bytes` free beside it for its activations.
+
+        Its weights are pristine but for `patches`; it computes in `compute_dtype`, where one is given.
+        """
         placement = place(part.role, self.device, self.mode, part.file_dtype)
+        if compute_dtype is not None:
+            stored = None if placement.dtype is None else compute_dtype
+            placement = replace(placement, dtype=stored, compute_dtype=compute_dtype)
         from_file = streamed(placement)
         need = 0 if placement == from_file else part.nbytes(placement.dtype)
         if part.placement == placement:
@@ -89,14 +134,25 @@ class Memory:
                 logger.info("%s does not fit into memory: its weights are used from the file", part.name)
                 placement = from_file
             part.put(placement)
+        part.patch(patches or PatchSet())
         self._touch(part)
+
+    @contextmanager
+    def keeping(self, parts: Sequence[Part[nn.Module]]) -> Iterator[None]:
+        """Let these modules stay, whatever is loaded meanwhile."""
+        before = self._kept
+        self._kept = [*before, *parts]
+        try:
+            yield
+        finally:
+            self._kept = before
 
     def evict(self, nbytes: int, spare: Part[nn.Module] | None = None) -> bool:
         """Release the longest unused modules until `nbytes` are free; tells whether they are."""
         for part in list(self.resident()):
             if self.free() >= nbytes:
                 break
-            if part is not spare and part.resident_bytes():
+            if part is not spare and part not in self._kept and part.resident_bytes():
                 logger.info("%s makes room", part.name)
                 part.release()
                 self._forget(part)

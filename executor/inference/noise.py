@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from executor.inference.seams import seam
+
 if TYPE_CHECKING:
     from torchsde import BrownianTree
 
@@ -20,6 +22,7 @@ SEED_RANGE = 1 << 64
 TREE_DIGITS = 6
 
 
+@seam("sample.prepare_noise")
 def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
     """Unit noise in the shape and dtype of `latent`, drawn on the CPU from the 64-bit seed.
 
@@ -33,9 +36,10 @@ def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None =
     return torch.cat([drawn[index] for index in batch_index])
 
 
-def step_noise(x: Tensor, seed: int) -> NoiseSource:
-    """Independent unit noise per call, from a generator of its own on the device of `x`."""
-    generator = torch.Generator(x.device).manual_seed(unsigned_seed(seed))
+@seam("k_diffusion.sampling.default_noise_sampler")
+def step_noise(x: Tensor, seed: int | None = None) -> NoiseSource:
+    """Independent unit noise per call, from a generator of its own on the device of `x`; without a seed torch's."""
+    generator = None if seed is None else torch.Generator(x.device).manual_seed(unsigned_seed(seed))
 
     def draw(sigma: float, sigma_next: float) -> Tensor:
         return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)

@@ -1,45 +1,33 @@
-"""The one entry of every sampling node: noise levels, noise, guidance and sampler put together and run.
+"""The one entry of every sampling node: names of methods and schedules to finished latents, in the steps packs know.
 
-Knows no node and no network.
+`sample` calls `sample_latents` (comfy.sample.sample), which calls KSampler, which calls `sample_conds`
+(comfy.samplers.sample); each may be replaced. Knows no node and no network.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from executor import context
 from executor.errors import NodeInputError
-from executor.inference.conditions import fitted_mask, resolve, with_counterparts
-from executor.inference.guidance import Guider, Inpainting, MaskFunction
+from executor.inference.denoising import Guidance, sample_sigmas
 from executor.inference.handle import ModelHandle
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.noise import prepare_noise
-from executor.inference.pixels import repeat_to
 from executor.inference.preview import LatentPreview
-from executor.inference.samplers import Model, Sampler, sampler
-from executor.inference.schedules import ksampler_sigmas
+from executor.inference.samplers import SAMPLER_NAMES, Sampler, sampler
+from executor.inference.schedules import DROP_PENULTIMATE, SCHEDULER_NAMES, ksampler_sigmas
+from executor.inference.seams import seam
 from executor.inference.values import Conditioning, Latent
 
-# How near the first sigma has to be to the model's largest to count as pure noise.
-SIGMA_MAX_TOLERANCE = 1e-5
-# Under a mask `ddim` noises the kept part with noise of the next seed, not with the start noise. Recorded behaviour:
-# numeric/samplers_variants, cases eps and flow/ddim/inpaint and inpaint_d0.6; without a mask ddim is euler.
-REDRAWN_SEED_OFFSET = 1
+__all__ = ["Guidance", "KSampler", "fitted_channels", "sample", "sample_conds", "sample_latents", "sample_sigmas"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guidance:
-    """What to draw and how strictly."""
-
-    positive: Conditioning
-    negative: Conditioning
-    cfg: float
+StepCallback: TypeAlias = Callable[[int, Tensor, Tensor, int], None]
+"""Told after each step: its number, the denoised latents, the noisy ones, how many steps there are."""
 
 
 def sample(
@@ -64,111 +52,222 @@ def sample(
     `start_step` and `last_step` cut a window out of the steps; `force_full_denoise` lets it end without noise.
     Raises UnknownName for a sampler or scheduler that does not exist, NodeInputError for latents of another model.
     """
-    method = sampler(sampler_name)
-    sigmas = ksampler_sigmas(handle.model.sampling, scheduler, sampler_name, steps, denoise)
-    if last_step is not None and last_step < len(sigmas) - 1:
-        sigmas = sigmas[: last_step + 1]
-        if force_full_denoise:
-            sigmas[-1] = 0
-    if start_step is not None:
-        sigmas = sigmas[start_step:] if start_step < len(sigmas) - 1 else sigmas[:0]
     samples = fitted_channels(latent["samples"], handle.latent_format)
     noise = torch.zeros_like(samples)
     if not disable_noise:
         noise = prepare_noise(samples, seed, latent.get("batch_index"))
-    guidance = Guidance(positive=positive, negative=negative, cfg=cfg)
-    return sample_sigmas(handle, {**latent, "samples": samples}, noise, sigmas, method, guidance, seed=seed)[0]
+    return sample_latents(
+        handle,
+        noise,
+        steps,
+        cfg,
+        sampler_name,
+        scheduler,
+        positive,
+        negative,
+        samples,
+        denoise=denoise,
+        disable_noise=disable_noise,
+        start_step=start_step,
+        last_step=last_step,
+        force_full_denoise=force_full_denoise,
+        noise_mask=latent.get("noise_mask"),
+        callback=prepare_callback(handle, steps),
+        disable_pbar=False,
+        seed=seed,
+    )
 
 
-@torch.inference_mode()
-def sample_sigmas(
-    handle: ModelHandle,
-    latent: Latent,
-    noise: Tensor,
-    sigmas: Tensor,
-    method: Sampler,
-    guidance: Guidance,
-    *,
-    seed: int,
-) -> tuple[Tensor, Tensor]:
-    """Finished latents and the last denoised ones, [B, C, H, W] on the CPU, for any noise and noise levels.
+@seam("latent_preview.prepare_callback")
+def prepare_callback(model: ModelHandle, steps: int, x0_output_dict: dict[str, Tensor] | None = None) -> StepCallback:
+    """A function that tells the running node's progress, with previews that are drawn on demand.
 
-    `seed` is for the noise that the sampler draws on its way.
+    It raises Interrupted when the user stopped the prompt.
     """
-    samples = latent["samples"]
-    if len(sigmas) < 2:
-        return samples, samples
-    handle.load(torch.Size((2 * samples.shape[0], *samples.shape[1:])))
-    device, sampling = handle.load_device, handle.model.sampling
-    levels: list[float] = sigmas.tolist()
-    start = samples.to(device, torch.float32)
-    if bool(start.any()):  # a latent of zeros is "no picture", whatever the format's scale and shift
-        start = handle.latent_format.process_in(start)
-    noise = noise.to(device, torch.float32)
-    model: Model = _guided(handle, samples, guidance, levels)
-    if latent.get("noise_mask") is not None:
-        model = _inpainting(handle, model, latent["noise_mask"], start, noise, levels, method, seed)
-    progress = Progress(total=len(levels) - 1, latent_format=handle.latent_format, denoised=start)
-    x = sampling.noise_scaling(levels[0], noise, start, _is_pure_noise(levels[0], sampling.sigma_max))
-    x = method.run(model, x, levels, seed=seed, callback=progress.step)
-    x = sampling.inverse_noise_scaling(levels[-1], x)
-    out = handle.latent_format.process_out
-    return out(x).cpu(), out(progress.denoised).cpu()
+
+    def step(index: int, denoised: Tensor, x: Tensor, total: int) -> None:
+        if x0_output_dict is not None:
+            x0_output_dict["x0"] = denoised
+        preview = LatentPreview(latent=denoised, latent_format=model.latent_format)
+        context.current().progress(min(index + 1, total), total, preview)
+
+    return step
 
 
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """Tells the running node's progress after each step, with a preview that is drawn on demand."""
-
-    total: int
-    latent_format: LatentFormat
-    denoised: Tensor
-
-    def step(self, step: int, x: Tensor, denoised: Tensor) -> None:
-        """One more step is done; raises Interrupted when the user stopped the prompt."""
-        self.denoised = denoised
-        preview = LatentPreview(latent=denoised, latent_format=self.latent_format)
-        context.current().progress(min(step + 1, self.total), self.total, preview)
-
-
-def _guided(handle: ModelHandle, samples: Tensor, guidance: Guidance, levels: list[float]) -> Guider:
-    sampling = handle.model.sampling
-    positive = resolve(guidance.positive, samples.shape, sampling)
-    negative = resolve(guidance.negative, samples.shape, sampling)
-    sides = with_counterparts(positive, negative), with_counterparts(negative, positive)
-    return Guider(handle.model, *sides, guidance.cfg, handle.model_options)
-
-
-def _inpainting(
-    handle: ModelHandle,
-    model: Model,
-    noise_mask: Tensor,
-    start: Tensor,
+@seam("sample.sample")
+def sample_latents(
+    model: ModelHandle,
     noise: Tensor,
-    levels: list[float],
-    method: Sampler,
-    seed: int,
-) -> Model:
-    mask = fitted_mask(noise_mask, (start.shape[-2], start.shape[-1]))[:, None]
-    mask = repeat_to(mask, start.shape[0]).to(start)
-    if method.redraws_kept_noise:
-        noise = prepare_noise(noise.cpu(), seed + REDRAWN_SEED_OFFSET).to(noise)
-    by_level = handle.model_options.get("denoise_mask_function")
-    return Inpainting(model, mask, start, noise, _mask_at(by_level, mask, levels, handle) if by_level else None)
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent_image: Tensor,
+    denoise: float = 1.0,
+    disable_noise: bool = False,
+    start_step: int | None = None,
+    last_step: int | None = None,
+    force_full_denoise: bool = False,
+    noise_mask: Tensor | None = None,
+    sigmas: Tensor | None = None,
+    callback: StepCallback | None = None,
+    disable_pbar: bool = False,
+    seed: int | None = None,
+) -> Tensor:
+    """`sample` for noise [B, C, H, W] that is there already; with `sigmas` for these noise levels."""
+    made = make_ksampler(
+        model,
+        steps=steps,
+        device=model.load_device,
+        sampler=sampler_name,
+        scheduler=scheduler,
+        denoise=denoise,
+        model_options=model.model_options,
+    )
+    return made.sample(
+        noise,
+        positive,
+        negative,
+        cfg=cfg,
+        latent_image=latent_image,
+        start_step=start_step,
+        last_step=last_step,
+        force_full_denoise=force_full_denoise,
+        denoise_mask=noise_mask,
+        sigmas=sigmas,
+        callback=callback,
+        disable_pbar=disable_pbar,
+        seed=seed,
+    )
 
 
-def _mask_at(function: object, mask: Tensor, levels: list[float], handle: ModelHandle) -> Callable[[float], Tensor]:
-    by_level = cast("MaskFunction", function)
-    extra: dict[str, object] = {"model": handle.model, "sigmas": torch.tensor(levels)}
+class Offered(type):
+    """A class with the lists that nodes offer: assigning one changes it in place, where the nodes read it."""
 
-    def mask_at(sigma: float) -> Tensor:
-        return by_level(mask.new_full((mask.shape[0],), sigma), mask, extra)
+    def __setattr__(cls, name: str, value: object) -> None:
+        offered = vars(cls).get(name)
+        if name in ("SAMPLERS", "SCHEDULERS") and isinstance(offered, list):
+            offered[:] = list(cast("Sequence[str]", value))
+        else:
+            super().__setattr__(name, value)
 
-    return mask_at
+
+class KSampler(metaclass=Offered):
+    """A method and a schedule made ready for one model."""
+
+    SCHEDULERS = SCHEDULER_NAMES
+    SAMPLERS = SAMPLER_NAMES
+    DISCARD_PENULTIMATE_SIGMA_SAMPLERS = set(DROP_PENULTIMATE)  # noqa: RUF012  (packs read it from the class)
+
+    def __init__(
+        self,
+        model: ModelHandle,
+        steps: int,
+        device: torch.device | None = None,
+        sampler: str | None = None,
+        scheduler: str | None = None,
+        denoise: float | None = None,
+        model_options: Mapping[str, object] | None = None,
+    ) -> None:
+        """Unknown or missing names mean the first ones offered."""
+        self.model, self.device, self.denoise = model, device, denoise
+        self.sampler = sampler or self.SAMPLERS[0]
+        self.scheduler = scheduler or self.SCHEDULERS[0]
+        self.model_options = model.model_options if model_options is None else model_options
+        self.set_steps(steps, denoise)
+
+    def calculate_sigmas(self, steps: int) -> Tensor:
+        """The noise levels of a whole sampling of so many steps."""
+        return ksampler_sigmas(self.model.model_sampling, self.scheduler, self.sampler, steps)
+
+    def set_steps(self, steps: int, denoise: float | None = None) -> None:
+        """Take so many steps, the last ones of a longer schedule where `denoise` is below one."""
+        self.steps = steps
+        self.sigmas = ksampler_sigmas(self.model.model_sampling, self.scheduler, self.sampler, steps, denoise)
+
+    def sample(
+        self,
+        noise: Tensor,
+        positive: Conditioning,
+        negative: Conditioning,
+        cfg: float,
+        latent_image: Tensor | None = None,
+        start_step: int | None = None,
+        last_step: int | None = None,
+        force_full_denoise: bool = False,
+        denoise_mask: Tensor | None = None,
+        sigmas: Tensor | None = None,
+        callback: StepCallback | None = None,
+        disable_pbar: bool = False,
+        seed: int | None = None,
+    ) -> Tensor:
+        """The finished latents [B, C, H, W], on the CPU, of a window of the steps."""
+        levels = self.sigmas if sigmas is None else sigmas
+        if last_step is not None and last_step < len(levels) - 1:
+            levels = levels[: last_step + 1]
+            if force_full_denoise:
+                levels = torch.cat([levels[:-1], levels.new_zeros(1)])
+        if start_step is not None:
+            levels = levels[start_step:] if start_step < len(levels) - 1 else levels[:0]
+        if len(levels) < 2:
+            return torch.zeros_like(noise) if latent_image is None else latent_image
+        return sample_conds(
+            self.model,
+            noise,
+            positive,
+            negative,
+            cfg,
+            self.device,
+            sampler(self.sampler),
+            levels,
+            self.model_options,
+            latent_image=latent_image,
+            denoise_mask=denoise_mask,
+            callback=callback,
+            disable_pbar=disable_pbar,
+            seed=seed,
+        )
 
 
-def _is_pure_noise(sigma: float, sigma_max: float) -> bool:
-    return sigma > sigma_max or math.isclose(sigma, sigma_max, rel_tol=SIGMA_MAX_TOLERANCE)
+make_ksampler = seam("samplers.KSampler")(KSampler)
+"""Makes a KSampler; a class of a pack may stand in this place."""
+
+
+@seam("samplers.sample")
+def sample_conds(
+    model: ModelHandle,
+    noise: Tensor,
+    positive: Conditioning,
+    negative: Conditioning,
+    cfg: float,
+    device: torch.device | None,
+    sampler: Sampler,
+    sigmas: Tensor,
+    model_options: Mapping[str, object] | None = None,
+    latent_image: Tensor | None = None,
+    denoise_mask: Tensor | None = None,
+    callback: StepCallback | None = None,
+    disable_pbar: bool = False,
+    seed: int | None = None,
+) -> Tensor:
+    """The finished latents [B, C, H, W], on the CPU, for noise, noise levels and a method that are there already."""
+    handle = model
+    if model_options is not None and model_options is not model.model_options:
+        handle = model.clone()
+        handle.model_options = dict(model_options)
+    latent: Latent = {"samples": torch.zeros_like(noise) if latent_image is None else latent_image}
+    if denoise_mask is not None:
+        latent["noise_mask"] = denoise_mask
+    total = len(sigmas) - 1
+
+    def on_step(index: int, x: Tensor, denoised: Tensor) -> None:
+        if callback is not None:
+            callback(index, denoised, x, total)
+
+    guidance = Guidance(positive=positive, negative=negative, cfg=cfg)
+    return sample_sigmas(handle, latent, noise, sigmas, sampler, guidance, seed=seed or 0, on_step=on_step)[0]
 
 
 def fitted_channels(samples: Tensor, latent_format: LatentFormat) -> Tensor:

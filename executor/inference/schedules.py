@@ -10,6 +10,7 @@ from torch import Tensor
 
 from executor.errors import UnknownName
 from executor.inference.denoiser import ModelSampling
+from executor.inference.seams import seam
 
 # These evaluate the model between two sigmas; the last step before zero would fall below the trained range.
 DROP_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
@@ -115,9 +116,11 @@ SCHEDULERS: dict[str, Callable[[ModelSampling, int], Tensor]] = {
     "kl_optimal": kl_optimal,
 }
 
-SCHEDULER_NAMES: tuple[str, ...] = tuple(SCHEDULERS)
+SCHEDULER_NAMES: list[str] = list(SCHEDULERS)
+"""The schedulers that nodes offer; packs add to the list (and to the table, or replace `calculate_sigmas`)."""
 
 
+@seam("samplers.calculate_sigmas")
 def calculate_sigmas(sampling: ModelSampling, scheduler: str, steps: int) -> Tensor:
     """The sigmas of `steps` steps, falling, float32 on the CPU; most schedulers give steps + 1 values.
 

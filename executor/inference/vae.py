@@ -1,26 +1,45 @@
-"""The VAE that nodes hand around: pictures to latents and back, in batches that fit. Knows no diffusion model."""
+"""The VAE that nodes hand around: pictures to latents and back, in batches that fit. Knows no diffusion model.
 
+Method names and arguments are the ecosystem's (reference/custom_node_surface.md, "Object protocols", VAE).
+"""
+
+from __future__ import annotations
+
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
 from executor.inference.memory import Memory, Part
-from executor.inference.vae_model import ImageAutoencoder
+from executor.inference.tiling import tiled_scale
+from executor.inference.vae_file import build_vae
+from executor.inference.vae_model import ImageAutoencoder, PixelAutoencoder
 from executor.inference.values import Image
+from executor.inference.weights import read_weights
 
 # feature maps of the widest full-size layer that are alive at once: input, output, and the convolution's workspace
 LIVE_MAPS = 4
+Tile = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Vae:
     """One autoencoder."""
 
-    part: Part[ImageAutoencoder]
-    memory: Memory
+    def __init__(self, *, part: Part[ImageAutoencoder] | Part[PixelAutoencoder], memory: Memory) -> None:
+        self.part, self.memory = part, memory
+
+    def clone(self) -> Vae:
+        """The same autoencoder; weights are shared."""
+        return copy.copy(self)
+
+    @property
+    def first_stage_model(self) -> ImageAutoencoder | PixelAutoencoder:
+        """The network."""
+        return self.part.module
 
     @property
     def downscale(self) -> int:
@@ -28,9 +47,52 @@ class Vae:
         return self.part.module.shape.downscale
 
     @property
+    def downscale_ratio(self) -> int:
+        """`downscale` under a name that packs know."""
+        return self.downscale
+
+    @property
+    def upscale_ratio(self) -> int:
+        """`downscale` under a name that packs know."""
+        return self.downscale
+
+    def spacial_compression_encode(self) -> int:
+        """`downscale` under a name that packs know."""
+        return self.downscale
+
+    def spacial_compression_decode(self) -> int:
+        """`downscale` under a name that packs know."""
+        return self.downscale
+
+    def temporal_compression_decode(self) -> int | None:
+        """Frames per latent frame; None: it knows single pictures."""
+        return None
+
+    @property
     def latent_channels(self) -> int:
         """Channels of its latents."""
         return self.part.module.shape.latent_channels
+
+    @property
+    def vae_dtype(self) -> torch.dtype:
+        """The type it computes in."""
+        return self.part.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.memory.device
+
+    @property
+    def output_device(self) -> torch.device:
+        """Where its answers lie."""
+        return torch.device("cpu")
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """Its weights in the file's types, by the file's names without their prefix."""
+        return {
+            name.rpartition("first_stage_model.")[2]: self.part.weights[key] for name, key in self.part.keys.items()
+        }
 
     def encode(self, pixels: Image) -> Tensor:
         """Latents [B, 4, H/8, W/8] of pictures [B, H, W, C], C >= 3, in 0..1: the posterior's mean, on the CPU.
@@ -42,25 +104,88 @@ class Vae:
         widest = self.part.module.shape.encoder_widths[0]
         return self._in_batches(pixels, self._working_bytes(widest, height, width), self._encode_batch)
 
-    def decode(self, samples: Tensor) -> Image:
+    def encode_tiled(
+        self,
+        pixel_samples: Image,
+        tile_x: int | None = None,
+        tile_y: int | None = None,
+        overlap: int | None = None,
+        tile_t: int | None = None,
+        overlap_t: int | None = None,
+    ) -> Tensor:
+        """`encode` in tiles of so many pixels, with so many shared: the mean of three ways to cut.
+
+        Frames (`tile_t`, `overlap_t`) are for videos, which this one does not know.
+        """
+        pixels = crop_to_cells(pixel_samples[..., :3], self.downscale)
+        tile, shared = (tile_x or 512, tile_y or 512), 64 if overlap is None else overlap
+        widest = self.part.module.shape.encoder_widths[0]
+        self.memory.load(self.part, self._working_bytes(widest, tile[1] * 2, tile[0] * 2))
+        with torch.no_grad():
+            return self._three_cuts(
+                pixels.movedim(-1, 1),
+                lambda piece: self._encode_batch(piece.movedim(1, -1)),
+                tile,
+                shared,
+                1 / self.downscale,
+                self.latent_channels,
+            )
+
+    def decode(self, samples: Tensor, vae_options: dict[str, Any] | None = None) -> Image:
         """Pictures [B, H, W, 3] in 0..1, float32, of latents [B, 4, H/8, W/8], on the CPU.
 
-        Raises NodeInputError for latents of other channels.
+        `vae_options` are for kinds of VAE that have some. Raises NodeInputError for latents of other channels.
         """
-        if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
-            wanted = f"[batch, {self.latent_channels}, height, width]"
-            raise NodeInputError(f"this VAE decodes latents of shape {wanted}, not {list(samples.shape)}")
+        self._check_latents(samples)
         height, width = (side * self.downscale for side in samples.shape[2:])
         widths = self.part.module.shape.decoder_widths
         return self._in_batches(samples, self._working_bytes(max(widths[:2]), height, width), self._decode_batch)
+
+    def decode_tiled(
+        self,
+        samples: Tensor,
+        tile_x: int | None = None,
+        tile_y: int | None = None,
+        overlap: int | None = None,
+        tile_t: int | None = None,
+        overlap_t: int | None = None,
+    ) -> Image:
+        """`decode` in tiles of so many latent cells, with so many shared: the mean of three ways to cut.
+
+        Frames (`tile_t`, `overlap_t`) are for videos, which this one does not know.
+        """
+        self._check_latents(samples)
+        tile, shared = (tile_x or 64, tile_y or 64), 16 if overlap is None else overlap
+        widest = max(self.part.module.shape.decoder_widths[:2])
+        sides = tile[1] * 2 * self.downscale, tile[0] * 2 * self.downscale
+        self.memory.load(self.part, self._working_bytes(widest, *sides))
+        with torch.no_grad():
+            mean = self._three_cuts(samples.float(), self._raw_decode_batch, tile, shared, self.downscale, 3)
+        return (mean * 0.5 + 0.5).clamp_(0, 1).movedim(1, -1)
+
+    def _three_cuts(
+        self, x: Tensor, run: Callable[[Tensor], Tensor], tile: Tile, shared: int, scale: float, channels: int
+    ) -> Tensor:
+        """Tiles as asked, wide and low ones, narrow and high ones: no border stays at one place."""
+        width, height = tile
+        cuts = ((width * 2, height // 2), (width // 2, height * 2), tile)
+        done = [tiled_scale(x, run, across, down, shared, scale, channels) for across, down in cuts]
+        return (done[0] + done[1] + done[2]) / len(cuts)
+
+    def _check_latents(self, samples: Tensor) -> None:
+        if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
+            wanted = f"[batch, {self.latent_channels}, height, width]"
+            raise NodeInputError(f"this VAE decodes latents of shape {wanted}, not {list(samples.shape)}")
 
     def _encode_batch(self, pixels: Tensor) -> Tensor:
         picture = pixels.movedim(-1, 1).to(self.part.device, self.part.dtype) * 2 - 1
         return self.part.module.encode(picture).float().cpu()
 
+    def _raw_decode_batch(self, samples: Tensor) -> Tensor:
+        return self.part.module.decode(samples.to(self.part.device, self.part.dtype)).float().cpu()
+
     def _decode_batch(self, samples: Tensor) -> Tensor:
-        picture = self.part.module.decode(samples.to(self.part.device, self.part.dtype))
-        return (picture.float() * 0.5 + 0.5).clamp_(0, 1).cpu().movedim(1, -1)
+        return (self._raw_decode_batch(samples) * 0.5 + 0.5).clamp_(0, 1).movedim(1, -1)
 
     def _working_bytes(self, channels: int, height: int, width: int) -> int:
         """Bytes that one picture needs beside the weights, from the widest feature maps of full size."""
@@ -72,6 +197,19 @@ class Vae:
         size = max(1, self.memory.free() // each_bytes)
         with torch.no_grad():
             return torch.cat([run(piece) for piece in torch.split(batch, size)])
+
+
+def load_vae(path: Path, memory: Memory) -> Vae:
+    """The VAE of a file that holds one, alone, in a checkpoint, or in diffusers' names.
+
+    Raises ModelFileError when the file is broken or holds none.
+    """
+    return Vae(part=build_vae(read_weights(path)), memory=memory)
+
+
+def pixel_space(memory: Memory) -> Vae:
+    """A VAE whose latents are the pixels themselves, in -1..1."""
+    return Vae(part=Part("pixel space", "vae", PixelAutoencoder(), {}, {}), memory=memory)
 
 
 def crop_to_cells(pixels: Image, cell: int) -> Image:

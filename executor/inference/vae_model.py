@@ -68,6 +68,22 @@ class ImageAutoencoder(nn.Module):
         return picture
 
 
+class PixelAutoencoder(nn.Module):
+    """Pixels as latents: nothing is done to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = VaeShape(encoder_widths=(3,), decoder_widths=(3,), latent_channels=3)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """The pixels [B, 3, H, W] in -1..1."""
+        return pixels
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The pixels [B, 3, H, W] in -1..1."""
+        return latent
+
+
 def fit_groups(module: nn.Module) -> None:
     """Give every group norm gcd(32, channels) groups: 32 in full-size models, fewer in narrow ones.
 

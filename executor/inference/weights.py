@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from executor.errors import ModelFileError
+from executor.inference.seams import seam
 
 CONFIG_KEY = "weft.config"
 FITS = "a .safetensors file, or a .ckpt/.pt file that holds tensors only, fits here"
@@ -50,11 +51,34 @@ class WeightFile:
         return config
 
 
+@seam("utils.load_torch_file")
+def load_torch_file(
+    ckpt: str, safe_load: bool = False, device: torch.device | None = None, return_metadata: bool = False
+) -> object:
+    """What a weight file holds, as packs read it: names to tensors, or that with the header's text metadata.
+
+    Pickles are read without running code, whatever `safe_load` says. Raises ModelFileError as `read_weights`.
+    """
+    file = _read(Path(ckpt))
+    tensors = dict(file.tensors)
+    if device is not None and torch.device(device).type != "cpu":
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    return (tensors, dict(file.metadata) or None) if return_metadata else tensors
+
+
 def read_weights(path: Path) -> WeightFile:
     """The tensors of a safetensors or torch file, mapped from disk: nothing is copied until it is used.
 
     Raises ModelFileError when the file is missing, truncated, foreign, or holds more than tensors.
     """
+    if not load_torch_file.is_replaced:
+        return _read(path)
+    answer = load_torch_file(str(path), return_metadata=True)
+    tensors, metadata = answer if isinstance(answer, tuple) else (answer, {})
+    return WeightFile(path=path, tensors=tensors, metadata=metadata or {})
+
+
+def _read(path: Path) -> WeightFile:
     start = first_bytes(path)
     refuse_foreign(path, start)
     if start.startswith((ZIP_START, PICKLE_START)) and not has_safetensors_header(start):

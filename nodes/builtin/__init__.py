@@ -2,12 +2,22 @@
 
 MODULES = (
     "loaders",
+    "lora",
+    "controlnet",
+    "vision",
+    "gligen",
+    "model_sampling",
+    "model_patches",
+    "model_merging",
+    "model_saving",
     "conditioning",
     "latent",
     "latent_batch",
     "latent_io",
     "vae",
     "inpaint",
+    "edit_model",
+    "sdxl",
     "sampling",
     "custom_sampling",
     "image",
@@ -20,5 +30,6 @@ MODULES = (
     "primitive",
     "text",
     "preview",
+    "pending_loaders",
 )
 """Files whose NODES tuples are listed, in the order of the listing."""

@@ -71,7 +71,7 @@ class CLIPSetLastLayer:
 
     def set_last_layer(self, clip: Clip, stop_at_clip_layer: int) -> tuple[Clip]:
         """A copy that stops at that layer, counted from the end (-1: the last)."""
-        return (clip.clip_layer(stop_at_clip_layer),)
+        return (clip.clone().clip_layer(stop_at_clip_layer),)
 
 
 class ConditioningCombine:

@@ -1,6 +1,6 @@
 """Nodes that give the parts of a sampling one by one. Know no models."""
 
-from executor.inference.samplers import SAMPLERS, Sampler, sampler
+from executor.inference.samplers import SAMPLER_NAMES, Sampler, sampler
 from nodes.builtin.inputs import InputTypes, choice
 
 
@@ -15,7 +15,7 @@ class KSamplerSelect:
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:
         """The inputs as listed."""
-        return {"required": {"sampler_name": choice(list(SAMPLERS))}}
+        return {"required": {"sampler_name": choice(SAMPLER_NAMES)}}
 
     def get_sampler(self, sampler_name: str) -> tuple[Sampler]:
         """The method; UnknownName for a name that does not exist."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from executor.inference.sample import sample
-from executor.inference.samplers import SAMPLERS
-from executor.inference.schedules import SCHEDULERS
+from executor.inference.samplers import SAMPLER_NAMES
+from executor.inference.schedules import SCHEDULER_NAMES
 from executor.inference.values import Conditioning, Latent
 from nodes.builtin.inputs import InputTypes, choice, decimal, integer, seed, socket
 
@@ -36,8 +36,8 @@ class KSampler:
                 "seed": seed("Where the random numbers start: the same seed gives the same picture."),
                 "steps": integer(20, 1, MOST_STEPS, tooltip="How many steps the noise is taken out in."),
                 "cfg": decimal(8.0, 0.0, 100.0, 0.1, round=0.01, tooltip=cfg),
-                "sampler_name": choice(list(SAMPLERS), tooltip="The method of one step."),
-                "scheduler": choice(list(SCHEDULERS), tooltip="How the noise levels are spread over the steps."),
+                "sampler_name": choice(SAMPLER_NAMES, tooltip="The method of one step."),
+                "scheduler": choice(SCHEDULER_NAMES, tooltip="How the noise levels are spread over the steps."),
                 "positive": socket("CONDITIONING", "What the picture should show."),
                 "negative": socket("CONDITIONING", "What it should not show."),
                 "latent_image": socket("LATENT", "The latents to start from."),
@@ -92,8 +92,8 @@ class KSamplerAdvanced:
                 "noise_seed": seed(),
                 "steps": integer(20, 1, MOST_STEPS),
                 "cfg": decimal(8.0, 0.0, 100.0, 0.1, round=0.01),
-                "sampler_name": choice(list(SAMPLERS)),
-                "scheduler": choice(list(SCHEDULERS)),
+                "sampler_name": choice(SAMPLER_NAMES),
+                "scheduler": choice(SCHEDULER_NAMES),
                 "positive": socket("CONDITIONING"),
                 "negative": socket("CONDITIONING"),
                 "latent_image": socket("LATENT"),

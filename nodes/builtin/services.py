@@ -10,6 +10,7 @@ from executor import context
 from executor.errors import ModelFileError, UnsafePath, nearest
 from executor.files import Folders
 from executor.settings import Settings
+from nodes import bridge
 
 if TYPE_CHECKING:
     from executor.inference.memory import Memory
@@ -36,7 +37,7 @@ class Services(Protocol):
 
 def services() -> Services:
     """The services of the running call; RuntimeError outside a worker."""
-    found = context.current().services
+    found = context.current().services or bridge.ambient()
     if found is None:
         raise RuntimeError("this node needs a running worker: its services are not there")
     return cast(Services, found)

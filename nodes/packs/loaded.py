@@ -80,8 +80,9 @@ class Packs:
         _extend_path(self.services.folders.base)
         placeholders.install()
         if self._line.owns_process:
-            # Scripts look here for the folder that everything lies in, and for flags.
+            # Packs look here for the folder that everything lies in, and for flags.
             sys.argv[:] = [str(self.services.folders.base / "main.py")]
+            sys.modules["__main__"].__file__ = sys.argv[0]
             answer_restarts(self._line)
         with kept_logging(), entered(RunContext(services=self.services)):
             failed = run_prestart(row.pack for row in self._allowed())

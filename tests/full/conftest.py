@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def full_folder() -> Path:
-    """A folder with sd15_random.safetensors and embedding_sd15_random.safetensors."""
+    """A folder with the random files of every layout, `LAYOUT_random.safetensors`."""
     folder = Path(os.environ.get("WEFT_FULL_DIR", ROOT / ".cache" / "full"))
     folder.mkdir(parents=True, exist_ok=True)
     for layout, expected in SHA256.items():

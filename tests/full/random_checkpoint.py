@@ -1,4 +1,4 @@
-"""Writes a random, well-scaled, full-size SD1.5 checkpoint, the same bytes on every machine. Needs only numpy.
+"""Writes random, well-scaled, full-size SD1.5 files, the same bytes on every machine. Needs only numpy.
 
     python -m tests.full.random_checkpoint sd15 OUT.safetensors
 
@@ -26,6 +26,8 @@ SEED = 0
 SHA256 = {
     "sd15": "6c68ee42e0dbdd3e38f9b6a8ea01703264186ae8b8a2db8ebaf33c33c3539098",
     "embedding_sd15": "f28467dc193d506b6ab956d1aa77d781c1598c4b69cf9eeba723fa1aa981915d",
+    "lora_sd15": "a323a0945cae5b2ed2cb18316b1d2a59054aa3b5195110b2161d403c5c946218",
+    "controlnet_sd15": "597b35f4ab164eef9642aefa1ae55329dec2e4412565a0bc9a3d1f7a8df2599c",
 }
 UNET = "model.diffusion_model."
 LAST_OUTPUT = f"{UNET}output_blocks.11.0.skip_connection.weight"
@@ -67,6 +69,8 @@ def gain(name: str) -> float:
         for end, value in (("encoder.conv_out.weight", 6.0), ("decoder.conv_out.weight", 0.6)):
             if name.endswith(end):
                 return value
+    if "zero_convs." in name or "middle_block_out" in name:
+        return 0.4
     if name.endswith(RESIDUAL_OUT):
         return 0.5
     return 1.3 if any(part in name for part in ("to_q.", "to_k.", "q_proj", "k_proj")) else 1.0
@@ -77,7 +81,13 @@ def values(layout: str, name: str, dtype: str, shape: list[int]) -> Array:
     if dtype == "I64":
         return np.arange(math.prod(shape), dtype="<i8").reshape(shape)
     numbers = draw(layout, name, shape)
-    if "token_embedding" in name or name == "emb_params":
+    if name.endswith(".alpha"):
+        weight = np.full(shape, 2.0, np.float32)
+    elif ".lora_down." in name:
+        weight = scaled(numbers, 1.0 / math.sqrt(math.prod(shape[1:])))
+    elif ".lora_up." in name:
+        weight = scaled(numbers, 0.25)
+    elif "token_embedding" in name or name == "emb_params":
         weight = scaled(numbers, 1.0)
     elif "position_embedding" in name:
         weight = scaled(numbers, 0.3)

@@ -27,14 +27,18 @@ RELATIVE = 1e-3
 LEVELS = 2
 GIGABYTE = 10**9
 PATIENCE_S = 900
-LATER = {"lora": "LoraLoader", "controlnet": "ControlNetLoader"}  # their nodes belong to a later issue
-WORKFLOWS = {name: case["workflow"] for name, case in cases("full_sd15").items() if name not in LATER}
+WORKFLOWS = {name: case["workflow"] for name, case in cases("full_sd15").items()}
 
 
 @contextmanager
 def full_server(models: Path, base: Path, *flags: str) -> Iterator[str]:
     """A server whose folders hold the random full-size files and the recordings' pictures."""
-    places = {"checkpoints": "sd15_random", "embeddings": "embedding_sd15_random"}
+    places = {
+        "checkpoints": "sd15_random",
+        "embeddings": "embedding_sd15_random",
+        "loras": "lora_sd15_random",
+        "controlnet": "controlnet_sd15_random",
+    }
     for kind, name in places.items():
         (base / "models" / kind).mkdir(parents=True)
         (base / "models" / kind / f"{name}.safetensors").symlink_to(models / f"{name}.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,9 +108,13 @@ class ToyModel:
 
     sampling: denoiser.ModelSampling
     networked: bool = False
+    extras: tuple[()] = ()
+    text_width: None = None
 
-    def apply(self, x: Tensor, sigma: Tensor, *, context: Tensor, transformer_options: object = None) -> Tensor:
-        """The denoised latent, as executor.inference.handle.DiffusionModel.apply."""
+    def apply(
+        self, x: Tensor, sigma: Tensor, *, context: Tensor, transformer_options: object = None, **conditions: object
+    ) -> Tensor:
+        """The denoised latent, as executor.inference.diffusion.DiffusionModel.apply."""
         if not self.networked:
             return toy_denoised(x, sigma, context, is_flow=self.sampling.is_flow)
         output = toy_network(self.sampling.calculate_input(sigma, x), self.sampling.timestep(sigma), context)
@@ -146,8 +151,17 @@ class ToyHandle:
     model_options: dict[str, object] = field(default_factory=dict)
     load_device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def load(self, latent_shape: torch.Size | None = None) -> None:
+    wrappers: dict[str, object] = field(default_factory=dict)
+    callbacks: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def model_sampling(self) -> denoiser.ModelSampling:
+        """Noise levels and prediction type."""
+        return self.model.sampling
+
+    def loaded_for(self, latent_shape: torch.Size) -> AbstractContextManager[None]:
         """Nothing to load."""
+        return nullcontext()
 
 
 def toy_handle(name: str, *, networked: bool = False) -> ToyHandle:

@@ -77,7 +77,7 @@ async def test_built_in_node_keeps_its_name(client):
 
 async def test_prestartup_script_runs_before_torch_is_there(client, packs_base):
     ran = await client.run({"1": node("Early")})
-    assert ran.outputs["1"]["found"] == ["torch is not there", str(packs_base)]
+    assert ran.outputs["1"]["found"] == ["torch is not there", str(packs_base), str(packs_base / "main.py")]
 
 
 async def test_what_packs_do_while_they_are_imported_works(client):

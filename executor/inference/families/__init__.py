@@ -1,6 +1,17 @@
 """The model families that files are matched against, one file each."""
 
-from executor.inference.families.base import Family
-from executor.inference.families.sd15 import SD15
+from collections.abc import Sequence
 
-FAMILIES: tuple[Family, ...] = (SD15,)
+from executor.inference.families.base import Family
+from executor.inference.families.sd2 import SD2
+from executor.inference.families.sd15 import SD15
+from executor.inference.families.sdxl import SDXL, SDXL_REFINER
+from executor.inference.seams import seam
+
+FAMILIES: tuple[Family, ...] = (SD15, SD2, SDXL_REFINER, SDXL)
+
+
+@seam("supported_models.models")
+def families() -> Sequence[Family]:
+    """The families that files are matched against."""
+    return FAMILIES

@@ -20,6 +20,7 @@ from executor.inference.samplers import (
     er_sde,
     euler,
     heun,
+    k_diffusion,
     res,
     sa_solver,
     seeds,
@@ -52,6 +53,44 @@ class Sampler:
     def with_options(self, **options: object) -> Sampler:
         """The same method with some options set."""
         return replace(self, options={**self.options, **options})
+
+    # ---------------------------------------------------------------- as packs use it
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws noise while it runs."""
+        return self.noise is not Noise.NONE
+
+    @property
+    def sampler_function(self) -> Callable[..., Tensor]:
+        """The method in the form that packs call, k-diffusion's."""
+        return k_diffusion.function_of(self)
+
+    @property
+    def extra_options(self) -> Mapping[str, object]:
+        """The options of the method."""
+        return self.options
+
+    @property
+    def inpaint_options(self) -> Mapping[str, object]:
+        """Options for masks: none."""
+        return {}
+
+    def sample(
+        self,
+        model_wrap: object,
+        sigmas: Tensor,
+        extra_args: Mapping[str, object],
+        callback: Callable[[int, Tensor, Tensor, int], object] | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """Sample from noise and latents with a model that packs have wrapped."""
+        return k_diffusion.sample_wrapped(self, model_wrap, sigmas, extra_args, callback, noise, latent_image)
+
+    # ---------------------------------------------------------------- as Weft uses it
 
     def run(self, model: Model, x: Tensor, sigmas: Sigmas, *, seed: int = 0, callback: Callback = silent) -> Tensor:
         """Sample x from sigmas[0] to sigmas[-1]; `seed` is for the noise drawn on the way."""
@@ -116,7 +155,8 @@ SAMPLERS: dict[str, Sampler] = {
     for name, function, noise in _METHODS
 }
 
-SAMPLER_NAMES: tuple[str, ...] = tuple(SAMPLERS)
+SAMPLER_NAMES: list[str] = list(SAMPLERS)
+"""The samplers that nodes offer; packs add to the list and to the table."""
 
 
 def sampler(name: str) -> Sampler:

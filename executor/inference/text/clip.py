@@ -1,75 +1,189 @@
-"""The CLIP that nodes hand around: tokenizer, text model and clip skip together. Knows no diffusion model."""
+"""The CLIP that nodes hand around: one or two text encoders and clip skip together. Knows no diffusion model.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+Method names and arguments are the ecosystem's (reference/custom_node_surface.md, "Object protocols", CLIP).
+"""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from executor.errors import NodeInputError
+from executor.inference.handle import unconverted
 from executor.inference.memory import Memory, Part
+from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
 from executor.inference.text.clip_model import ClipTextModel, Encoded
-from executor.inference.text.encoding import encode_weighted
-from executor.inference.text.tokens import Chunk, ChunkTokenizer, Token
+from executor.inference.text.encoder import Encoder
+from executor.inference.text.tokens import Chunk, ChunkTokenizer, Weighted
 from executor.inference.values import Conditioning
 
 Tokens: TypeAlias = dict[str, list[Chunk]]  # encoder's name ("l") → chunks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """One CLIP text encoder and how it is used."""
+    """The text encoders of a model and how they are used; clones share weights.
 
-    part: Part[ClipTextModel]
-    tokenizer: ChunkTokenizer
-    memory: Memory
-    layer: int | None = None  # clip skip: -1 the last layer, -2 the one before …; None: the family's own
-    normed: bool = True  # whether the final norm goes over a chosen hidden layer
+    With several, the embedding is theirs side by side and the pooled vector is the last one's.
+    """
 
-    def clone(self) -> "Clip":
-        """The same encoder to be changed apart; weights are shared."""
-        return replace(self)
+    def __init__(self, *, encoders: Sequence[Encoder], memory: Memory) -> None:
+        self.encoders, self.memory = tuple(encoders), memory
+        self.layer: int | None = None  # the clip skip: -1 the last layer, -2 the one before; None: the family's own
+        self.patches: dict[str, list[WeightPatch]] = {}
+        self.patches_uuid = uuid.UUID(int=0)  # the same for every unpatched clone
+        self.tokenizer_options: dict[str, object] = {}
 
-    def clip_layer(self, layer: int) -> "Clip":
-        """This encoder stopped at a layer: -1 the last, -2 the one before and so on."""
-        return replace(self, layer=layer)
+    def clone(self) -> Clip:
+        """The same encoders to be changed apart; weights are shared."""
+        other = copy.copy(self)
+        other.patches = {key: list(patches) for key, patches in self.patches.items()}
+        other.tokenizer_options = dict(self.tokenizer_options)
+        return other
 
-    def tokenize(self, text: str) -> Tokens:
-        """The weighted tokens of a prompt, in chunks of 77."""
-        return {"l": self.tokenizer.tokenize(text)}
+    @property
+    def part(self) -> Part[ClipTextModel]:
+        """The first encoder's weights."""
+        return self.encoders[0].part
+
+    @property
+    def tokenizer(self) -> ChunkTokenizer:
+        """The first encoder's tokenizer."""
+        return self.encoders[0].tokenizer
+
+    @property
+    def cond_stage_model(self) -> ClipTextModel:
+        """The first encoder's text model."""
+        return self.part.module
+
+    @property
+    def patcher(self) -> Clip:
+        """What packs ask for devices and patches: itself."""
+        return self
+
+    @property
+    def load_device(self) -> torch.device:
+        """Where it computes."""
+        return self.memory.device
+
+    def clip_layer(self, layer: int) -> Clip:
+        """Stop at a layer: -1 the last, -2 the one before and so on; tells itself."""
+        self.layer = layer
+        return self
+
+    @property
+    def layer_idx(self) -> int | None:
+        """The layer it stops at, under the name that packs know."""
+        return self.layer
+
+    # ---------------------------------------------------------------- text
+
+    def tokenize(self, text: str, return_word_ids: bool = False, **options: object) -> Tokens:
+        """The weighted tokens of a prompt by encoder, in chunks of 77, each with the number of its word if asked."""
+        if return_word_ids:
+            return {each.name: cast("list[Chunk]", each.tokenizer.numbered(text)) for each in self.encoders}
+        return {each.name: each.tokenizer.tokenize(text) for each in self.encoders}
+
+    def set_tokenizer_option(self, option_name: str, value: object) -> None:
+        """Set something that tokenizers of some families know by name."""
+        self.tokenizer_options[option_name] = value
 
     def encode(self, text: str) -> Conditioning:
         """Conditioning of a prompt."""
         return self.encode_tokens(self.tokenize(text))
 
     def encode_tokens(self, tokens: Tokens) -> Conditioning:
-        """Conditioning of tokens: [[embedding [1, 77 * chunks, C], {"pooled_output": [1, C]}]], on the CPU."""
-        self.memory.load(self.part)
-        empty = self.tokenizer.tokenize("")[0]
-        with torch.no_grad():
-            hidden, pooled = encode_weighted(tokens["l"], empty, self.encode_chunks)
-        return [[hidden.float().cpu(), {"pooled_output": pooled.float().cpu()}]]
+        """Conditioning of tokens: [[embedding [1, 77 * chunks, C], {"pooled_output": [1, P]}]], on the CPU.
 
-    def encode_chunks(self, rows: Sequence[Sequence[Token]]) -> Encoded:
-        """Hidden states [rows, T, C] and pooled vectors [rows, C] of token rows, computed in float32."""
-        model = self.part.module
-        vectors = torch.stack([self.vectors(row) for row in rows])
-        ends = torch.tensor([self.end_of(row) for row in rows], device=vectors.device)
-        encoded: Encoded = model(vectors, ends, layer=self.layer, normed=self.normed)
-        return encoded
+        Raises NodeInputError for tokens of other encoders.
+        """
+        hidden, pooled = self._encoded(tokens)
+        return [[hidden, {"pooled_output": pooled}]]
 
-    def vectors(self, row: Sequence[Token]) -> Tensor:
-        """Float32 token vectors [T, C] of one row: table rows, and embeddings as they are."""
-        device = self.part.device
-        ids = torch.tensor([token if isinstance(token, int) else self.tokenizer.pad for token in row], device=device)
-        found: Tensor = self.part.module.embeddings.token_embedding(ids)
-        vectors = found.to(torch.float32, copy=True)
-        for place, token in enumerate(row):
-            if isinstance(token, Tensor):
-                vectors[place] = token.to(vectors)
-        return vectors
+    def encode_from_tokens_scheduled(
+        self,
+        tokens: Tokens,
+        unprojected: bool = False,
+        add_dict: Mapping[str, object] | None = None,
+        show_pbar: bool = True,
+    ) -> Conditioning:
+        """`encode_tokens` with more values on the entry, under the name that packs know."""
+        [[hidden, options]] = self.encode_tokens(tokens)
+        return [[hidden, cast("dict[str, object]", options) | dict(add_dict or {})]]  # type: ignore[list-item]
 
-    def end_of(self, row: Sequence[Token]) -> int:
-        """The place of the first end token, or the last place when an embedding pushed it out."""
-        ends = (place for place, token in enumerate(row) if isinstance(token, int) and token == self.tokenizer.end)
-        return next(ends, len(row) - 1)
+    def encode_from_tokens(
+        self, tokens: Tokens, return_pooled: bool | str = False, return_dict: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor] | dict[str, Tensor]:
+        """The embedding [1, 77 * chunks, C] of tokens; with the pooled vector [1, P], or both by name, if asked."""
+        hidden, pooled = self._encoded(tokens)
+        if return_dict:
+            return {"cond": hidden, "pooled_output": pooled}
+        return (hidden, pooled) if return_pooled else hidden
+
+    def _encoded(self, tokens: Tokens) -> Encoded:
+        answers = []
+        for encoder, chunks in zip(self.encoders, self._chunks(tokens), strict=True):
+            self.memory.load(encoder.part, patches=self.patch_set(encoder))
+            answers.append(encoder.encode(chunks, self.layer))
+        return Encoded(torch.cat([hidden for hidden, _ in answers], dim=-1), answers[-1].pooled)
+
+    def _chunks(self, tokens: Tokens) -> list[list[Chunk]]:
+        """Each encoder's chunks, without word numbers: as many for each, the missing ones empty."""
+        names = [each.name for each in self.encoders]
+        if not set(names) <= tokens.keys():
+            raise NodeInputError(f"these tokens are for {sorted(tokens)}; this text model takes {names}")
+        longest = max(len(tokens[name]) for name in names)
+        found = []
+        for encoder in self.encoders:
+            chunks = [[Weighted(*place[:2]) for place in chunk] for chunk in tokens[encoder.name]]
+            found.append([*chunks, *([encoder.empty()] * (longest - len(chunks)))])
+        return found
+
+    # ---------------------------------------------------------------- weights
+
+    def load_model(self) -> Clip:
+        """Make the encoders ready to compute as patched; tells itself."""
+        with self.memory.keeping([each.part for each in self.encoders]):
+            for encoder in self.encoders:
+                self.memory.load(encoder.part, patches=self.patch_set(encoder))
+        return self
+
+    def patch_set(self, encoder: Encoder) -> PatchSet:
+        """The patches of an encoder by the names of its module's weights."""
+        by_key = {key: held for name, held in self.patches.items() if (key := encoder.key_of(name)) is not None}
+        return PatchSet(by_key=by_key, id=self.patches_uuid)
+
+    def add_patches(
+        self, patches: Mapping[PatchKey, object], strength_patch: float = 1.0, strength_model: float = 1.0
+    ) -> list[PatchKey]:
+        """Change weights, named as `clip_l.transformer.text_model.…`; tells which of them exist."""
+        taken: list[PatchKey] = []
+        for key, value in patches.items():
+            name, offset, function = split_key(key)
+            if any(encoder.key_of(name) is not None for encoder in self.encoders):
+                patch = WeightPatch(strength_patch, value, strength_model, offset, function)
+                self.patches.setdefault(name, []).append(patch)
+                taken.append(key)
+        self.patches_uuid = uuid.uuid4()
+        return taken
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {each.weight_name(key): weight for each in self.encoders for key, weight in each.part.weights.items()}
+
+    def get_key_patches(self) -> dict[str, list[object]]:
+        """Every weight with this CLIP's patches, [(weight, convert), *patches]: what merging hands to another one."""
+        return {name: [(weight, unconverted), *self.patches.get(name, [])] for name, weight in self._weights().items()}
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """Its weights with its patches, in the file's types, by the names that packs know."""
+        found = self._weights()
+        for encoder in self.encoders:
+            patches = self.patch_set(encoder)
+            found |= {
+                encoder.weight_name(key): patches.applied(key, encoder.part.weights[key]) for key in patches.by_key
+            }
+        return found

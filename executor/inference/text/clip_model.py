@@ -5,11 +5,13 @@ Module names are those of the weights in SD1.x files, below `text_model.`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Activation: TypeAlias = Literal["quick_gelu", "gelu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class ClipShape:
     intermediate: int = 3072
     vocabulary: int = 49408
     positions: int = 77
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    activation: Activation = "quick_gelu"
     projection: int | None = None  # width of the pooled vector's projection, where the file has one
 
 
@@ -42,51 +44,65 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, 
 
 
 class ClipAttention(nn.Module):
-    """Causal multi-head self-attention."""
+    """Multi-head self-attention, of each place to those before it if causal."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, causal: bool = True) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width) for _ in range(3))
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix each place of x [B, T, C] with those before it."""
+        """Mix each place of x [B, T, C] with others."""
         query, key, value = (
             project(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class ClipMlp(nn.Module):
     """Two linear layers around an activation."""
 
-    def __init__(self, shape: ClipShape) -> None:
+    def __init__(self, width: int, inner: int, activation: Activation) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(shape.width, shape.intermediate)
-        self.fc2 = nn.Linear(shape.intermediate, shape.width)
-        self.activation = ACTIVATIONS[shape.activation]
+        self.fc1 = nn.Linear(width, inner)
+        self.fc2 = nn.Linear(inner, width)
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, C] to the same shape."""
         return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
 
 
-class ClipLayer(nn.Module):
+class TransformerLayer(nn.Module):
     """One pre-norm transformer layer."""
 
-    def __init__(self, shape: ClipShape) -> None:
+    def __init__(self, width: int, heads: int, inner: int, activation: Activation, *, causal: bool) -> None:
         super().__init__()
-        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
-        self.self_attn = ClipAttention(shape.width, shape.heads)
-        self.mlp = ClipMlp(shape)
+        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attn = ClipAttention(width, heads, causal=causal)
+        self.mlp = ClipMlp(width, inner, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, C] to the same shape."""
         x = x + self.self_attn(self.layer_norm1(x))
         return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
+
+
+class ClipLayer(TransformerLayer):
+    """A layer of the text model."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__(shape.width, shape.heads, shape.intermediate, shape.activation, causal=True)
+
+
+class VisionLayer(TransformerLayer):
+    """A layer of the picture model, whose places all see each other."""
+
+    def __init__(self, width: int, heads: int, inner: int, activation: Activation) -> None:
+        super().__init__(width, heads, inner, activation, causal=False)
 
 
 class ClipEmbeddings(nn.Module):

@@ -3,14 +3,18 @@
 import pytest
 import torch
 
+from executor.errors import NodeInputError
 from executor.inference.checkpoint import load_checkpoint, load_diffusion_model
 from executor.inference.memory import Memory
 from executor.inference.text.loading import load_text_encoder
 from executor.inference.vae import load_vae
+from executor.inference.weights import read_weights
 from nodes.builtin.model_saving import CheckpointSave, CLIPSave, ModelSave, VAESave
 from tests.tiny_checkpoint import TinySizes, write_tiny_checkpoint
+from tests.tiny_families import CLIP_G, CLIP_H, REFINER_G, write_tiny_family
 
 KEY = "input_blocks.0.0.weight"
+CLIP_OF = {"sd2": CLIP_H, "sdxl": CLIP_G, "sdxl_refiner": REFINER_G}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,22 @@ def test_a_checkpoint_is_saved_whole(place, opened, changed):
     assert not equal(again.model.patched_weights(), opened.model.patched_weights())
     assert equal(again.clip.get_sd(), opened.clip.get_sd())
     assert equal(dict(again.vae.part.weights), dict(opened.vae.part.weights))
+
+
+@pytest.mark.parametrize("family", ["sd2", "sdxl", "sdxl_refiner"])
+def test_checkpoints_of_other_families_are_saved_whole(place, family, tmp_path):
+    path = write_tiny_family(tmp_path / "x.safetensors", family, vocabulary=2, marks=("v_pred", "ztsnr"))
+    whole = load_checkpoint(path, Memory(mode="cpu"))
+    CheckpointSave().save(whole.model, whole.clip, whole.vae, "checkpoints/mine")
+    first, again = read_weights(path).tensors, read_weights(saved(place, "checkpoints")).tensors
+    assert {name for name in first if name not in again} <= {f"{CLIP_OF[family]}logit_scale"}
+    assert all(torch.equal(first[name], tensor) for name, tensor in again.items())
+
+
+def test_a_text_model_of_another_family_is_refused(place, opened, tmp_path):
+    other = load_checkpoint(write_tiny_family(tmp_path / "x.safetensors", "sdxl", vocabulary=2), Memory(mode="cpu"))
+    with pytest.raises(NodeInputError, match=r"an SDXL checkpoint holds CLIP-L and CLIP-G; this text model is CLIP-L"):
+        CheckpointSave().save(other.model, opened.clip, opened.vae, "checkpoints/mine")
 
 
 def test_a_diffusion_model_is_saved(place, changed):

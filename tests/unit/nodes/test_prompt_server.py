@@ -157,6 +157,12 @@ def test_delete_of_nothing_says_so(server: PromptServer, control: Control):
     assert server.prompt_queue.delete_queue_item(lambda item: True) is False
 
 
+def test_what_waits_can_be_looked_at_under_the_lock(server: PromptServer, control: Control):
+    control.reply = {"queue_running": [], "queue_pending": [[0, "a"]]}
+    with server.prompt_queue.mutex:
+        assert server.prompt_queue.queue == [[0, "a"]]
+
+
 def test_history_is_asked_for_by_window(server: PromptServer, control: Control):
     control.reply = {"a": 1}
     assert server.prompt_queue.get_history(max_items=2, offset=3, map_function=str) == {"a": "1"}

@@ -180,7 +180,7 @@ def test_class_that_goes_on_failing_is_logged_once(listed, caplog):
 
 def test_fresh_of_an_unknown_class_says_so(listed):
     with pytest.raises(UnknownName, match="did you mean 'Changing'"):
-        listed.fresh(["Changin"])
+        listed.fresh(["Changings"])
 
 
 def test_slow_class_is_only_described_when_asked_for(listed, choices, monkeypatch):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import numpy
 import pytest
 
 from executor.context import InterruptFlag, current
@@ -322,6 +323,12 @@ def test_ui_that_is_no_json_becomes_text():
     bench = Bench(node_class("Odd", lambda self: {"ui": {"text": [{1, 2}.__class__]}}, output=True, returns=()))
     result = bench.run({"1": node("Odd")})
     assert shown(result) == {"1": ["<class 'set'>"]}
+
+
+def test_numbers_of_numpy_in_ui_become_numbers():
+    told = {"a": [numpy.float32(1.5), numpy.int64(3)], "b": [numpy.zeros(2, numpy.int8)]}
+    bench = Bench(node_class("Numbers", lambda self: {"ui": told}, output=True, returns=()))
+    assert bench.run({"1": node("Numbers")}).outputs == {"1": {"a": [1.5, 3], "b": ["ndarray (2,) int8"]}}
 
 
 def test_cached_ui_outside_the_targets_is_in_the_outputs():

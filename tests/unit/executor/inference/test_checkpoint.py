@@ -39,7 +39,7 @@ def test_head_counts_come_from_the_header(tmp_path):
     path = write_tiny_checkpoint(tmp_path / "m.safetensors", sizes, {"unet": {"heads": 2}, "text": {"heads": 8}})
     checkpoint = load_checkpoint(path, Memory(mode="cpu"))
     unet = checkpoint.model.model.part.module
-    heads = unet.mid_block.attentions[0].transformer_blocks[0].attn1.heads
+    heads = unet.middle_block[1].transformer_blocks[0].attn1.heads
     assert (heads, checkpoint.clip.part.module.shape.heads) == (2, 8)
 
 
@@ -64,5 +64,5 @@ def test_whole_numbers_as_weights_are_refused_by_name(tiny_file, tmp_path):
     key = next(key for key in tensors if key.endswith("input_blocks.0.0.weight"))
     tensors[key] = tensors[key].to(torch.int8)
     save_file(tensors, tmp_path / "whole.safetensors")
-    with pytest.raises(ModelFileError, match=r"whole\.safetensors: its UNet holds conv_in\.weight as int8"):
+    with pytest.raises(ModelFileError, match=r"whole\.safetensors: its UNet holds input_blocks\.0\.0\.weight as int8"):
         load_checkpoint(tmp_path / "whole.safetensors", Memory(mode="cpu"))

@@ -9,9 +9,10 @@ from torch import Tensor
 from executor.errors import ModelFileError
 from executor.inference.detect import detect
 from executor.inference.families import FAMILIES
-from executor.inference.families.sd15 import Sd15Config
+from executor.inference.families.latent_diffusion import Config
 from executor.inference.weights import WeightFile
-from tests.tiny_checkpoint import TEXT, UNET, VAE, TinySizes, tiny_tensors
+from tests.tiny_checkpoint import TEXT, UNET, VAE, TinySizes, random_tensors, tiny_tensors
+from tests.tiny_families import CLIP_G, open_clip_shapes, tensors_of
 
 SMALL = TinySizes(vocabulary=100)
 
@@ -21,10 +22,10 @@ def file_of(tensors: dict[str, Tensor], config: str = "{}") -> WeightFile:
     return WeightFile(path=Path("m.safetensors"), tensors=tensors, metadata={"weft.config": config})
 
 
-def config_of(sizes: TinySizes, config: str = "{}") -> Sd15Config:
+def config_of(sizes: TinySizes, config: str = "{}") -> Config:
     """The sizes that are read from a small checkpoint."""
     found = detect(file_of(tiny_tensors(sizes), config), FAMILIES)[1].config
-    assert isinstance(found, Sd15Config)
+    assert isinstance(found, Config)
     return found
 
 
@@ -55,12 +56,17 @@ def test_tells_the_type_of_the_weights():
 )
 def test_reads_the_unet_from_shapes(sizes):
     unet = config_of(sizes).unet
-    read = (unet.widths, unet.attends, set(unet.layers), set(unet.depths) - {1}, unet.context)
-    assert read == (sizes.widths, sizes.attends, {sizes.layers}, {sizes.depth} - {1}, sizes.context)
+    side = [layer for block in unet.input for layer in block]
+    attending = {layer.out for layer in side if layer.kind == "attention"}
+    widths = [layer.out for layer in side if layer.kind == "residual"]
+    assert widths == [width for width in sizes.widths for _ in range(sizes.layers)]
+    assert attending == {width for width, attends in zip(sizes.widths, sizes.attends, strict=True) if attends}
+    assert {layer.depth for layer in (*side, *unet.middle) if layer.kind == "attention"} == {sizes.depth}
+    assert unet.context == sizes.context
 
 
 def test_reads_the_text_model_from_shapes():
-    text = config_of(TinySizes(vocabulary=321, text_layers=3, context=64)).text
+    text = config_of(TinySizes(vocabulary=321, text_layers=3, context=64)).texts[0]
     assert (text.width, text.layers, text.vocabulary, text.positions, text.intermediate) == (64, 3, 321, 77, 256)
 
 
@@ -76,17 +82,17 @@ def test_reads_the_vae_from_shapes():
 
 @pytest.mark.parametrize(("width", "heads"), [(16, 8), (24, 8), (12, 6), (20, 5)])
 def test_unet_heads_are_eight_where_that_divides(width, heads):
-    assert config_of(TinySizes(vocabulary=100, widths=(width,), attends=(True,))).unet.heads == (heads,)
+    assert config_of(TinySizes(vocabulary=100, widths=(width,), attends=(True,))).unet.heads_of(width) == heads
 
 
 @pytest.mark.parametrize(("width", "heads"), [(32, 4), (256, 4), (768, 12)])
 def test_text_heads_are_64_wide_and_at_least_four(width, heads):
-    assert config_of(TinySizes(vocabulary=2, context=width, text_layers=1)).text.heads == heads
+    assert config_of(TinySizes(vocabulary=2, context=width, text_layers=1)).texts[0].heads == heads
 
 
 def test_the_header_sets_head_counts():
     config = config_of(SMALL, '{"unet": {"heads": 2, "norm_groups": "gcd32"}, "text": {"heads": 8}}')
-    assert (config.unet.heads, config.text.heads) == ((2, 2), 8)
+    assert (config.unet.heads, config.texts[0].heads) == (2, 8)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ def test_names_a_missing_part(prefix, part):
 @pytest.mark.parametrize(
     "name",
     [
-        f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight",
+        f"{UNET}time_embed.0.weight",
         f"{TEXT}embeddings.token_embedding.weight",
         f"{VAE}decoder.conv_in.weight",
     ],
@@ -122,8 +128,10 @@ def test_names_the_tensor_that_sizes_cannot_be_read_without(name):
     assert f"lacks {name.removeprefix(UNET).removeprefix(TEXT).removeprefix(VAE)}" in refusal(file_of(tensors))
 
 
-def test_refuses_inpainting_models_by_their_channels():
-    assert "model of 9 input channels" in refusal(file_of(tiny_tensors(TinySizes(vocabulary=100, in_channels=9))))
+def test_refuses_networks_by_their_channels():
+    assert "an SD1.x model of 5 input channels" in refusal(
+        file_of(tiny_tensors(TinySizes(vocabulary=100, in_channels=5)))
+    )
 
 
 def test_refuses_a_text_width_that_the_unet_does_not_take():
@@ -160,6 +168,29 @@ def test_says_which_families_there_are():
     assert "loads checkpoints of these families: sd15" in refusal(file_of({"lora_up.weight": torch.zeros(2)}))
 
 
-def test_sdxl_is_not_taken_for_sd15():
-    tensors = tiny_tensors(SMALL) | {"conditioner.embedders.1.model.ln_final.weight": torch.zeros(2)}
-    assert "an SDXL checkpoint" in refusal(file_of(tensors))
+@pytest.mark.parametrize("family", ["sd2", "sdxl", "sdxl_refiner"])
+def test_tells_the_families_apart(family):
+    assert detect(file_of(tensors_of(family, vocabulary=100)), FAMILIES)[0].name == family
+
+
+@pytest.mark.parametrize("family", ["sd2", "sdxl", "sdxl_refiner"])
+def test_tells_networks_apart_that_come_alone(family):
+    tensors = {name: tensor for name, tensor in tensors_of(family, vocabulary=2).items() if name.startswith(UNET)}
+    names = {name: name.removeprefix(UNET) for name in tensors}
+    fitting = [each.name for each in FAMILIES if each.build_diffusion(file_of(tensors), names) is not None]
+    assert fitting == [family]
+
+
+@pytest.mark.parametrize(("mark", "what"), [("noise_augmentor.x", "unCLIP"), ("cc_projection.weight", "Zero123")])
+def test_refuses_networks_of_the_same_outline(mark, what):
+    assert what in refusal(file_of(tensors_of("sd2", vocabulary=2) | {mark: torch.zeros(2)}))
+
+
+def test_sdxl_without_one_of_its_encoders_is_named_so():
+    tensors = {name: t for name, t in tensors_of("sdxl", vocabulary=2).items() if not name.startswith(CLIP_G)}
+    assert "an SDXL without its text (G) part" in refusal(file_of(tensors))
+
+
+def test_sdxls_text_width_is_that_of_both_encoders():
+    tensors = tensors_of("sdxl", vocabulary=2) | random_tensors({CLIP_G: open_clip_shapes(64, vocabulary=2)})
+    assert "its text encoder gives width 96 and its UNet takes 80" in refusal(file_of(tensors))

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from executor.context import InterruptFlag
+from executor.context import InterruptFlag, SilentProgress
 from executor.errors import BadInput
 from executor.messages import Free, Run
 from executor.worker.line import Line
@@ -81,3 +81,20 @@ def test_close_undoes_in_the_reverse_order(line: Line):
     line.close()
     line.close()
     assert order == [2, 1]
+
+
+def test_last_call_is_of_the_node_that_began_last(line: Line):
+    flag, sink = InterruptFlag(), SilentProgress()
+    line.began(Run(job_id="a", prompt_json=b"{}", targets=(), client_id="me"), flag)
+    line.sink = sink
+    line.node_started("7")
+    call = line.last_call()
+    assert (call.job_id, call.client_id, call.node_id, call.interrupt, call.sink) == ("a", "me", "7", flag, sink)
+
+
+def test_last_call_is_none_between_prompts(line: Line):
+    line.began(Run(job_id="a", prompt_json=b"{}", targets=()), InterruptFlag())
+    line.sink = SilentProgress()
+    line.node_started("7")
+    line.ended()
+    assert line.last_call().node_id == ""

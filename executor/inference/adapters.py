@@ -1,0 +1,233 @@
+"""The ways in which files write down a change of a weight: LoRA, LoCon, LoHa, LoKr, DoRA, differences.
+
+LoRA: Hu et al. 2021 (arXiv:2106.09685); LoHa, LoKr, LoCon: Yeh et al. 2023 (arXiv:2309.14859); DoRA: Liu et al. 2024
+(arXiv:2402.09353). Knows neither names of weights nor files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from executor.errors import NodeInputError
+
+
+class Adapter:
+    """A change of a weight."""
+
+    def changed(self, weight: Tensor, strength: float) -> Tensor:
+        """The float32 weight with the change at a strength; RuntimeError when shapes do not go together."""
+        raise RuntimeError("an adapter has to say what it changes")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Adapter):
+    """A tensor to add; of a larger one's shape the weight is filled up with zeros if `pads`."""
+
+    delta: Tensor
+    pads: bool = False
+
+    def changed(self, weight: Tensor, strength: float) -> Tensor:
+        """weight + strength * delta."""
+        if strength == 0.0:
+            return weight
+        delta = on(self.delta, weight)
+        if self.pads and delta.shape != weight.shape:
+            larger = weight.new_zeros(delta.shape)
+            larger[tuple(slice(0, side) for side in weight.shape)] = weight
+            weight = larger
+        if delta.shape != weight.shape:
+            raise RuntimeError(f"the difference has shape {tuple(delta.shape)}")
+        return weight + strength * delta
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement(Adapter):
+    """A tensor to take instead; strengths do not matter."""
+
+    value: Tensor
+
+    def changed(self, weight: Tensor, strength: float) -> Tensor:
+        """The other tensor."""
+        return on(self.value, weight).clone()
+
+
+@dataclass(frozen=True, slots=True)
+class TowardsModel(Adapter):
+    """Another model's weight: at full strength the weight becomes it."""
+
+    target: Tensor
+
+    def changed(self, weight: Tensor, strength: float) -> Tensor:
+        """weight + strength * (target - weight)."""
+        return weight + strength * (on(self.target, weight) - weight)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factored(Adapter):
+    """A change that is stored as factors, with its scale and the magnitudes of a DoRA."""
+
+    alpha: float | None = None
+    magnitude: Tensor | None = None  # DoRA's, [out, 1, …] or [1, in, …]
+
+    def changed(self, weight: Tensor, strength: float) -> Tensor:
+        """weight + strength * scale * delta, or the way towards the weight with DoRA's magnitudes."""
+        delta, rank = self.product(weight)
+        scale = self.alpha / rank if self.alpha is not None and rank else 1.0
+        delta = delta.reshape(weight.shape)
+        if self.magnitude is None:
+            return weight + (strength * scale) * delta
+        target = with_magnitude(weight + scale * delta, on(self.magnitude, weight))
+        return target if strength == 1.0 else weight + strength * (target - weight)
+
+    def product(self, weight: Tensor) -> tuple[Tensor, int]:
+        """The factors multiplied, in float32 on the weight's device, and the rank that scales it (0: none)."""
+        raise RuntimeError("an adapter has to say how its factors are multiplied")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowRank(Factored):
+    """LoRA and LoCon: up [out, r] times down [r, in], with a core between for Tucker's form."""
+
+    up: Tensor
+    down: Tensor
+    core: Tensor | None = None
+
+    def product(self, weight: Tensor) -> tuple[Tensor, int]:
+        """up @ down; kernels are part of `down`, or of the core."""
+        up, down = on(self.up, weight), on(self.down, weight)
+        if self.core is not None:
+            core = on(self.core, weight)
+            return tucker(core, up.flatten(1), down.flatten(1)), self.down.shape[0]
+        return up.flatten(1) @ down.flatten(1), self.down.shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hadamard(Factored):
+    """LoHa: the product, place by place, of two low-rank matrices; cores for kernels."""
+
+    left: tuple[Tensor, Tensor]
+    right: tuple[Tensor, Tensor]
+    cores: tuple[Tensor, Tensor] | None = None
+
+    def product(self, weight: Tensor) -> tuple[Tensor, int]:
+        """(a1 @ b1) * (a2 @ b2)."""
+        pairs = [[on(factor, weight) for factor in pair] for pair in (self.left, self.right)]
+        if self.cores is None:
+            (a1, b1), (a2, b2) = pairs
+            return (a1 @ b1) * (a2 @ b2), self.left[1].shape[0]
+        first, second = (
+            tucker(on(core, weight), a.transpose(0, 1), b) for core, (a, b) in zip(self.cores, pairs, strict=True)
+        )
+        return first * second, self.left[1].shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kronecker(Factored):
+    """LoKr: the Kronecker product of two matrices, each whole or as factors; a core for kernels."""
+
+    left: tuple[Tensor, ...]  # whole, or a and b
+    right: tuple[Tensor, ...]
+    core: Tensor | None = None
+
+    def product(self, weight: Tensor) -> tuple[Tensor, int]:
+        """left ⊗ right."""
+        rank = next((pair[1].shape[0] for pair in (self.right, self.left) if len(pair) > 1), 0)
+        left = whole(self.left, weight)
+        if self.core is not None and len(self.right) > 1:
+            a, b = (on(factor, weight) for factor in self.right)
+            right = tucker(on(self.core, weight), a.transpose(0, 1), b)
+        else:
+            right = whole(self.right, weight)
+        if right.ndim == 4:
+            left = left.reshape(*left.shape[:2], 1, 1)
+        return torch.kron(left, right), rank
+
+
+def on(tensor: Tensor, weight: Tensor) -> Tensor:
+    """A factor in float32 on the device of a weight."""
+    return tensor.to(device=weight.device, dtype=torch.float32)
+
+
+def whole(factors: Sequence[Tensor], weight: Tensor) -> Tensor:
+    """A matrix given whole or as two factors."""
+    first = on(factors[0], weight)
+    return first if len(factors) == 1 else first @ on(factors[1], weight)
+
+
+def tucker(core: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """A kernel [out, in, h, w] of a core [p, q, h, w] (p of the output, q of the input), up [out, p], down [q, in]."""
+    kernel: Tensor = torch.einsum("pqhw,op,qi->oihw", core, up, down)
+    return kernel
+
+
+def with_magnitude(direction: Tensor, magnitude: Tensor) -> Tensor:
+    """A weight of other magnitudes: per output where they are listed so, else per input."""
+    norms: Tensor
+    if magnitude.shape[0] == direction.shape[0] and magnitude.numel() == direction.shape[0]:
+        norms = direction.flatten(1).norm(dim=1).reshape(-1, *(1 for _ in direction.shape[1:]))
+    else:
+        norms = direction.transpose(0, 1).flatten(1).norm(dim=1).reshape(1, -1, *(1 for _ in direction.shape[2:]))
+    smallest = torch.finfo(torch.float32).eps
+    return direction * (magnitude.reshape(norms.shape) / (norms + smallest))
+
+
+def adapter_of(value: object, key: str) -> Adapter:
+    """The adapter that a pack's tuple stands for; NodeInputError for one of an unknown kind."""
+    if isinstance(value, tuple) and len(value) == 1:
+        return Difference(cast(Tensor, value[0]))
+    if isinstance(value, tuple) and len(value) == 2 and value[0] in FROM_PARTS:
+        return FROM_PARTS[value[0]](value[1])
+    kind = value[0] if isinstance(value, tuple) and value else type(value).__name__
+    known = ", ".join(FROM_PARTS)
+    raise NodeInputError(f"the patch of {key} is of the kind {kind!r}; known are: {known}")
+
+
+def _difference(parts: Sequence[object]) -> Adapter:
+    options = cast("Mapping[str, object]", parts[1]) if len(parts) > 1 else {}
+    return Difference(cast(Tensor, parts[0]), pads=bool(options.get("pad_weight")))
+
+
+def _tensor(parts: Sequence[object], place: int) -> Tensor | None:
+    return cast("Tensor | None", parts[place]) if len(parts) > place else None
+
+
+def _low_rank(parts: Sequence[object]) -> Adapter:
+    up, down = cast("tuple[Tensor, Tensor]", tuple(parts[:2]))
+    alpha = cast("float | None", parts[2]) if len(parts) > 2 else None
+    return LowRank(up=up, down=down, alpha=alpha, core=_tensor(parts, 3), magnitude=_tensor(parts, 4))
+
+
+def _hadamard(parts: Sequence[object]) -> Adapter:
+    a1, b1, alpha, a2, b2 = cast("tuple[Tensor, Tensor, float | None, Tensor, Tensor]", tuple(parts[:5]))
+    core1, core2 = _tensor(parts, 5), _tensor(parts, 6)
+    cores = None if core1 is None or core2 is None else (core1, core2)
+    return Hadamard(left=(a1, b1), right=(a2, b2), alpha=alpha, cores=cores, magnitude=_tensor(parts, 7))
+
+
+def _kronecker(parts: Sequence[object]) -> Adapter:
+    w1, w2, alpha = parts[0], parts[1], cast("float | None", parts[2])
+    left = (w1,) if w1 is not None else (parts[3], parts[4])
+    right = (w2,) if w2 is not None else (parts[5], parts[6])
+    return Kronecker(
+        left=cast("tuple[Tensor, ...]", left),
+        right=cast("tuple[Tensor, ...]", right),
+        alpha=alpha,
+        core=_tensor(parts, 7),
+        magnitude=_tensor(parts, 8),
+    )
+
+
+FROM_PARTS: Mapping[str, Callable[[Sequence[object]], Adapter]] = {
+    "diff": _difference,
+    "set": lambda parts: Replacement(cast(Tensor, parts[0])),
+    "model_as_lora": lambda parts: TowardsModel(cast(Tensor, parts[0])),
+    "lora": _low_rank,
+    "loha": _hadamard,
+    "lokr": _kronecker,
+}
+"""The kinds of tuples that packs hand in → what they stand for."""

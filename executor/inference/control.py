@@ -1,0 +1,184 @@
+"""What steers a network from beside it: a picture to follow, when and how strongly. Knows no network.
+
+Method names and arguments are the ecosystem's (reference/custom_node_surface.md, "Object protocols", CONTROL_NET).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from executor.inference.pixels import common_upscale
+
+if TYPE_CHECKING:
+    from executor.inference.diffusion import DiffusionModel
+    from executor.inference.vae import Vae
+
+Features = dict[str, list[Tensor | None]]
+"""What is added to the outputs of "input", "middle" and "output" blocks."""
+
+Cond = Mapping[str, object]
+SigmaOf = Callable[[float], float]
+
+
+class Control:
+    """A control with its picture; several form a chain by `previous_controlnet`, all of which act."""
+
+    compression_ratio: int = 8  # pixels per latent cell
+    upscale_algorithm: str = "nearest-exact"
+
+    def __init__(self) -> None:
+        self.cond_hint_original: Tensor | None = None  # [B, C, H, W] in 0..1
+        self.cond_hint: Tensor | None = None  # as the network is given it, for the size at hand
+        self.strength = 1.0
+        self.strength_type: Literal["constant", "linear up"] = "constant"
+        self.timestep_percent_range = (0.0, 1.0)
+        self.timestep_range: tuple[float, float] | None = None  # noise levels, the larger first
+        self.global_average_pooling = False
+        self.previous_controlnet: Control | None = None
+        self.extra_conds: list[str] = []
+        self.extra_args: dict[str, object] = {}
+        self.vae: Vae | None = None
+        self.concat_mask = False
+        self.extra_concat_orig: list[Tensor] = []
+        self.model: DiffusionModel | None = None
+
+    # ---------------------------------------------------------------- what nodes say
+
+    def copy(self) -> Control:
+        """The same control to be set apart; weights are shared."""
+        other = copy.copy(self)
+        other.cond_hint, other.timestep_range, other.model = None, None, None
+        other.extra_args = dict(self.extra_args)
+        other.extra_concat_orig = list(self.extra_concat_orig)
+        return other
+
+    def set_cond_hint(
+        self,
+        cond_hint: Tensor,
+        strength: float = 1.0,
+        timestep_percent_range: tuple[float, float] = (0.0, 1.0),
+        vae: Vae | None = None,
+        extra_concat: Sequence[Tensor] = (),
+    ) -> Control:
+        """Follow pictures [B, C, H, W] in 0..1 this strongly, from one share of the sampling to another."""
+        self.cond_hint_original, self.strength = cond_hint, strength
+        self.timestep_percent_range = timestep_percent_range
+        self.vae = vae
+        self.extra_concat_orig = list(extra_concat)
+        return self
+
+    def set_previous_controlnet(self, controlnet: Control | None) -> Control:
+        """Let another control act too, before this one."""
+        self.previous_controlnet = controlnet
+        return self
+
+    def set_extra_arg(self, argument: str, value: object = None) -> None:
+        """Set something that this kind of control knows by name."""
+        self.extra_args[argument] = value
+
+    # ---------------------------------------------------------------- what sampling asks
+
+    def pre_run(self, model: DiffusionModel, percent_to_timestep_function: SigmaOf) -> None:
+        """Prepare for a sampling with this model."""
+        start, end = self.timestep_percent_range
+        self.timestep_range = (percent_to_timestep_function(start), percent_to_timestep_function(end))
+        self.model = model
+        if self.previous_controlnet is not None:
+            self.previous_controlnet.pre_run(model, percent_to_timestep_function)
+
+    def cleanup(self) -> None:
+        """Forget what was prepared."""
+        self.cond_hint, self.timestep_range, self.model = None, None, None
+        if self.previous_controlnet is not None:
+            self.previous_controlnet.cleanup()
+
+    def get_control(
+        self, x_noisy: Tensor, t: Tensor, cond: Cond, batched_number: int, transformer_options: Mapping[str, object]
+    ) -> Features | None:
+        """What the chain adds for latents x at sigmas t [B]; x holds `batched_number` conditions on end."""
+        before = None
+        if self.previous_controlnet is not None:
+            before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        if not self.is_active(float(t[0].item())):
+            return before
+        return self.control_merge(self.features(x_noisy, t, cond, batched_number), before)
+
+    def features(self, x_noisy: Tensor, t: Tensor, cond: Cond, batched_number: int) -> Features:
+        """What this control adds at full strength."""
+        raise TypeError(f"a {type(self).__name__} has to say what it adds")
+
+    def is_active(self, sigma: float) -> bool:
+        """Whether it acts at this noise level."""
+        return self.timestep_range is None or self.timestep_range[0] >= sigma >= self.timestep_range[1]
+
+    def control_merge(self, features: Features, before: Features | None) -> Features:
+        """Its features at its strength, with those of the controls before it."""
+        merged: Features = {"input": [], "middle": [], "output": []}
+        for side, listed in features.items():
+            merged[side] = [self._weighted(x, place, len(listed)) for place, x in enumerate(listed)]
+        for side, listed in (before or {}).items():
+            merged[side] = [added(mine, earlier) for mine, earlier in zip_longest(merged.get(side, []), listed)]
+        return merged
+
+    def _weighted(self, x: Tensor | None, place: int, count: int) -> Tensor | None:
+        if x is None:
+            return None
+        if self.global_average_pooling:
+            x = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
+        return x * (self.strength if self.strength_type == "constant" else self.strength ** (count - place))
+
+    # ---------------------------------------------------------------- pictures
+
+    def hint_for(self, x: Tensor, batched_number: int) -> Tensor:
+        """The picture for latents [B, C, h, w]: scaled to their size, one per row, on their device."""
+        size = (x.shape[-2] * self.compression_ratio, x.shape[-1] * self.compression_ratio)
+        if self.cond_hint is None or tuple(self.cond_hint.shape[-2:]) != size or self.cond_hint.device != x.device:
+            self.cond_hint = self.scaled_hint(size).to(x.device)
+        return rows_like(self.cond_hint, x.shape[0], batched_number)
+
+    def scaled_hint(self, size: tuple[int, int]) -> Tensor:
+        """The picture [B, C, H, W] cut around its middle and scaled to (height, width)."""
+        if self.cond_hint_original is None:
+            raise ValueError("this control has no picture: use a node that applies one")
+        hint = self.cond_hint_original
+        if tuple(hint.shape[-2:]) != size:
+            hint = common_upscale(hint, size[1], size[0], self.upscale_algorithm, "center")
+        return hint.float()
+
+    # ---------------------------------------------------------------- what packs ask
+
+    def get_models(self) -> list[object]:
+        """The networks of the chain."""
+        return [] if self.previous_controlnet is None else self.previous_controlnet.get_models()
+
+    def get_extra_hooks(self) -> list[object]:
+        """None: ours have no hooks."""
+        return []
+
+    def inference_memory_requirements(self, dtype: torch.dtype) -> int:
+        """Bytes the chain asks for beside the model's."""
+        return 0 if self.previous_controlnet is None else self.previous_controlnet.inference_memory_requirements(dtype)
+
+
+def added(mine: Tensor | None, earlier: Tensor | None) -> Tensor | None:
+    """The sum of two features, either of which may be missing."""
+    if mine is None or earlier is None:
+        return earlier if mine is None else mine
+    return mine + earlier
+
+
+def rows_like(hint: Tensor, rows: int, batched_number: int) -> Tensor:
+    """One picture per row: those given, repeated within each of the conditions that share a call."""
+    if hint.shape[0] == 1:
+        return hint.expand(rows, *hint.shape[1:])
+    each = max(1, rows // batched_number)
+    cut = hint[:each]
+    cut = cut.repeat(math.ceil(each / cut.shape[0]), *([1] * (cut.ndim - 1)))[:each]
+    return cut.repeat(math.ceil(rows / each), *([1] * (cut.ndim - 1)))[:rows]

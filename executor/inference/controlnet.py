@@ -1,0 +1,134 @@
+"""ControlNets and T2I-Adapters: files to controls, and what these add. Knows neither folders nor nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from torch import Tensor
+
+from executor.inference.control import Cond, Control, Features, SigmaOf
+from executor.inference.controlnet_file import Read, read_controlnet
+from executor.inference.controlnet_model import Adapter, ControlNet, grey
+from executor.inference.memory import Memory, Part
+from executor.inference.pixels import common_upscale
+from executor.inference.values import Image, Mask
+from executor.inference.weights import WeightFile, read_weights
+
+if TYPE_CHECKING:
+    from executor.inference.diffusion import DiffusionModel
+    from executor.inference.handle import ModelHandle
+
+
+GREY_CHANNELS = 64  # of an adapter's input, for pictures without colours
+
+
+class NetControl(Control):
+    """A ControlNet with its picture."""
+
+    def __init__(self, part: Part[ControlNet], memory: Memory) -> None:
+        super().__init__()
+        self.part, self.memory = part, memory
+
+    @property
+    def control_model(self) -> ControlNet:
+        """The network."""
+        return self.part.module
+
+    def features(self, x_noisy: Tensor, t: Tensor, cond: Cond, batched_number: int) -> Features:
+        """Features for every skip connection and for the middle."""
+        assert self.model is not None  # pre_run() comes first
+        self.memory.load(self.part)
+        dtype, sampling = self.part.dtype, self.model.model_sampling
+        hint = self.hint_for(x_noisy, batched_number).to(x_noisy.device, dtype)
+        network_input = sampling.calculate_input(t, x_noisy).to(dtype)
+        context, y = (cast("Tensor | None", cond.get(name)) for name in ("c_crossattn", "y"))
+        skips, middle = self.part.module(
+            network_input,
+            hint,
+            sampling.timestep(t).float(),
+            None if context is None else context.to(x_noisy.device, dtype),
+            None if y is None else y.to(x_noisy.device, dtype),
+        )
+        return {"output": [skip.to(x_noisy.dtype) for skip in skips], "middle": [middle.to(x_noisy.dtype)]}
+
+    def get_models(self) -> list[object]:
+        """The networks of the chain."""
+        return [*super().get_models(), self.part]
+
+
+class LoraControl(NetControl):
+    """A control LoRA: its network is made of the model's own weights when a sampling begins."""
+
+    def __init__(self, file: WeightFile, memory: Memory) -> None:
+        Control.__init__(self)
+        self.file, self.memory = file, memory
+        self._base: object = None  # the weights that its network was made of
+
+    def pre_run(self, model: DiffusionModel, percent_to_timestep_function: SigmaOf) -> None:
+        """Make the network for this model; ModelFileError when the model is of another family."""
+        super().pre_run(model, percent_to_timestep_function)
+        if self._base is not model.part:
+            self.part = cast("Part[ControlNet]", read_controlnet(self.file, model.part.weights).part)
+            self._base = model.part
+
+
+class AdapterControl(Control):
+    """A T2I-Adapter with its picture: its features do not depend on the noise and are kept."""
+
+    def __init__(self, part: Part[Adapter], memory: Memory) -> None:
+        super().__init__()
+        self.part, self.memory = part, memory
+        self._kept: tuple[Tensor, list[Tensor]] | None = None
+
+    def features(self, x_noisy: Tensor, t: Tensor, cond: Cond, batched_number: int) -> Features:
+        """One feature map behind each level of the way down."""
+        hint = self.hint_for(x_noisy, batched_number)
+        if self._kept is None or self._kept[0].shape != hint.shape:
+            self.memory.load(self.part)
+            shown = grey(hint) if self.part.module.shape.channels == GREY_CHANNELS else hint
+            given = shown.to(x_noisy.device, self.part.dtype)
+            self._kept = hint, [feature.to(x_noisy.dtype) for feature in self.part.module(given)]
+        behind: list[Tensor | None] = []
+        for feature in reversed(self._kept[1]):  # the last of the list is used first, by the first block
+            behind += [feature, None, None]
+        return {"input": behind, "middle": []}
+
+    def copy(self) -> Control:
+        """The same adapter to be set apart."""
+        other = cast(AdapterControl, super().copy())
+        other._kept = None
+        return other
+
+    def cleanup(self) -> None:
+        """Forget the features."""
+        self._kept = None
+        super().cleanup()
+
+
+def load_controlnet(path: Path, memory: Memory, base: ModelHandle | None = None) -> Control:
+    """The control of a file; `base` is the model that differences and control LoRAs are relative to.
+
+    A control LoRA without a base takes the weights of the model that it is used with. Raises ModelFileError when the
+    file is broken or none.
+    """
+    file = read_weights(path)
+    if base is None and "lora_controlnet" in file.tensors:
+        return LoraControl(file, memory)
+    return control_of(read_controlnet(file, None if base is None else base.patched_weights()), memory)
+
+
+def control_of(read: Read, memory: Memory) -> Control:
+    """The control of a network that was read."""
+    if isinstance(read.part.module, Adapter):
+        return AdapterControl(cast("Part[Adapter]", read.part), memory)
+    control = NetControl(cast("Part[ControlNet]", read.part), memory)
+    control.global_average_pooling = read.pooled
+    return control
+
+
+def without_masked(image: Image, mask: Mask) -> tuple[Image, Image]:
+    """A picture [B, H, W, C] with its masked part black, and the part that is kept [B, 1, h, w]."""
+    kept = 1.0 - mask.reshape(-1, 1, mask.shape[-2], mask.shape[-1])
+    visible = common_upscale(kept, image.shape[2], image.shape[1], "bilinear", "center").round()
+    return image * visible.movedim(1, -1), kept

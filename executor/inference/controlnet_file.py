@@ -1,0 +1,187 @@
+"""Files of ControlNets, control LoRAs and T2I-Adapters: what they are, and their weights in networks.
+
+Original names and diffusers' are read. Knows no pictures and no strengths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import cast
+
+from torch import Tensor, nn
+
+from executor.errors import ModelFileError
+from executor.inference.building import build_part
+from executor.inference.controlnet_model import (
+    HINT_PLACES,
+    Adapter,
+    AdapterShape,
+    ControlNet,
+    ControlNetShape,
+)
+from executor.inference.detect import describe
+from executor.inference.families.diffusers_unet import original_unet_names
+from executor.inference.families.ldm_unet import count_under, read_unet_shape
+from executor.inference.memory import Part
+from executor.inference.unet import UNetShape
+from executor.inference.weights import WeightFile
+
+FITS = "a ControlNet, control LoRA or T2I-Adapter for Stable Diffusion fits here"
+SD1_CONTEXT = 768
+HEAD_WIDTH = 64
+LAYERS_PER_LEVEL = 2
+# what pools its features is known by its file's name alone
+POOLED = re.compile(r".*_shuffle(_fp16|_sd15)?")
+THEIR_HINT = re.compile(r"controlnet_cond_embedding\.(conv_in|conv_out|blocks\.(\d+))\.(\w+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A network of a file."""
+
+    part: Part[nn.Module]
+    pooled: bool = False  # whether its features are averaged over the picture
+
+
+def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) -> Read:
+    """The network of a file; `base` are the weights of the UNet that a difference or control LoRA is relative to.
+
+    Raises ModelFileError when the file holds no such network or lacks its base.
+    """
+    names = file.tensors
+    if "lora_controlnet" in names:
+        return read_control_lora(file, base)
+    if any(name.startswith(("task_embedding", "control_model.task_embedding")) for name in names):
+        raise ModelFileError(file.path, "is a union ControlNet, and those are not supported yet", FITS)
+    for prefix in ("control_model.", ""):
+        if f"{prefix}zero_convs.0.0.weight" in names:
+            keys = {name: name[len(prefix) :] for name in names if name.startswith(prefix)}
+            return read_net(file, keys, base)
+    if "controlnet_cond_embedding.conv_in.weight" in names:
+        return read_net(file, original_names(names), base)
+    for prefix in ("adapter.", "t2i_adapter.", ""):
+        if f"{prefix}body.0.resnets.0.block1.weight" in names or f"{prefix}body.0.block1.weight" in names:
+            return read_adapter(file, prefix)
+    raise ModelFileError(file.path, f"looks like {describe(names)[0]}", FITS)
+
+
+def read_net(file: WeightFile, keys: Mapping[str, str], base: Mapping[str, Tensor] | None) -> Read:
+    """A ControlNet by the original names of its tensors (file's → original)."""
+    tensors = {key: file.tensors[name] for name, key in keys.items()}
+    if base is not None and "difference" in file.tensors:
+        file = replace(file, tensors={name: with_base(file.tensors[name], base.get(keys[name])) for name in keys})
+    shape = read_shape(file, tensors)
+    unused = {"difference", "lora_controlnet"}
+    used = {name: key for name, key in keys.items() if key not in unused}
+    part = build_part(file, "ControlNet", "diffusion", lambda: ControlNet(shape), used)
+    return Read(part=cast("Part[nn.Module]", part), pooled=POOLED.fullmatch(file.path.stem) is not None)
+
+
+def with_base(difference: Tensor, weight: Tensor | None) -> Tensor:
+    """A weight that is stored as its difference from the base's; one that the base has not is whole."""
+    if weight is None or weight.shape != difference.shape:
+        return difference
+    return (difference.float() + weight.float()).to(difference.dtype)
+
+
+def read_shape(file: WeightFile, tensors: Mapping[str, Tensor]) -> ControlNetShape:
+    """Sizes of a ControlNet; ModelFileError naming the tensor that is missing."""
+    try:
+        unet = read_unet_shape(tensors)
+        hints = [tensors[f"input_hint_block.{place}.weight"].shape for place in HINT_PLACES]
+    except KeyError as error:
+        raise ModelFileError(file.path, f"its ControlNet lacks {error.args[0]}") from error
+    return ControlNetShape(unet=with_heads(unet), hint=tuple((side[1], side[0]) for side in hints))
+
+
+def with_heads(unet: UNetShape) -> UNetShape:
+    """The shape with SD1.x's eight heads, or heads of width 64 for wider texts."""
+    if unet.context is None or unet.context <= SD1_CONTEXT:
+        return unet
+    return replace(unet, head_width=HEAD_WIDTH)
+
+
+def read_control_lora(file: WeightFile, base: Mapping[str, Tensor] | None) -> Read:
+    """A ControlNet whose blocks are the base's with low-rank changes.
+
+    Raises ModelFileError when there is no base: a control LoRA is nothing by itself.
+    """
+    if base is None:
+        reason = "is a control LoRA, which needs the diffusion model that it changes"
+        raise ModelFileError(file.path, reason, "load it with DiffControlNetLoader")
+    tensors = {name: weight for name, weight in base.items() if is_encoders(name)}
+    for name, tensor in file.tensors.items():
+        if name.endswith(".up"):
+            weight = f"{name.removesuffix('.up')}.weight"
+            down = file.tensors[f"{name.removesuffix('.up')}.down"].float()
+            if weight not in tensors:
+                raise ModelFileError(file.path, f"changes {weight}, which the model has not")
+            whole = tensors[weight]
+            delta = (tensor.float().flatten(1) @ down.flatten(1)).reshape(whole.shape)
+            tensors[weight] = (whole.float() + delta).to(whole.dtype)
+        elif not name.endswith(".down") and name != "lora_controlnet":
+            tensors[name] = tensor
+    whole_file = WeightFile(path=file.path, tensors=tensors)
+    return read_net(whole_file, {name: name for name in tensors}, None)
+
+
+def is_encoders(name: str) -> bool:
+    """Whether a UNet's weight is one that its ControlNet has too."""
+    return name.startswith(("time_embed.", "label_emb.", "input_blocks.", "middle_block."))
+
+
+def original_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The names of a ControlNet in diffusers' form → the original ones; names without one are left out."""
+    names = original_unet_names(tensors)
+    for name in tensors:
+        stem, _, kind = name.rpartition(".")
+        if stem.startswith("controlnet_down_blocks."):
+            names[name] = f"zero_convs.{stem.removeprefix('controlnet_down_blocks.')}.0.{kind}"
+        elif stem == "controlnet_mid_block":
+            names[name] = f"middle_block_out.0.{kind}"
+        elif found := THEIR_HINT.fullmatch(name):
+            places = {"conv_in": HINT_PLACES[0], "conv_out": HINT_PLACES[-1]}
+            place = places[found[1]] if found[2] is None else HINT_PLACES[int(found[2]) + 1]
+            names[name] = f"input_hint_block.{place}.{found[3]}"
+    return names
+
+
+# ---------------------------------------------------------------- T2I-Adapters
+
+
+def read_adapter(file: WeightFile, prefix: str) -> Read:
+    """A T2I-Adapter."""
+    theirs = f"{prefix}body.0.resnets.0.block1.weight" in file.tensors
+    bare = {name: name[len(prefix) :] for name in file.tensors if name.startswith(prefix)}
+    keys = {name: adapter_name(key) if theirs else key for name, key in bare.items()}
+    tensors = {key: file.tensors[name] for name, key in keys.items()}
+    count = count_under(tensors, "body.")
+    try:
+        channels = tensors["conv_in.weight"].shape[1]
+        shape = AdapterShape(
+            channels=channels,
+            widths=tuple(tensors[f"body.{n}.block1.weight"].shape[0] for n in range(0, count, LAYERS_PER_LEVEL)),
+            layers=LAYERS_PER_LEVEL,
+            kernel=tensors["body.0.block2.weight"].shape[-1],
+            shortened=tuple(f"body.{n}.in_conv.weight" in tensors for n in range(count)),
+            skips=tuple(f"body.{n}.skep.weight" in tensors for n in range(count)),
+        )
+    except KeyError as error:
+        raise ModelFileError(file.path, f"its T2I-Adapter lacks {error.args[0]}") from error
+    if channels not in (64, 192):
+        raise ModelFileError(file.path, "is a T2I-Adapter for another family than SD1.x and SD2.x", FITS)
+    part = build_part(file, "T2I-Adapter", "diffusion", lambda: Adapter(shape), keys)
+    return Read(part=cast("Part[nn.Module]", part))
+
+
+def adapter_name(name: str) -> str:
+    """The original name of an adapter's tensor that diffusers names: it counts residual blocks level by level."""
+    parts = name.split(".")
+    if parts[0] != "body":
+        return name
+    first = int(parts[1]) * LAYERS_PER_LEVEL
+    if parts[2] == "resnets":
+        return ".".join(["body", str(first + int(parts[3])), *parts[4:]])
+    return ".".join(["body", str(first), *parts[2:]])

@@ -1,0 +1,255 @@
+"""Runs one sampling: noise and latents in, a guided model through a method, finished latents out.
+
+Knows no node, no names of methods and schedules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from executor.inference.conditions import Condition, completed, fitted_mask, resolve, with_controls, with_counterparts
+from executor.inference.extras import Situation
+from executor.inference.guidance import Guider, Inpainting, MaskFunction
+from executor.inference.handle import ModelHandle, copied
+from executor.inference.noise import prepare_noise
+from executor.inference.pixels import repeat_to
+from executor.inference.samplers import Callback, Model, Sampler
+from executor.inference.samplers.base import silent
+from executor.inference.values import Conditioning, Latent
+from executor.inference.wrappers import OUTER_SAMPLE, Function, Keyed, WrapperExecutor, functions, merged
+
+Sides: TypeAlias = dict[str, list[Condition]]
+"""Conditions by what they are for: "positive", "negative" and names that guiders of packs choose."""
+
+MakeModel: TypeAlias = Callable[[Sides, dict[str, object]], Model]
+"""What samplers call, made of conditions that fit the latents and of the MODEL's options."""
+
+# How near the first sigma has to be to the model's largest to count as pure noise.
+SIGMA_MAX_TOLERANCE = 1e-5
+# Under a mask `ddim` noises the kept part with noise of the next seed, not with the start noise. Recorded behaviour:
+# numeric/samplers_variants, cases eps and flow/ddim/inpaint and inpaint_d0.6; without a mask ddim is euler.
+REDRAWN_SEED_OFFSET = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guidance:
+    """What to draw and how strictly."""
+
+    positive: Conditioning
+    negative: Conditioning
+    cfg: float
+
+
+@torch.inference_mode()
+def sample_sigmas(
+    handle: ModelHandle,
+    latent: Latent,
+    noise: Tensor,
+    sigmas: Tensor,
+    method: Sampler,
+    guidance: Guidance,
+    *,
+    seed: int,
+    on_step: Callback = silent,
+) -> tuple[Tensor, Tensor]:
+    """Finished latents and the last denoised ones, [B, C, H, W] on the CPU, for any noise and noise levels.
+
+    `seed` is for the noise that the sampler draws on its way; `on_step` is told of each step.
+    """
+
+    def make(sides: Sides, options: dict[str, object]) -> Model:
+        return Guider(handle.model, sides["positive"], sides["negative"], guidance.cfg, options, seed)
+
+    given = {"positive": guidance.positive, "negative": guidance.negative}
+    return sample_with(handle, latent, noise, sigmas, method, given, make, seed=seed, on_step=on_step)
+
+
+@torch.inference_mode()
+def sample_with(
+    handle: ModelHandle,
+    latent: Latent,
+    noise: Tensor,
+    sigmas: Tensor,
+    method: Sampler,
+    conditionings: Mapping[str, Conditioning],
+    make: MakeModel,
+    *,
+    seed: int,
+    on_step: Callback = silent,
+) -> tuple[Tensor, Tensor]:
+    """As `sample_sigmas`, with any number of conditionings and any guidance."""
+    samples = latent["samples"]
+    if len(sigmas) < 2:
+        return samples, samples
+    with handle.loaded_for(torch.Size((2 * samples.shape[0], *samples.shape[1:]))):
+        sides = resolved(handle, samples.shape, conditionings, latent)
+        run = _Run(handle=handle, latent=latent, noise=noise, sigmas=sigmas, method=method, seed=seed)
+        options = sampling_options(handle, sigmas)
+        with controlled(handle, list(sides.values()), samples.shape):
+            model, around = make(sides, options), functions(OUTER_SAMPLE, options)
+            return run.within(around, model, on_step) if around else run.sampled(model, on_step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Run:
+    handle: ModelHandle
+    latent: Latent
+    noise: Tensor
+    sigmas: Tensor
+    method: Sampler
+    seed: int
+
+    def sampled(self, model: Model, on_step: Callback) -> tuple[Tensor, Tensor]:
+        device, sampling = self.handle.load_device, self.handle.model_sampling
+        levels: list[float] = self.sigmas.tolist()
+        start = self.latent["samples"].to(device, torch.float32)
+        if bool(start.any()):  # a latent of zeros is "no picture", whatever the format's scale and shift
+            start = self.handle.latent_format.process_in(start)
+        noise = self.noise.to(device, torch.float32)
+        if self.latent.get("noise_mask") is not None:
+            mask = self.latent["noise_mask"]
+            model = _inpainting(self.handle, model, mask, start, noise, levels, self.method, self.seed)
+        last = start
+
+        def step(index: int, x: Tensor, denoised: Tensor) -> None:
+            nonlocal last
+            last = denoised
+            on_step(index, x, denoised)
+
+        x = sampling.noise_scaling(levels[0], noise, start, _is_pure_noise(levels[0], sampling.sigma_max))
+        x = self.method.run(model, x, levels, seed=self.seed, callback=step)
+        x = sampling.inverse_noise_scaling(levels[-1], x)
+        out = self.handle.latent_format.process_out
+        return out(x).cpu(), out(last).cpu()
+
+    def within(self, around: Sequence[Function], model: Model, on_step: Callback) -> tuple[Tensor, Tensor]:
+        """`sampled` with functions of packs around it, which see the guider as `class_obj`."""
+        last: list[Tensor] = []
+
+        def outer(
+            noise: Tensor,
+            latent_image: Tensor,
+            sampler: Sampler,
+            sigmas: Tensor,
+            denoise_mask: Tensor | None = None,
+            callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
+            disable_pbar: bool = False,
+            seed: int | None = None,
+        ) -> Tensor:
+            def step(index: int, x: Tensor, denoised: Tensor) -> None:
+                if callback is not None:
+                    callback(index, denoised, x, len(sigmas) - 1)
+
+            latent: Latent = {"samples": latent_image}
+            if denoise_mask is not None:
+                latent["noise_mask"] = denoise_mask
+            run = replace(self, noise=noise, latent=latent, method=sampler, sigmas=sigmas, seed=seed or 0)
+            samples, denoised = run.sampled(model, step)
+            last[:] = [denoised]
+            return samples
+
+        def told(index: int, denoised: Tensor, x: Tensor, total: int) -> None:
+            on_step(index, x, denoised)
+
+        inner = WrapperExecutor.new_class_executor(outer, getattr(model, "guider", model), around)
+        given = (self.noise, self.latent["samples"], self.method, self.sigmas, self.latent.get("noise_mask"))
+        samples = cast(Tensor, inner.execute(*given, told, False, self.seed))
+        return samples, last[0] if last else samples
+
+
+def resolved(
+    handle: ModelHandle, shape: torch.Size, conditionings: Mapping[str, Conditioning], latent: Latent | None = None
+) -> Sides:
+    """Conditions for latents of a shape, each side with what it needs of the others' areas and controls.
+
+    `latent` is what the sampling starts from, for networks that see it. Raises NodeInputError for conditioning that
+    lacks what the network needs.
+    """
+    plain = {name: resolve(given, shape, handle.model_sampling) for name, given in conditionings.items()}
+    sides = dict(plain)
+    for name, other in permutations(plain, 2):
+        sides[name] = with_controls(sides[name], plain[other])
+    ready = dict(sides)
+    for name, other in permutations(plain, 2):
+        ready[name] = with_counterparts(ready[name], sides[other])
+    return with_extras(handle, shape, ready, latent)
+
+
+def with_extras(handle: ModelHandle, shape: torch.Size, sides: Sides, latent: Latent | None) -> Sides:
+    """The conditions with what the network takes beside latents, time and text.
+
+    Raises NodeInputError for text of another width than the network takes, or conditioning that lacks something.
+    """
+    start = None if latent is None else latent["samples"].float()
+    if start is not None and bool(start.any()):
+        start = handle.latent_format.process_in(start)
+    mask = None if latent is None else latent.get("noise_mask")
+    found: Sides = {}
+    for name, conditions in sides.items():
+        here = Situation(shape=shape, negative=name == "negative", latent=start, mask=mask)
+        found[name] = completed(conditions, handle.model, here)
+    return found
+
+
+def sampling_options(handle: ModelHandle, sigmas: Tensor) -> dict[str, object]:
+    """The MODEL's options for one sampling, with its wrappers, callbacks and all noise levels within."""
+    options = copied(handle.model_options)
+    transformer_options = cast("dict[str, object]", options.setdefault("transformer_options", {}))
+    given = cast(Keyed, transformer_options.get("wrappers") or {})
+    transformer_options["wrappers"] = merged(handle.wrappers, given)
+    transformer_options["callbacks"] = merged(handle.callbacks)
+    transformer_options["sample_sigmas"] = sigmas
+    return options
+
+
+@contextmanager
+def controlled(handle: ModelHandle, sides: Sequence[Sequence[Condition]], shape: torch.Size) -> Iterator[None]:
+    """The controls of all conditions made ready for one sampling, and cleaned up after it."""
+    controls = list(dict.fromkeys(each.control for side in sides for each in side if each.control is not None))
+    for control in controls:
+        control.pre_run(handle.model, handle.model_sampling.percent_to_sigma)
+    try:
+        yield
+    finally:
+        for control in controls:
+            control.cleanup()
+
+
+def _inpainting(
+    handle: ModelHandle,
+    model: Model,
+    noise_mask: Tensor,
+    start: Tensor,
+    noise: Tensor,
+    levels: list[float],
+    method: Sampler,
+    seed: int,
+) -> Model:
+    mask = fitted_mask(noise_mask, (start.shape[-2], start.shape[-1]))[:, None]
+    mask = repeat_to(mask, start.shape[0]).to(start)
+    if method.redraws_kept_noise:
+        noise = prepare_noise(noise.cpu(), seed + REDRAWN_SEED_OFFSET).to(noise)
+    by_level = handle.model_options.get("denoise_mask_function")
+    return Inpainting(model, mask, start, noise, _mask_at(by_level, mask, levels, handle) if by_level else None)
+
+
+def _mask_at(function: object, mask: Tensor, levels: list[float], handle: ModelHandle) -> Callable[[float], Tensor]:
+    by_level = cast("MaskFunction", function)
+    extra: dict[str, object] = {"model": handle.model, "sigmas": torch.tensor(levels)}
+
+    def mask_at(sigma: float) -> Tensor:
+        return by_level(mask.new_full((mask.shape[0],), sigma), mask, extra)
+
+    return mask_at
+
+
+def _is_pure_noise(sigma: float, sigma_max: float) -> bool:
+    return sigma > sigma_max or math.isclose(sigma, sigma_max, rel_tol=SIGMA_MAX_TOLERANCE)

@@ -1,0 +1,148 @@
+"""A network that predicts, and what its prediction means: what lies behind a MODEL. Knows neither patches nor nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from executor.inference.denoiser import ModelSampling
+from executor.inference.extras import Extra
+from executor.inference.latent_formats import LatentFormat
+from executor.inference.memory import Part
+from executor.inference.objects import ObjectPatches
+from executor.inference.unet import UNet
+from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, WrapperExecutor, functions
+
+# feature maps of the widest full-size layer that are alive at once in a UNet, skips included
+LIVE_MAPS = 12
+PREFIX = "diffusion_model."
+"""What the names of a network's weights start with where packs name them."""
+
+
+class DiffusionModel:
+    """A network and its sampling; `diffusion_model` and `model_sampling` are the names that packs know.
+
+    Both may be replaced for a time by `objects`.
+    """
+
+    def __init__(
+        self,
+        *,
+        part: Part[nn.Module],
+        sampling: ModelSampling,
+        width: int,
+        latent_format: LatentFormat | None = None,
+        extras: Sequence[Extra] = (),
+    ) -> None:
+        """`width`: channels of the network's widest feature maps of full size; `extras`: what else it takes."""
+        self.part, self.width, self.latent_format, self.extras = part, width, latent_format, tuple(extras)
+        self.diffusion_model: nn.Module = part.module
+        self.model_sampling = sampling
+        self.objects = ObjectPatches(self)
+        self.current_patcher: object = None  # the MODEL that was loaded last
+
+    @property
+    def sampling(self) -> ModelSampling:
+        """Noise levels and prediction type."""
+        return self.model_sampling
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.part.device
+
+    def get_dtype(self) -> torch.dtype:
+        """The type it computes in."""
+        return self.part.dtype
+
+    def apply(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        *,
+        context: Tensor,
+        transformer_options: Mapping[str, object] | None = None,
+        **conditions: object,
+    ) -> Tensor:
+        """The denoised latent [B, 4, h, w], float32, of a noisy one at sigma [B] under context [B, T, C].
+
+        `transformer_options` go with the call for the patches that see it; `conditions` are what else the network
+        takes (`control`, `y`, `c_concat`).
+        """
+        given = cast("dict[str, Any]", conditions)
+        return self.apply_model(x, sigma, c_crossattn=context, transformer_options=transformer_options, **given)
+
+    def apply_model(
+        self,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Mapping[str, list[Tensor | None]] | None = None,
+        transformer_options: Mapping[str, object] | None = None,
+        **conditions: object,
+    ) -> Tensor:
+        """`apply` under the names that packs call it by; t is sigma [B]."""
+        options = dict(transformer_options or {})
+        wrapped = WrapperExecutor.new_class_executor(self._apply, self, functions(APPLY_MODEL, options))
+        denoised = wrapped.execute(x, t, c_concat, c_crossattn, control, options, **conditions)
+        return cast(Tensor, denoised)
+
+    def _apply(
+        self,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Mapping[str, list[Tensor | None]] | None = None,
+        transformer_options: Mapping[str, object] | None = None,
+        **conditions: object,
+    ) -> Tensor:
+        sampling, dtype = self.model_sampling, self.part.dtype
+        network_input = sampling.calculate_input(t, x).to(dtype)
+        if c_concat is not None:
+            network_input = torch.cat([network_input, c_concat.to(network_input)], dim=1)
+        given = {name: of_type(value, x.device, dtype) for name, value in conditions.items() if value is not None}
+        if control is not None:
+            given["control"] = control
+        network = self.diffusion_model
+        options = dict(transformer_options or {})
+        wrapped = WrapperExecutor.new_class_executor(network, network, functions(DIFFUSION_MODEL, options))
+        context = None if c_crossattn is None else c_crossattn.to(x.device, dtype)
+        timestep = sampling.timestep(t).float()
+        output = wrapped.execute(network_input, timestep, context=context, transformer_options=options, **given)
+        return sampling.calculate_denoised(t, cast(Tensor, output).float(), x)
+
+    @property
+    def text_width(self) -> int | None:
+        """Width of the text's tokens that its network takes; None where nothing tells."""
+        network = self.diffusion_model
+        return network.shape.context if isinstance(network, UNet) else None
+
+    def working_bytes(self, shape: torch.Size) -> int:
+        """Bytes that one call on latents [B, 4, h, w] needs beside the weights."""
+        return LIVE_MAPS * shape[0] * self.width * shape[-2] * shape[-1] * self.part.dtype.itemsize
+
+    def memory_required(self, input_shape: torch.Size, cond_shapes: object = None) -> int:
+        """`working_bytes` under the name that packs know."""
+        return self.working_bytes(input_shape)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Its weights as they are at present, by the names that packs know."""
+        return {f"{PREFIX}{key}": weight for key, weight in self.part.module.state_dict().items()}
+
+    def process_latent_in(self, latent: Tensor) -> Tensor:
+        """From the autoencoder's scale to the network's."""
+        return latent if self.latent_format is None else self.latent_format.process_in(latent)
+
+    def process_latent_out(self, latent: Tensor) -> Tensor:
+        """From the network's scale to the autoencoder's."""
+        return latent if self.latent_format is None else self.latent_format.process_out(latent)
+
+
+def of_type(value: object, device: torch.device, dtype: torch.dtype) -> object:
+    """A tensor of floats on a device and of a type; anything else as it is."""
+    return value.to(device, dtype) if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -1,0 +1,155 @@
+"""What networks take beside latents, time and text, made of a conditioning's options. Knows no network and no node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from executor.errors import NodeInputError
+from executor.inference.latent_formats import LatentFormat
+from executor.inference.pixels import common_upscale
+from executor.inference.unet_layers import timestep_embedding
+
+Options = Mapping[str, object]
+NUMBER_WIDTH = 256  # of the vector that stands for one number
+BASE_NUMBERS, REFINER_NUMBERS = 6, 5
+# How pretty the refiner takes a picture to be that is asked for, and one that is to be avoided (Podell et al. 2023)
+AESTHETIC, UNAESTHETIC = 6.0, 2.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Situation:
+    """The sampling that a conditioning is for."""
+
+    shape: torch.Size  # of the latents, [B, C, h, w]
+    negative: bool = False  # whether the conditioning is what to avoid
+    latent: Tensor | None = None  # what it starts from, in the network's scale
+    mask: Tensor | None = None  # [1 or B, h, w], 1 where it draws anew; None: everywhere
+
+
+class Extra(Protocol):
+    """One kind of further input."""
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """The inputs by name: `y` [1 or B, V], `c_concat` [1 or B, C, h, w].
+
+        Raises NodeInputError when the conditioning lacks what the network needs.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeVector:
+    """SDXL's vector: the pooled text and sizes as numbers (Podell et al. 2023, arXiv:2307.01952, section 2.2)."""
+
+    pooled: int  # width of the text's vector
+    refiner: bool = False
+    downscale: int = 8  # pixels per latent cell
+
+    @property
+    def width(self) -> int:
+        """Width of the whole vector."""
+        return self.pooled + NUMBER_WIDTH * (REFINER_NUMBERS if self.refiner else BASE_NUMBERS)
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """`y`: sizes that the conditioning does not name are the picture's own."""
+        pooled = options.get("pooled_output")
+        if not isinstance(pooled, Tensor) or pooled.shape[-1] != self.pooled:
+            found = f"one of width {pooled.shape[-1]}" if isinstance(pooled, Tensor) else "none"
+            reason = f"this model takes conditioning with a pooled vector of width {self.pooled}; this one has {found}"
+            raise NodeInputError(f"{reason}. Encode the text with the text encoder that belongs to the model")
+        numbers = torch.tensor(self.numbers(options, situation), dtype=torch.float32)
+        vector = timestep_embedding(numbers, NUMBER_WIDTH).reshape(1, -1)
+        return {"y": torch.cat([pooled.float(), vector.expand(len(pooled), -1).to(pooled.device)], dim=1)}
+
+    def numbers(self, options: Options, situation: Situation) -> list[float]:
+        """What the vector tells beside the text."""
+        height = number(options, "height", situation.shape[-2] * self.downscale)
+        width = number(options, "width", situation.shape[-1] * self.downscale)
+        sizes = [height, width, number(options, "crop_h", 0), number(options, "crop_w", 0)]
+        if self.refiner:
+            usual = UNAESTHETIC if situation.negative else AESTHETIC
+            return [*sizes, number(options, "aesthetic_score", usual)]
+        return [*sizes, number(options, "target_height", height), number(options, "target_width", width)]
+
+
+def number(options: Options, name: str, default: float) -> float:
+    """A number among options."""
+    found = options.get(name)
+    return float(found) if isinstance(found, int | float) else float(default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedPicture:
+    """Five more channels of inpainting models: where to draw anew, and the picture without that part."""
+
+    latent_format: LatentFormat
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """`c_concat`: mask and picture of the conditioning; without them, those of the sampling itself."""
+        picture, mask = picture_of(options, situation, self.latent_format), options.get("concat_mask")
+        where = whole(situation) if picture is None else torch.ones(1, *situation.shape[-2:])
+        if picture is not None and isinstance(mask, Tensor):
+            where = planes(mask, situation)
+        if picture is None:
+            grey = self.latent_format.grey()
+            kept = grey if situation.latent is None else situation.latent.cpu().float()
+            picture = grey + (kept - grey) * (1.0 - where[:, None])
+        return {"c_concat": side_by_side(where[:, None], picture)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureBeside:
+    """Four more channels of models that edit pictures (Brooks et al. 2023, arXiv:2211.09800): the picture's latents."""
+
+    latent_format: LatentFormat
+    scaled: bool = False  # whether they come in the network's scale
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """`c_concat`: the picture of the conditioning; zeros without one, as in the training without a picture."""
+        picture = picture_of(options, situation, self.latent_format if self.scaled else None)
+        if picture is None:
+            picture = torch.zeros(1, self.latent_format.channels, *situation.shape[-2:])
+        return {"c_concat": picture}
+
+
+def picture_of(options: Options, situation: Situation, latent_format: LatentFormat | None) -> Tensor | None:
+    """The picture's latents that a conditioning brings, in the size of the sampling's."""
+    picture = options.get("concat_latent_image")
+    if not isinstance(picture, Tensor):
+        return None
+    latents = picture.float() if latent_format is None else latent_format.process_in(picture.float())
+    height, width = situation.shape[-2:]
+    if latents.shape[-2:] == (height, width):
+        return latents
+    return common_upscale(latents, width, height, "bilinear", "center")
+
+
+def whole(situation: Situation) -> Tensor:
+    """The sampling's mask of zeros and ones; ones without one."""
+    if situation.mask is None:
+        return torch.ones(1, *situation.shape[-2:])
+    return planes(situation.mask, situation)
+
+
+def planes(mask: Tensor, situation: Situation) -> Tensor:
+    """A mask [H, W], [B, H, W] or [B, 1, H, W] in cells, [B, h, w], of zeros and ones."""
+    size = (situation.shape[-2], situation.shape[-1])
+    given = mask.reshape(-1, 1, mask.shape[-2], mask.shape[-1]).cpu().float()
+    fitted = given if given.shape[-2:] == size else functional.interpolate(given, size=size, mode="bilinear")
+    return fitted[:, 0].round()
+
+
+def side_by_side(first: Tensor, second: Tensor) -> Tensor:
+    """Channels of both [1 or B, C, h, w], the smaller batch repeated."""
+    rows = max(len(first), len(second))
+    size = first.shape[-2:]
+    parts = [each.expand(rows if len(each) == 1 else len(each), -1, *size) for each in (first, second)]
+    shortest = min(len(each) for each in parts)
+    repeats = -(-rows // shortest)
+    return torch.cat([each if len(each) == rows else each.repeat(repeats, 1, 1, 1)[:rows] for each in parts], dim=1)

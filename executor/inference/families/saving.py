@@ -1,0 +1,46 @@
+"""Text encoders under the names that a family's checkpoints have. Knows no files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from executor.errors import NodeInputError
+from executor.inference.families.latent_diffusion import LatentDiffusion
+from executor.inference.families.sd2 import SD2
+from executor.inference.families.sd15 import SD15
+from executor.inference.families.sdxl import SDXL, SDXL_REFINER
+from executor.inference.text.clip_file import WRAPPER
+from executor.inference.text.encoder import PROJECTION
+from executor.inference.text.open_clip import original_names
+
+if TYPE_CHECKING:
+    from executor.inference.text.clip import Clip
+
+SAVED: tuple[LatentDiffusion, ...] = (SD15, SD2, SDXL, SDXL_REFINER)
+OPEN_CLIP_PREFIX = "model."
+
+
+def checkpoint_texts(family: str, clip: Clip) -> dict[str, Tensor]:
+    """A CLIP's weights with its patches by the names in a family's checkpoints.
+
+    Raises NodeInputError when the family has other text encoders, or none that can be saved.
+    """
+    layout = next((each for each in SAVED if each.name == family), None)
+    if layout is None:
+        raise NodeInputError(f"models of the family {family!r} are not saved as whole checkpoints yet; save the parts")
+    wanted, given = [text.kind.name for text in layout.texts], [encoder.name for encoder in clip.encoders]
+    if wanted != given:
+        names = ["CLIP-" + " and CLIP-".join(name.upper() for name in side) for side in (wanted, given)]
+        raise NodeInputError(f"input 'clip': {layout.title} checkpoint holds {names[0]}; this text model is {names[1]}")
+    weights = clip.get_sd()
+    found: dict[str, Tensor] = {}
+    for text, encoder in zip(layout.texts, clip.encoders, strict=True):
+        own = {key: weights[encoder.weight_name(key)] for key in encoder.part.weights}
+        if text.prefix.endswith(OPEN_CLIP_PREFIX):
+            own = original_names(own)
+        else:
+            own = {key if key.startswith(PROJECTION) else WRAPPER + key: weight for key, weight in own.items()}
+        found |= {text.prefix + key: weight for key, weight in own.items()}
+    return found

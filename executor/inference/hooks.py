@@ -1,0 +1,57 @@
+"""The patch points of transformer_options: where packs change what a network's blocks compute. Knows no network.
+
+Names, arguments and places are the ecosystem's (reference/model_layer.md; reference/custom_node_surface.md, "Object
+protocols"): `patches` holds lists of functions by name, `patches_replace` functions by name and block, and a block is
+("input", i), ("middle", 0) or ("output", i), with a third place for one transformer block within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeVar, cast
+
+from torch import Tensor
+
+Options: TypeAlias = dict[str, object]
+"""transformer_options: what goes with a network call for the patches that see it."""
+
+Block: TypeAlias = tuple[str, int]
+Patch: TypeAlias = Callable[..., Tensor]
+TriplePatch: TypeAlias = Callable[..., tuple[Tensor, Tensor, Tensor]]
+PairPatch: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
+Control: TypeAlias = Mapping[str, list[Tensor | None]]
+"""What a ControlNet adds: features of "input", "middle" and "output" blocks; the last of a list is used first."""
+
+Module = TypeVar("Module")
+
+
+def patches(options: Options, name: str) -> list[Patch]:
+    """The functions that packs put at a patch point, in order."""
+    named = cast("Mapping[str, list[Patch]]", options.get("patches") or {})
+    return named.get(name, [])
+
+
+def patched(options: Options, name: str, x: Tensor) -> Tensor:
+    """x [B, ...] after the functions of a patch point that takes and gives one tensor."""
+    for patch in patches(options, name):
+        x = patch(x, options)
+    return x
+
+
+def replacement(options: Options, name: str) -> Patch | None:
+    """What stands in for an attention of the present block, the whole block's or that of one transformer block."""
+    everywhere = cast("Mapping[str, Mapping[object, Patch]]", options.get("patches_replace") or {})
+    here = everywhere.get(name) or {}
+    block = cast("Block | None", options.get("block"))
+    if block is None or not here:
+        return None
+    return here.get((*block, options.get("block_index")), here.get(block))
+
+
+def controlled(x: Tensor, control: dict[str, list[Tensor | None]] | None, side: str) -> Tensor:
+    """x with the next feature that a ControlNet gives for this side; the feature is taken off its list."""
+    left = control.get(side) if control else None
+    if not left:
+        return x
+    feature = left.pop()
+    return x if feature is None else x + feature.to(x.dtype)
