@@ -10,7 +10,7 @@ UI_TEST := .venv/.ui-test-installed
 OLD_FRONT_END := .cache/front-end-1.27.10
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test test-full test-ui bench lint format help clean
+.PHONY: demo run test test-full test-soak test-ui bench lint format help clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,17 +24,19 @@ run: $(UI) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="-
 test: lint ## linters and every test that needs no GPU
 	$(BIN)/python -m pytest -q $(ARGS)
 
-test-full: $(READY) ## the checks on a full-size SD1.5 file, which is made first (2 GB, minutes)
-	$(BIN)/python -m pytest -q -m full $(ARGS)
+test-full: $(READY) ## the long checks: a full-size SD1.5 file, which is made first (2 GB), and thousands of odd requests
+	$(BIN)/python -m pytest -q -m "full or soak" $(ARGS)
 
-test-ui: $(UI_TEST) $(OLD_FRONT_END) ## the web front end in Chromium: a graph is loaded, run, and its picture seen
-	@command -v "$${CHROMIUM:-chromium}" >/dev/null || \
-	  { echo "Chromium is needed (on Debian: apt-get install chromium), or its path in CHROMIUM" >&2; exit 1; }
-	WEFT_OLD_FRONT_END=$(CURDIR)/$(OLD_FRONT_END)/comfyui_frontend_package/static \
+test-soak: $(READY) ## 5,000 prompts on one server: the memory of front and worker stays flat
+	$(BIN)/python -m pytest -q -s -m soak tests/soak $(ARGS)
+
+test-ui: $(UI_TEST) $(OLD_FRONT_END) ## the web front end in Chromium, used as a person does; installs Chromium if it can
+	browser="$$(tests/ui/chromium.sh)" && CHROMIUM="$$browser" \
+	  WEFT_OLD_FRONT_END=$(CURDIR)/$(OLD_FRONT_END)/comfyui_frontend_package/static \
 	  $(BIN)/python -m pytest -q --tb=short -m ui tests/ui $(ARGS)
 
-bench: $(READY) ## latency of the polled routes beside a bare handler
-	$(BIN)/python -m tests.performance.latency $(ARGS)
+bench: $(READY) ## measure: one table, each figure beside its floor (make bench ARGS="--only routes --json result.json")
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(READY) ## ruff, mypy, import-linter, codespell
 	$(BIN)/ruff check
