@@ -1,8 +1,10 @@
-"""What every test shares: how hypothesis searches. Fixtures live beside the tests that use them."""
+"""What every test shares: how hypothesis searches, where chance starts. Fixtures live beside the tests that use them."""
 
 import os
+import sys
 
 import hypothesis
+import pytest
 
 # As the engine does for its workers: torch's threads do not spin while they wait, so that busy cores slow no test down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -10,3 +12,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 hypothesis.settings.register_profile("local", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True)
+def drawn_alike() -> None:
+    """Let torch draw the same numbers in every run of a test; a test that needs no torch does not load it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
