@@ -1,4 +1,4 @@
-"""What every test shares: how hypothesis searches, where chance starts. Fixtures live beside the tests that use them."""
+"""What every test shares: how hypothesis searches, where chance starts. Fixtures lie beside the tests that use them."""
 
 import os
 import sys
