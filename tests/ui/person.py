@@ -121,8 +121,7 @@ class Person:
         field.fill(name)
         found = self.page.locator(".p-autocomplete-list" if self.old else "#results-list").get_by_role("option").first
         found.filter(has_text=shown).wait_for()
-        field.press("Enter")
-        self.until("([count]) => window.app.graph.nodes.length === count", len(before) + 1)
+        self._choose(field, found, len(before) + 1)
         field.wait_for(state="detached")
         if not self.old:
             self.page.mouse.click(*FREE)  # until then the node hangs on the mouse
@@ -130,6 +129,17 @@ class Person:
         assert kind == name
         self.page.evaluate(TWO_FRAMES)
         return node
+
+    def _choose(self, field: Locator, found: Locator, count: int) -> None:
+        """Take the node that was found; a key that came before the list heard keys is followed by a click."""
+        field.press("Enter")
+        for attempt in range(1200):
+            if self.page.evaluate("() => window.app.graph.nodes.length") >= count:
+                break
+            if attempt % 40 == 39 and found.is_visible():
+                found.click()
+            self.page.wait_for_timeout(100)
+        self.until("([count]) => window.app.graph.nodes.length === count", count)
 
     def _search(self) -> Locator:
         """The open search field; a double-click that the page took for something else is done again."""
