@@ -145,6 +145,14 @@ def guided(
     return Guided(mixed, uncond)
 
 
+def corrected(mixed: Tensor, x: Tensor, levels: Tensor, options: Options, given: Mapping[str, object]) -> Tensor:
+    """Answers mixed for x [B, ...] at sigmas [B], after the functions that packs want called then with `given`."""
+    arguments = {**given, "input": x, "sigma": levels, "timestep": levels, "model_options": options}
+    for hook in _hooks(options, "sampler_post_cfg_function"):
+        mixed = hook({**arguments, "denoised": mixed})
+    return mixed
+
+
 def _answers(
     model: Denoiser, sides: list[Sequence[Condition] | None], x: Tensor, levels: Tensor, options: Options
 ) -> list[Tensor]:

@@ -16,6 +16,8 @@ from nodes.builtin import MODULES
 from nodes.placeholders import fallback
 
 PREFIX = "comfy_extras.nodes_"
+CLASS_NAMES = {"ImageBlend": "Blend", "ImageBlur": "Blur", "ImageQuantize": "Quantize"}
+"""Under which names packs import nodes whose class is called otherwise than the node."""
 
 
 class ExtraNodes(MetaPathFinder, Loader):
@@ -40,6 +42,7 @@ class ExtraNodes(MetaPathFinder, Loader):
         """Put the classes in."""
         classes = self._by_module()[module.__name__]
         vars(module).update(classes)
+        vars(module).update({CLASS_NAMES[name]: cls for name, cls in classes.items() if name in CLASS_NAMES})
         vars(module)["NODE_CLASS_MAPPINGS"] = dict(classes)
         names = {name: shown for name, cls in classes.items() if (shown := getattr(cls, "DISPLAY_NAME", None))}
         vars(module)["NODE_DISPLAY_NAME_MAPPINGS"] = names

@@ -175,6 +175,9 @@ def unet_inital_load_device(parameters: int, dtype: torch.dtype) -> torch.device
     return device if get_free_memory(device) > parameters * dtype_size(dtype) else unet_offload_device()
 
 
+unet_initial_load_device = unet_inital_load_device  # both spellings are asked for
+
+
 def text_encoder_offload_device() -> torch.device:
     return get_torch_device() if args.gpu_only else devices.CPU
 

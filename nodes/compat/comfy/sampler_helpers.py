@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from comfy.utils import reshape_mask
+from executor.inference.guider import convert_cond
 from nodes.placeholders import fallback
+
+__all__ = ["convert_cond"]
 
 __getattr__ = fallback(__name__)
 
 Conds = Mapping[str, Sequence[Mapping[str, object]]]
-
-
-def convert_cond(cond: Sequence[Sequence[object]]) -> list[dict[str, object]]:
-    """A CONDITIONING as dictionaries, the embedding under `cross_attn`."""
-    converted = []
-    for embedding, options, *_ in cond:
-        entry = dict(options)
-        entry["cross_attn"] = embedding
-        entry["model_conds"] = dict(entry.get("model_conds", {}))
-        entry["uuid"] = uuid.uuid4()
-        converted.append(entry)
-    return converted
-
-
-def as_conditioning(conds: Sequence[object]) -> list[list[object]]:
-    """The CONDITIONING that `convert_cond` made dictionaries of; one that is none yet stays."""
-    return [
-        [entry.get("cross_attn"), {key: value for key, value in entry.items() if key not in ("cross_attn", "uuid")}]
-        if isinstance(entry, Mapping)
-        else list(entry)
-        for entry in conds
-    ]
 
 
 def prepare_mask(noise_mask: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:

@@ -28,6 +28,10 @@ class Sampler:
         largest = float(model_wrap.inner_model.model_sampling.sigma_max)
         return float(sigmas[0]) >= largest or abs(largest - float(sigmas[0])) <= 1e-5 * largest
 
+    def as_method(self) -> core.Sampler:
+        """What Weft runs of it."""
+        return OwnSampling(self)
+
 
 class PackMethod(core.Sampler):
     """A pack's way to sample, as Weft calls methods."""
@@ -105,11 +109,6 @@ class OwnSampling(PackMethod):
         return self.inner.sample(
             ModelForPacks(model), levels, extra, told, torch.zeros_like(x), latent_image=x, disable_pbar=True
         )
-
-
-def method_of(sampler: object) -> core.Sampler:
-    """What Weft can run of a SAMPLER."""
-    return sampler if isinstance(sampler, core.Sampler) else OwnSampling(sampler)
 
 
 class ModelForPacks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from comfy.handles import Alias
+from executor.errors import ModelFileError
 from executor.inference import checkpoint as _checkpoint
 from executor.inference import vae as _vae
 from executor.inference.text.clip import Clip
@@ -21,6 +23,7 @@ from nodes.placeholders import fallback, missing
 __getattr__ = fallback(__name__)
 
 Tensors = Mapping[str, Tensor]
+log = logging.getLogger("weft.packs")
 
 
 class CLIPType(enum.Enum):
@@ -137,11 +140,19 @@ def load_clip(
 def load_lora_for_models(
     model: object, clip: object, lora: Tensors, strength_model: float, strength_clip: float
 ) -> tuple[object, object]:
-    """Copies of a MODEL and a CLIP with a LoRA's tensors at these strengths; either may be None."""
+    """Copies of a MODEL and a CLIP with a LoRA's tensors at these strengths; either may be None.
+
+    What fits neither changes nothing, and the log tells so.
+    """
     from executor.inference.lora import apply_lora
 
     file = WeightFile(path=Path("LoRA"), tensors=lora)
-    return apply_lora(file, model, clip, strength_model, strength_clip)
+    try:
+        return apply_lora(file, model, clip, strength_model, strength_clip)
+    except ModelFileError as error:  # packs hand over tables that they expect to fit nothing
+        log.warning("%s", error)
+    copies = [getattr(one, "clone", lambda: None)() for one in (model, clip)]
+    return copies[0], copies[1]
 
 
 def load_vae(path: str) -> Vae:
