@@ -355,7 +355,7 @@ def _next_counter(folder: Path, stem: str) -> int:
     """The number after the highest of `stem_<number>_*`; %batch_num% in the stem stands for any number."""
     shape = re.escape(stem).replace(re.escape(BATCH_TOKEN), r"\d+")
     pattern = re.compile(shape + r"_(\d+)_", 0 if os.path.normcase("A") == "A" else re.IGNORECASE)
-    taken = (pattern.match(entry.name) for entry in os.scandir(folder))
+    taken = map(pattern.match, os.listdir(folder))  # asked for at every save: folders hold thousands of files
     return max((int(match[1]) for match in taken if match), default=0) + 1
 
 

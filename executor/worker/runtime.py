@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import importlib
 import json
 import logging
+import queue
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,10 +23,11 @@ from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import RunResult, run_prompt
 from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
 from executor.worker.answers import answer
-from executor.worker.control import Control, Job
+from executor.worker.control import Control, Job, Work
 from executor.worker.events import Audience, WireEvents
 from executor.worker.gauge import RamGauge
 from executor.worker.line import Line
+from executor.worker.prompt_loop import PromptLoop
 from executor.worker.services import Services
 from executor.worker.stats import cuda_in_use, device_works, devices, set_threads
 from executor.worker.terminal import make_terminal
@@ -33,6 +36,8 @@ log = logging.getLogger("weft.worker")
 
 EXIT_BROKEN_DEVICE = 70
 REFRESH_S = 0.05  # after each prompt, for asking pack classes whether they are listed otherwise
+QUIET_S = 0.02  # without work, before the device's figures are told
+STATS_PAUSE_S = 0.5  # between two tellings while work follows on work
 
 
 class NodeTable(Registry, Protocol):
@@ -54,6 +59,7 @@ class Worker:
     cpu_only: bool
     address: str = ""  # where the packs' routes are served
     told: Packs = field(default_factory=Packs)
+    loop: PromptLoop = field(default_factory=PromptLoop)
 
 
 def load_worker(control: Control, services: Services, loader: str, *, in_process: bool) -> Worker:
@@ -103,9 +109,17 @@ def _serve_routes(services: Services) -> str:
 
 
 def work(worker: Worker) -> int:
-    """Take what the front wants, in order, until it wants an end."""
+    """Take what the front wants, in order, until it wants an end; returns the exit code."""
+    try:
+        return _work_off(worker)
+    finally:
+        worker.loop.close()
+
+
+def _work_off(worker: Worker) -> int:
+    bulletin = Bulletin(worker)
     while True:
-        match worker.control.jobs.get():
+        match bulletin.next_work():
             case Job() as job:
                 finished = _run(worker, job)
                 worker.control.send(finished)
@@ -117,11 +131,31 @@ def work(worker: Worker) -> int:
                 _free(worker, wish)
             case Stop():
                 return 0
-        _tell_stats(worker)
+
+
+class Bulletin:
+    """Tells the front the device's figures after work: once it pauses, and now and then while it does not."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._told_s = time.monotonic()
+        self._is_old = False
+
+    def next_work(self) -> Work:
+        """The next thing that the front wants; waits for it."""
+        jobs = self._worker.control.jobs
+        if self._is_old and time.monotonic() - self._told_s < STATS_PAUSE_S:
+            with suppress(queue.Empty):
+                return jobs.get(timeout=QUIET_S)
+        if self._is_old:
+            self._worker.control.send(Stats(devices=devices(cpu_only=self._worker.cpu_only)))
+            self._told_s = time.monotonic()
+        self._is_old = True
+        return jobs.get()
 
 
 def _run(worker: Worker, job: Job) -> Finished:
-    """Run one prompt on an event loop of its own; whatever happens, it ends with a result."""
+    """Run one prompt on the event loop; whatever happens, it ends with a result."""
     terminal = make_terminal()
     line = worker.services.line
     if line is not None:
@@ -138,7 +172,7 @@ def _run(worker: Worker, job: Job) -> Finished:
     events.line = line
     try:
         with torch.inference_mode(), entered(RunContext(services=worker.services)):
-            result = asyncio.run(
+            result = worker.loop.run(
                 run_prompt(
                     job=job.run,
                     registry=worker.registry,
@@ -251,7 +285,3 @@ def _free(worker: Worker, wish: Free) -> None:
     gc.collect()
     if cuda_in_use():
         torch.cuda.empty_cache()
-
-
-def _tell_stats(worker: Worker) -> None:
-    worker.control.send(Stats(devices=devices(cpu_only=worker.cpu_only)))
