@@ -73,3 +73,10 @@ def streamed(placement: Placement) -> Placement:
         compute_device=placement.compute_device,
         compute_dtype=placement.compute_dtype,
     )
+
+
+def is_out_of_memory(failure: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)  # torch on the CPU

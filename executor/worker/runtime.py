@@ -21,6 +21,7 @@ from executor.graph.cache import Cache
 from executor.graph.pressure import make_cache
 from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import RunResult, run_prompt
+from executor.inference.devices import is_out_of_memory
 from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job, Work
@@ -249,7 +250,7 @@ def _titles(job: Job) -> dict[str, str]:
 
 def _tip(worker: Worker, failure: BaseException) -> str:
     """Advice for a failed node; when the device's memory ran out, every model leaves it at once."""
-    if not _is_out_of_memory(failure):
+    if not is_out_of_memory(failure):
         return ""
     worker.services.unload_models()
     figures = "; ".join(
@@ -257,12 +258,6 @@ def _tip(worker: Worker, failure: BaseException) -> str:
         for device in devices(cpu_only=worker.cpu_only)
     )
     return f"The device ran out of memory ({figures}). Try a smaller size or batch, or start with --lowvram.\n"
-
-
-def _is_out_of_memory(failure: BaseException) -> bool:
-    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)  # torch on the CPU
 
 
 def _broken(job: Job, failure: Exception) -> RunResult:

@@ -25,6 +25,7 @@ MODULES = (
     "sigmas",
     "image",
     "image_edit",
+    "upscale_model",
     "post_processing",
     "picture_shapes",
     "image_io",

@@ -5,15 +5,7 @@ from __future__ import annotations
 import pytest
 
 from executor.errors import ModelFileError
-from nodes.builtin.pending_loaders import ImageOnlyCheckpointLoader, UpscaleModelLoader
-
-
-def test_an_upscale_model_is_refused_with_what_would_do(place):
-    file = place.folders.paths("upscale_models")[0] / "x4.pth"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
-    with pytest.raises(ModelFileError, match=r"x4\.pth: .* not supported yet; .*ImageScale"):
-        UpscaleModelLoader().load_model("x4.pth")
+from nodes.builtin.pending_loaders import ImageOnlyCheckpointLoader
 
 
 def test_a_video_checkpoint_is_refused_with_what_would_do(place):
