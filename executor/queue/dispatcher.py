@@ -11,6 +11,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -89,9 +90,12 @@ class Dispatcher:
         self._turns: dict[str, asyncio.Lock] = {}  # wishes of one worker are met in their order
         self._wishes: dict[asyncio.Task[None], str] = {}  # being met -> whose
         self._running: dict[str, Running] = {}  # by worker; an entry stays until the job's end is told
+        self._promised: set[str] = set()  # workers that a job is being claimed for
+        self._ends: dict[str, asyncio.Task[None]] = {}  # by worker: its last job's end, being stored and told
+        self._starts: set[asyncio.Task[None]] = set()  # jobs on their way that were claimed as they came
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
         self._wake = asyncio.Event()
-        self._freed = asyncio.Event()  # set whenever a job leaves a worker
+        self._freed = asyncio.Event()  # set whenever a job leaves a worker, or a promise to one ends
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -108,15 +112,16 @@ class Dispatcher:
         """Give no more jobs, let running ones end for a while, put the rest back into the queue, end the workers."""
         self._stopping = True
         self._wake.set()
+        with suppress(TimeoutError):  # what is being claimed is given or goes back
+            await asyncio.wait_for(self._until(lambda: not self._promised), DISK_WAIT_S[1])
         try:
-            await asyncio.wait_for(self._drained(), drain_timeout_s)
+            await asyncio.wait_for(self._until(lambda: not self._running), drain_timeout_s)
         except TimeoutError:
             for running in [running for running in self._running.values() if not running.ending]:
                 log.warning("prompt %s goes back to the queue: the server stops", running.job.id)
-                running.ending = True
-                await self.store.requeue(running.job, counted=False)
+                await self._put_back(running)
         await self.engine.stop()
-        ending = [*self._tasks, *self._wishes]
+        ending = [*self._tasks, *self._wishes, *self._starts, *self._ends.values()]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -126,9 +131,27 @@ class Dispatcher:
 
     async def submit(self, job: Job) -> Job:
         """Accept a job: when this returns it is on disk, announced, and will end in history."""
-        stored = await self.store.add(job)
+        chosen = None if self._stopping or self.store.next() is not None else self._choose([job])
+        if chosen is None:
+            stored = await self.store.add(job)
+            self._wake.set()
+        else:
+            stored = await self._submit_to(chosen[0].id, job)
         self._status()
-        self._wake.set()
+        return stored
+
+    async def _submit_to(self, worker: str, job: Job) -> Job:
+        """Accept a job for a worker that has nothing to do, in one commit."""
+        self._promised.add(worker)
+        try:
+            stored = await self.store.add(job, worker)
+        except BaseException:
+            self._release(worker)
+            self._wake.set()
+            raise
+        start = asyncio.create_task(self._start(worker, stored), name=f"start {job.id}")
+        self._starts.add(start)
+        start.add_done_callback(self._starts.discard)
         return stored
 
     async def interrupt(self, prompt_id: str | None = None, *, force: bool = False) -> bool:
@@ -193,11 +216,15 @@ class Dispatcher:
                     await asyncio.sleep(DISK_WAIT_S[1])
 
     def _next(self) -> tuple[WorkerInfo, Job] | None:
-        """The first job that an idle worker may run, with the one of these workers that is idle longest."""
+        """The first waiting job that an idle worker may run, with that worker."""
+        return self._choose(self.store.pending())
+
+    def _choose(self, jobs: Iterable[Job]) -> tuple[WorkerInfo, Job] | None:
+        """The first of these jobs that an idle worker may run, with the one of these workers that is idle longest."""
         workers = self.engine.workers()
-        idle = [info for info in workers if info.state == "idle" and info.id not in self._running]
+        idle = [info for info in workers if info.state == "idle" and self._is_free(info.id)]
         idle.sort(key=lambda info: info.idle_since_s)
-        for job in self.store.pending() if idle else ():
+        for job in jobs if idle else ():
             if len(workers) == 1 or not self._ears.is_tied(job):
                 return idle[0], job
             host = next((info for info in idle if info.id == workers[0].id), None)
@@ -205,38 +232,68 @@ class Dispatcher:
                 return host, job
         return None
 
+    def _is_free(self, worker: str) -> bool:
+        """Tell whether a worker can be promised a job: it has none, or one that has ended and is being stored.
+
+        The next job is claimed while the last one's end is written, so that both go into one commit.
+        """
+        return worker not in self._promised and (worker not in self._running or worker in self._ends)
+
     async def _give(self, worker: WorkerInfo, wanted: Job) -> None:
+        self._promised.add(worker.id)
         try:
             job = await self.store.claim(worker.id, wanted.row)
         except sqlite3.Error:
+            self._release(worker.id)
             log.exception("the queue's database refuses a row; trying again")
             await asyncio.sleep(DISK_WAIT_S[1])
             self._wake.set()
             return
         if job is None:
+            self._release(worker.id)
+        else:
+            await self._start(worker.id, job)
+
+    def _release(self, worker: str) -> None:
+        """A worker is promised no job any more: it has it, or will not get it."""
+        self._promised.discard(worker)
+        self._freed.set()
+
+    async def _start(self, worker: str, job: Job) -> None:
+        """Send a claimed job to its worker, after the last words about the worker's job before."""
+        while (end := self._ends.get(worker)) is not None:
+            await asyncio.wait({end})
+        running = Running(job=job, worker=worker)
+        if self._stopping:
+            await self._put_back(running)
+            self._release(worker)
             return
-        running = Running(job=job, worker=worker.id)
-        self._running[worker.id] = running
+        self._running[worker] = running
+        self._release(worker)
         self._status()
         try:
-            await self.engine.run(worker.id, _run_message(job))
+            await self.engine.run(worker, _run_message(job))
         except WorkerCrashed as error:
             log.warning("prompt %s: %s", job.id, error)
-            if self._running.get(worker.id) is running and not running.ending:
+            if self._running.get(worker) is running and not running.ending:
                 await self._never_started(running)
             return
         if job.row in self._stop_asked:  # it came while the job was on its way
-            await self.engine.interrupt(worker.id, job.id, force=self._stop_asked[job.row])
+            await self.engine.interrupt(worker, job.id, force=self._stop_asked[job.row])
 
     async def _never_started(self, running: Running) -> None:
         """The worker never saw the job: it goes back as if it had not been taken, unless the user stopped it."""
         if running.job.row in self._stop_asked:
             await self._end(running, interrupted_result(running.job))
         else:
-            running.ending = True
-            await self.store.requeue(running.job, counted=False)
-            self._status()
+            await self._put_back(running)
         self._leave(running)
+
+    async def _put_back(self, running: Running) -> None:
+        """Return a job to the queue as if it had not been taken."""
+        running.ending = True
+        await self.store.requeue(running.job, counted=False)
+        self._status()
 
     # ---------------------------------------------------------------- hearing workers
 
@@ -310,8 +367,16 @@ class Dispatcher:
             meta_json=message.meta_json,
             messages_json=message.messages_json,
         )
-        await self._end(running, result)
-        self._leave(running)
+        running.ending = True
+        self._ends[worker] = asyncio.create_task(self._finish(running, result), name=f"end {running.job.id}")
+        self._wake.set()  # the next job is claimed meanwhile
+
+    async def _finish(self, running: Running, result: Result) -> None:
+        try:
+            await self._end(running, result)
+        finally:
+            del self._ends[running.worker]
+            self._leave(running)
 
     async def _lost(self, worker: str, reason: str) -> None:
         running = self._running.get(worker)
@@ -366,8 +431,9 @@ class Dispatcher:
                 tries += 1
                 await asyncio.sleep(pause_s)
 
-    async def _drained(self) -> None:
-        while self._running:
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that changes as jobs leave workers."""
+        while not is_so():
             self._freed.clear()
             await self._freed.wait()
 

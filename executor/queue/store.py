@@ -24,7 +24,10 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
 
-_INSERT = f"INSERT INTO queue ({JOB_COLUMNS}, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?)"
+_INSERT = f"""
+INSERT INTO queue ({JOB_COLUMNS}, state, attempts, worker, started_ms, created_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _LOAD = f"""
 SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms FROM queue ORDER BY row
 """
@@ -73,9 +76,12 @@ class Store:
 
     # ---------------------------------------------------------------- the queue, changes
 
-    async def add(self, job: Job) -> Job:
-        """Accept a job; when this returns it is on disk. The returned job has its row."""
-        return await self._whole(self._add(job))
+    async def add(self, job: Job, worker: str | None = None) -> Job:
+        """Accept a job; when this returns it is on disk. The returned job has its row.
+
+        With a worker it is claimed in the same commit: right where nothing else waits.
+        """
+        return await self._whole(self._add(job, worker))
 
     async def claim(self, worker: str, row: int | None = None) -> Job | None:
         """Take the next job for a worker, or the one of that row; None when there is no such job waiting."""
@@ -135,11 +141,17 @@ class Store:
         task.add_done_callback(self._open_writes.discard)
         return await asyncio.shield(task)
 
-    async def _add(self, job: Job) -> Job:
-        values = (*job_values(job), job.created_ms)
+    async def _add(self, job: Job, worker: str | None) -> Job:
+        job = replace(job, state="pending", attempts=0, at_head=False)
+        if worker is not None:
+            job = replace(job, state="running", attempts=1, worker=worker, started_ms=now_ms())
+        values = (*job_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
         row = await self._database.run(lambda connection: connection.execute(_INSERT, values).lastrowid)
-        stored = replace(job, row=row or 0, state="pending", attempts=0, at_head=False)
-        self._wait(stored)
+        stored = replace(job, row=row or 0)
+        if worker is None:
+            self._wait(stored)
+        else:
+            self._running[stored.row] = stored
         return stored
 
     async def _claim(self, worker: str, row: int | None) -> Job | None:

@@ -183,6 +183,53 @@ async def test_one_job_at_a_time_and_the_next_after_the_last_word(stage: Stage):
     assert names.index("executing") < len(names) - 1
 
 
+async def test_the_next_job_is_claimed_while_the_end_of_the_last_is_written(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    may_end = asyncio.Event()
+    finish, claim, order = stage.store.finish, stage.store.claim, []
+
+    async def slow_finish(job: Job, result: Result) -> bool:
+        await may_end.wait()
+        order.append("ended")
+        return await finish(job, result)
+
+    async def noting_claim(worker: str, row: int | None = None) -> Job | None:
+        claimed = await claim(worker, row)
+        order.append("claimed")
+        may_end.set()
+        return claimed
+
+    await stage.submit("a")
+    await stage.submit("b")
+    await stage.taken()
+    monkeypatch.setattr(stage.store, "finish", slow_finish)
+    monkeypatch.setattr(stage.store, "claim", noting_claim)
+    stage.engine.tell_finished("a")
+    assert (await stage.taken()).job_id == "b"
+    assert order == ["claimed", "ended"]
+    assert stage.ear.names()[-2:] == ["executing", "status"], "b is given after the last word about a"
+
+
+async def test_a_stop_while_a_job_is_on_its_way_puts_it_back_without_an_attempt(stage: Stage):
+    add, stopped = stage.store.add, asyncio.Event()
+
+    async def slow_add(job: Job, worker: str | None = None) -> Job:
+        stored = await add(job, worker)
+        await stopped.wait()
+        return stored
+
+    stage.store.add = slow_add  # type: ignore[method-assign]
+    coming = asyncio.create_task(stage.submit("a"))
+    while not stage.store.running():
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(stage.dispatcher.stop())
+    await asyncio.sleep(0)
+    stopped.set()
+    await asyncio.gather(coming, stopping)
+    assert [(job.id, job.attempts) for job in stage.store.pending()] == [("a", 0)]
+
+
 async def test_two_workers_run_two_jobs(stage_of_two: Stage):
     await stage_of_two.submit("a")
     await stage_of_two.submit("b")
@@ -225,9 +272,26 @@ async def test_an_interrupt_between_claim_and_start_is_not_lost(stage: Stage):
         return job
 
     stage.store.claim = slow_claim  # type: ignore[method-assign]
+    stage.engine.states["w0"] = "starting"
     await stage.submit("a")
+    stage.engine.tell_ready()
     await stage.taken()
     await asked.wait()
+    await asyncio.sleep(0)
+    assert stage.engine.interrupts == [("w0", "a", False)]
+
+
+async def test_an_interrupt_of_a_job_that_was_claimed_as_it_came_is_not_lost(stage: Stage):
+    add = stage.store.add
+
+    async def slow_add(job: Job, worker: str | None = None) -> Job:
+        stored = await add(job, worker)
+        await stage.dispatcher.interrupt("a")
+        return stored
+
+    stage.store.add = slow_add  # type: ignore[method-assign]
+    await stage.submit("a")
+    await stage.taken()
     await asyncio.sleep(0)
     assert stage.engine.interrupts == [("w0", "a", False)]
 
