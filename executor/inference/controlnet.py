@@ -42,7 +42,8 @@ class NetControl(Control):
         dtype, sampling = self.part.dtype, self.model.model_sampling
         hint = self.hint_for(x_noisy, batched_number).to(x_noisy.device, dtype)
         network_input = sampling.calculate_input(t, x_noisy).to(dtype)
-        context, y = (cast("Tensor | None", cond.get(name)) for name in ("c_crossattn", "y"))
+        text = "crossattn_controlnet" if "crossattn_controlnet" in cond else "c_crossattn"
+        context, y = (cast("Tensor | None", cond.get(name)) for name in (text, "y"))
         skips, middle = self.part.module(
             network_input,
             hint,

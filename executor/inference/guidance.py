@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -254,9 +255,23 @@ def _call(
     control = group[0][1].control
     if control is not None:
         seen = {**conditions, "c_crossattn": contexts, "transformer_options": transformer_options}
+        seen |= _own_texts([condition for _, condition in group], x)
         conditions["control"] = control.get_control(latents, levels, seen, len(group), transformer_options)
     denoised = _network(model, options, latents, levels, contexts, transformer_options, conditions)
     return [denoised[place * rows : (place + 1) * rows] for place in range(len(group))]
+
+
+def _own_texts(conditions: Sequence[Condition], x: Tensor) -> dict[str, object]:
+    """The texts that conditions have for ControlNets alone (CLIPTextEncodeControlnet), where any of them has one."""
+    own = [condition.options.get("cross_attn_controlnet") for condition in conditions]
+    if not any(isinstance(each, Tensor) for each in own):
+        return {}
+    read = [
+        replace(condition, context=text) if isinstance(text, Tensor) else condition
+        for condition, text in zip(conditions, own, strict=True)
+    ]
+    length = math.lcm(*(condition.context.shape[1] for condition in read))
+    return {"crossattn_controlnet": torch.cat([_context(each, len(x), length).to(x.device) for each in read])}
 
 
 def _network(

@@ -143,7 +143,27 @@ def check_safetensors_size(path: Path, start: bytes) -> None:
 
 
 def read_torch(path: Path, *, zipped: bool) -> dict[str, Tensor]:
-    """The tensors of a file written by torch.save, by an unpickler that knows only tensors.
+    """The tensors of a file written by torch.save; ModelFileError as `unpickled`, or when it holds none."""
+    return named_tensors(path, unpickled(path, zipped=zipped))
+
+
+def read_objects(path: Path) -> Mapping[object, object]:
+    """What a file written by torch.save holds under its names: tensors, numbers, texts, lists and mappings.
+
+    A safetensors file holds tensors only. Raises ModelFileError as `read_weights`.
+    """
+    start = first_bytes(path)
+    refuse_foreign(path, start)
+    if not start.startswith((ZIP_START, PICKLE_START)) or has_safetensors_header(start):
+        return {name: tensor for name, tensor in read_weights(path).tensors.items()}
+    content = unpickled(path, zipped=start.startswith(ZIP_START))
+    if not isinstance(content, Mapping):
+        raise ModelFileError(path, "holds no named values", FITS)
+    return content
+
+
+def unpickled(path: Path, *, zipped: bool) -> object:
+    """What a file written by torch.save holds, by an unpickler that knows only tensors and plain values.
 
     Raises ModelFileError when the file is broken or holds objects that would run code.
     """
@@ -152,13 +172,13 @@ def read_torch(path: Path, *, zipped: bool) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols; what cannot be read raises
-            content = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+            content: object = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = "is a pickle that holds more than tensors; loading it could run code, so it is refused"
         raise ModelFileError(path, reason, FITS) from error
     except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise ModelFileError(path, f"is not a whole torch file ({first_line(error)})", FITS) from error
-    return named_tensors(path, content)
+    return content
 
 
 def named_tensors(path: Path, content: object) -> dict[str, Tensor]:
