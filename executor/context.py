@@ -77,7 +77,7 @@ class RunContext:
     """The running call: which job, node and list item, and how to reach the world from it.
 
     `services` is the worker's own object (folders, memory, registry ...); nodes reach it through
-    `nodes.builtin.services`, which knows its type.
+    `nodes.builtin.services`, which knows its type. `preview_method` says how pictures of the work so far are made.
     """
 
     job_id: str = ""
@@ -87,6 +87,7 @@ class RunContext:
     interrupt: InterruptFlag = field(default_factory=InterruptFlag)
     sink: ProgressSink = field(default_factory=SilentProgress)
     services: object = None
+    preview_method: str = "auto"
 
     def check_interrupt(self) -> None:
         """Raise Interrupted if the user stopped this job."""

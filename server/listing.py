@@ -31,7 +31,7 @@ class Text:
         if self.watch is not None and self.watch.is_fresh():
             return self.filled
         unique = dict.fromkeys(self.holes)
-        self.watch = folders.watch(hole.source for hole in unique)
+        self.watch = folders.watch(source for hole in unique for source in hole.sources())
         texts = {hole: json.dumps(listed(hole, folders)).encode() for hole in unique}
         pieces = [self.parts[0]]
         for hole, part in zip(self.holes, self.parts[1:], strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Mapping
 
-from executor.contract.definition import Choices, FileChoices
+from executor.contract.definition import Assembled, Choices, FileChoices
 from executor.files import Folders
 
 Scalar = str | int | float | bool | None
@@ -27,7 +27,14 @@ def listed(choices: Choices, folders: Folders) -> list[Scalar]:
         names = folders.names(choices.source) if choices.source in folders.kinds() else []
         if choices.content:  # folders count by a file that they hold
             names = [name for name in names if folders.find(choices.source, f"{name}/{choices.content}")]
-    return [*choices.before, *names, *choices.after]
+    whole = [each.name for each in choices.assembled if is_whole(each, folders)]
+    return [*choices.before, *names, *whole, *choices.after]
+
+
+def is_whole(choice: Assembled, folders: Folders) -> bool:
+    """Whether every file is there that a choice is made of."""
+    names = folders.names(choice.source) if choice.source in folders.kinds() else []
+    return all(any(name.startswith(start) for name in names) for start in choice.starts)
 
 
 def is_content(name: str, content: str) -> bool:
@@ -48,6 +55,7 @@ def to_marker(choices: FileChoices) -> dict[str, object]:
             "before": list(choices.before),
             "after": list(choices.after),
             "content": choices.content,
+            "assembled": [[each.name, each.source, list(each.starts)] for each in choices.assembled],
         }
     }
 
@@ -62,4 +70,5 @@ def of_marker(value: object) -> FileChoices | None:
         before=tuple(told["before"]),
         after=tuple(told["after"]),
         content=str(told["content"]),
+        assembled=tuple(Assembled(name, source, tuple(starts)) for name, source, starts in told.get("assembled", ())),
     )

@@ -9,18 +9,31 @@ import msgspec
 InputKind = Literal["required", "optional", "hidden"]
 
 
+class Assembled(msgspec.Struct, frozen=True):
+    """A choice that is there while files of a kind of model are, one whose name begins with each of `starts`."""
+
+    name: str
+    source: str
+    starts: tuple[str, ...]
+
+
 class FileChoices(msgspec.Struct, frozen=True, tag="files"):
     """A choice among the files of a model kind, or of the input folder, read fresh whenever it is asked for.
 
     `source` is a kind of model (`checkpoints`), or `input` for the top level of the input folder (`content` then
     limits it to media kinds or endings: image, video, audio, `.latent`, or a comma list); `before`/`after` are fixed
-    choices around them.
+    choices around them, and `assembled` follow the files.
     """
 
     source: str
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     content: str = ""
+    assembled: tuple[Assembled, ...] = ()
+
+    def sources(self) -> tuple[str, ...]:
+        """Every kind of model whose files count."""
+        return (self.source, *(each.source for each in self.assembled))
 
 
 class FixedChoices(msgspec.Struct, frozen=True, tag="fixed"):

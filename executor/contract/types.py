@@ -103,6 +103,7 @@ class FileList(list[str]):
             before=(*map(str, before), *self.choices.before),
             after=(*self.choices.after, *map(str, after)),
             content=self.choices.content,
+            assembled=self.choices.assembled,
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from executor.context import InterruptFlag, RunContext
+from executor.context import InterruptFlag, RunContext, current
 from executor.contract.concrete import Leaf, concrete, paired
 from executor.contract.definition import NodeDef
 from executor.contract.registry import Registry
@@ -365,6 +365,7 @@ class PromptRun:
             interrupt=self.interrupt,
             sink=self.progress,
             services=self.services,
+            preview_method=current().preview_method,
         )
 
         def on_block(message: str) -> None:

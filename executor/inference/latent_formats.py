@@ -18,6 +18,7 @@ class LatentFormat:
     downscale: int = 8  # pixels per latent cell, each way
     mean: tuple[float, ...] = ()  # of each channel, where channels are brought to one scale each
     deviation: tuple[float, ...] = ()
+    tiny: str = ""  # what the files of its approximate autoencoder begin with
 
     def process_in(self, latent: Tensor) -> Tensor:
         """From the autoencoder's scale to the network's."""
@@ -45,6 +46,7 @@ def by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
 
 SD15 = LatentFormat(
     name="SD15",
+    tiny="taesd",
     channels=4,
     scale_factor=0.18215,
     rgb_factors=(
@@ -58,6 +60,7 @@ SD15 = LatentFormat(
 
 SDXL = LatentFormat(
     name="SDXL",
+    tiny="taesdxl",
     channels=4,
     scale_factor=0.13025,
     rgb_factors=(
@@ -71,6 +74,7 @@ SDXL = LatentFormat(
 
 PLAYGROUND_25 = LatentFormat(
     name="SDXL_Playground_2_5",
+    tiny="taesdxl",
     channels=4,
     scale_factor=0.5,
     rgb_factors=(

@@ -1,14 +1,40 @@
-"""A picture of a latent without its autoencoder: one linear map from channels to colours. Knows no sampler."""
+"""A picture of a latent while it is sampled: by one linear map from channels to colours, or by a small decoder.
+
+Knows no sampler.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from executor import context
+from executor.errors import ModelFileError
+from executor.files import Folders
 from executor.inference.latent_formats import LatentFormat
+from executor.inference.memory import Memory
+from executor.inference.vae import Vae
+
+logger = logging.getLogger("weft.inference")
+
+
+class Holder(Protocol):
+    """Where the files of small decoders lie, and what loads them: the worker's services."""
+
+    @property
+    def folders(self) -> Folders:
+        """Where files lie."""
+        ...
+
+    @property
+    def memory(self) -> Memory:
+        """Which models are where."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,10 +43,14 @@ class LatentPreview:
 
     latent: Tensor
     latent_format: LatentFormat
+    decoder: Vae | None = None
 
     def image(self) -> Image.Image:
-        """The picture, RGB, one pixel per latent cell."""
-        return Image.fromarray(latent_pixels(self.latent, self.latent_format).numpy())
+        """The picture, RGB: one pixel per latent cell, or, by a decoder, in its own size."""
+        if self.decoder is None:
+            return Image.fromarray(latent_pixels(self.latent, self.latent_format).numpy())
+        first = self.latent_format.process_out(self.latent[:1].float())
+        return Image.fromarray(self.decoder.decode(first)[0].mul(255).to(torch.uint8).numpy())
 
 
 def latent_pixels(latent: Tensor, latent_format: LatentFormat) -> Tensor:
@@ -29,3 +59,24 @@ def latent_pixels(latent: Tensor, latent_format: LatentFormat) -> Tensor:
     bias = torch.tensor(latent_format.rgb_bias, dtype=torch.float32)
     colours = latent[0].float().cpu().movedim(0, -1) @ factors + bias
     return ((colours + 1) / 2).clamp(0, 1).mul(255).to(torch.uint8)
+
+
+def preview_decoder(latent_format: LatentFormat) -> Vae | None:
+    """The small decoder of a latent format where the running prompt wants one; None, with a line in the log, without.
+
+    It is looked for among models/vae_approx by the format's name for it.
+    """
+    here = context.current()
+    if here.preview_method != "taesd" or here.services is None:
+        return None
+    from executor.inference.tiny_autoencoder import approximate_decoder
+
+    if not latent_format.tiny:
+        logger.warning("there is no small decoder for %s latents: previews show colours only", latent_format.name)
+        return None
+    holder = cast(Holder, here.services)
+    try:
+        return approximate_decoder(holder.folders, latent_format.tiny, holder.memory)
+    except ModelFileError as error:
+        logger.warning("previews show colours only: %s", error)
+        return None

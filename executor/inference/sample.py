@@ -18,7 +18,7 @@ from executor.inference.denoising import Guidance, sample_sigmas
 from executor.inference.handle import ModelHandle
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.noise import prepare_noise
-from executor.inference.preview import LatentPreview
+from executor.inference.preview import LatentPreview, preview_decoder
 from executor.inference.samplers import SAMPLER_NAMES, Sampler, sampler
 from executor.inference.schedules import DROP_PENULTIMATE, SCHEDULER_NAMES, ksampler_sigmas
 from executor.inference.seams import seam
@@ -85,10 +85,12 @@ def prepare_callback(model: ModelHandle, steps: int, x0_output_dict: dict[str, T
     It raises Interrupted when the user stopped the prompt.
     """
 
+    decoder = preview_decoder(model.latent_format)
+
     def step(index: int, denoised: Tensor, x: Tensor, total: int) -> None:
         if x0_output_dict is not None:
             x0_output_dict["x0"] = denoised
-        preview = LatentPreview(latent=denoised, latent_format=model.latent_format)
+        preview = LatentPreview(latent=denoised, latent_format=model.latent_format, decoder=decoder)
         context.current().progress(min(index + 1, total), total, preview)
 
     return step

@@ -161,6 +161,7 @@ def _run(worker: Worker, job: Job) -> Finished:
     line = worker.services.line
     if line is not None:
         line.began(job.run, job.flag)
+    method = preview_method(job.run, worker.services.settings.preview_method)
     events = _Watched(
         job.run,
         worker.control.send,
@@ -168,11 +169,11 @@ def _run(worker: Worker, job: Job) -> Finished:
         preview_size=worker.services.settings.preview_size,
         terminal=terminal,
         titles=_titles(job),
-        previews=wants_previews(job.run, worker.services.settings.preview_method),
+        previews=method != "none",
     )
     events.line = line
     try:
-        with torch.inference_mode(), entered(RunContext(services=worker.services)):
+        with torch.inference_mode(), entered(RunContext(services=worker.services, preview_method=method)):
             result = worker.loop.run(
                 run_prompt(
                     job=job.run,
@@ -230,11 +231,11 @@ def _refresh(worker: Worker) -> None:
         worker.control.send(Refreshed(definitions=tuple(definitions), wire_json=wire_json, packs=told))
 
 
-def wants_previews(job: Run, method: str) -> bool:
-    """Whether pictures of the work so far are made: as the prompt's own `preview_method` says, else as the server's."""
+def preview_method(job: Run, usual: str) -> str:
+    """How pictures of the work so far are made: as the prompt's own `preview_method` says, else as the server's."""
     extra: dict[str, object] = json.loads(job.extra_json)
     chosen = extra.get("preview_method")
-    return (chosen if chosen in ("none", "auto", "latent2rgb", "taesd") else method) != "none"
+    return str(chosen) if chosen in ("none", "auto", "latent2rgb", "taesd") else usual
 
 
 def _titles(job: Job) -> dict[str, str]:

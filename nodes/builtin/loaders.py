@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from executor.contract.definition import FileChoices
+from executor.contract.definition import Assembled, FileChoices
 from executor.contract.types import FileList
 from nodes.builtin.inputs import Entry, InputTypes, choice, files
 from nodes.builtin.services import model_path, services
@@ -37,6 +37,12 @@ TEXT_ENCODER_KINDS = (
 )
 TEXT_ENCODER_PAIRS = ("sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image")
 PIXEL_SPACE = "pixel_space"
+APPROXIMATE_NAMES = ("taesd", "taesdxl", "taesd3", "taef1")
+APPROXIMATE = tuple(
+    Assembled(name=name, source="vae_approx", starts=(f"{name}_encoder.", f"{name}_decoder."))
+    for name in APPROXIMATE_NAMES
+)
+"""Small autoencoders: listed while both of their files are there."""
 DIFFUSERS_INDEX = "model_index.json"
 
 
@@ -219,7 +225,8 @@ class VAELoader:
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:
         """The inputs as listed."""
-        return {"required": {"vae_name": (FileList(FileChoices(source="vae", after=(PIXEL_SPACE,))),)}}
+        choices = FileChoices(source="vae", assembled=APPROXIMATE, after=(PIXEL_SPACE,))
+        return {"required": {"vae_name": (FileList(choices),)}}
 
     def load_vae(self, vae_name: str) -> tuple[Vae]:
         """Load a VAE; ModelFileError when the file is missing, broken or no VAE that can be loaded."""
@@ -228,6 +235,10 @@ class VAELoader:
         memory = services().memory
         if vae_name == PIXEL_SPACE:
             return (pixel_space(memory),)
+        if vae_name in APPROXIMATE_NAMES:
+            from executor.inference.tiny_autoencoder import approximate_vae
+
+            return (approximate_vae(services().folders, vae_name, memory),)
         return (load_vae(model_path("vae", vae_name, "vae_name"), memory),)
 
 

@@ -15,7 +15,11 @@ from comfy.seams import SeamModule, joined
 from PIL import Image
 from torch import Tensor
 
+from executor.errors import ModelFileError
 from executor.inference.sample import prepare_callback as _prepare_callback
+from executor.inference.tiny_autoencoder import approximate_decoder
+from executor.inference.vae import Vae
+from nodes import bridge
 
 __getattr__ = joined(__name__, {"prepare_callback": _prepare_callback})
 
@@ -90,11 +94,34 @@ def get_previewer(device: torch.device, latent_format: object) -> LatentPreviewe
     """What makes previews of latents of a format; None where none are wanted or the format has no colours."""
     if args.preview_method == LatentPreviewMethod.NoPreviews:
         return None
+    if args.preview_method == LatentPreviewMethod.TAESD and (decoder := _small_decoder(latent_format)) is not None:
+        return TAESDPreviewerImpl(decoder)
     factors = getattr(latent_format, "latent_rgb_factors", None) or getattr(latent_format, "rgb_factors", None)
     if factors is None:
         return None
     bias = getattr(latent_format, "latent_rgb_factors_bias", None) or getattr(latent_format, "rgb_bias", None)
     return Latent2RGBPreviewer(factors, bias, getattr(latent_format, "latent_rgb_factors_reshape", None))
+
+
+class _SmallDecoder:
+    """A small autoencoder as previewers call it: latents in the network's scale to pictures in -1..1."""
+
+    def __init__(self, vae: Vae, latent_format: object) -> None:
+        self.vae, self.latent_format = vae, latent_format
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W]."""
+        return self.vae.decode(self.latent_format.process_out(x0.float())).movedim(-1, 1) * 2.0 - 1.0
+
+
+def _small_decoder(latent_format: object) -> _SmallDecoder | None:
+    name = getattr(latent_format, "taesd_decoder_name", None) or f"{getattr(latent_format, 'tiny', '')}_decoder"
+    services = bridge.services()
+    try:
+        vae = approximate_decoder(services.folders, name.removesuffix("_decoder"), services.memory)
+    except ModelFileError:
+        return None
+    return _SmallDecoder(vae, latent_format)
 
 
 def callback_with_previewer(

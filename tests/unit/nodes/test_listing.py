@@ -77,3 +77,14 @@ def test_file_inputs_are_checked_by_the_front(name, field):
     assert found is not None
     assert found.file_check == field
     assert definition.validator_inputs is None
+
+
+def test_a_small_vae_is_listed_while_both_of_its_files_are_there(tmp_path):
+    folder = tmp_path / "models" / "vae_approx"
+    folder.mkdir(parents=True)
+    (folder / "taesd_decoder.pth").touch()
+    (folder / "taef1_decoder.safetensors").touch()
+    (folder / "taef1_encoder.safetensors").touch()
+    assert listed("VAELoader", tmp_path)["input"]["required"]["vae_name"][0] == ["taef1", "pixel_space"]
+    (folder / "taesd_encoder.safetensors").touch()
+    assert listed("VAELoader", tmp_path)["input"]["required"]["vae_name"][0] == ["taesd", "taef1", "pixel_space"]

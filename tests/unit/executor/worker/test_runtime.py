@@ -68,17 +68,17 @@ def test_nodes_are_called_by_title_or_class():
 @pytest.mark.parametrize(
     ("extra", "method", "wanted"),
     [
-        (b"{}", "auto", True),
-        (b"{}", "none", False),
-        (b'{"preview_method": "none"}', "auto", False),
-        (b'{"preview_method": "auto"}', "none", True),
-        (b'{"preview_method": "default"}', "none", False),
-        (b'{"preview_method": [1]}', "auto", True),
+        (b"{}", "auto", "auto"),
+        (b"{}", "none", "none"),
+        (b'{"preview_method": "none"}', "auto", "none"),
+        (b'{"preview_method": "taesd"}', "none", "taesd"),
+        (b'{"preview_method": "default"}', "none", "none"),
+        (b'{"preview_method": [1]}', "auto", "auto"),
     ],
 )
-def test_a_prompt_chooses_its_previews_before_the_server_does(extra: bytes, method: str, wanted: bool):
+def test_a_prompt_chooses_its_previews_before_the_server_does(extra: bytes, method: str, wanted: str):
     job = Run(job_id="a", prompt_json=b"{}", targets=(), extra_json=extra)
-    assert runtime.wants_previews(job, method) is wanted
+    assert runtime.preview_method(job, method) == wanted
 
 
 def test_what_the_engine_gets_wrong_is_an_error_like_any_other():
