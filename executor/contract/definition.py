@@ -82,12 +82,14 @@ class InputDef(msgspec.Struct, frozen=True, kw_only=True):
     the class gave none. `file_check` says what kind of file ("image") an input names, as "name [root]", that must
     exist: the front checks it; empty for every other input. For a hidden input, `type` is what it is filled with.
     `dynamic` says which inputs it stands for, if it is none itself (`contract.concrete` puts them in its place); `path`
-    is where the value of such an input belongs in what the node is called with.
+    is where the value of such an input belongs in what the node is called with. `own_type` is the listed name of a type
+    that accepts others too ("FLOAT" of "FLOAT,INT"): values written into the prompt are converted to it.
     """
 
     name: str
     type: str
     kind: InputKind
+    own_type: str = ""
     choices: Choices | None = None
     bare_choices: bool = False
     minimum: int | float | None = None

@@ -74,10 +74,13 @@ def input_of(name: str, kind: InputKind, entry: object, file_check: str = "") ->
     bare = choices is not None
     if isinstance(written, str) and plain(written) == COMBO and isinstance(options.get("options"), list | tuple):
         choices = choices_of(options["options"])
+    matching = matching_name(written) if isinstance(written, str) else COMBO
+    own = plain(written) if isinstance(written, str) else COMBO
     return InputDef(
         name=name,
-        type=matching_name(written) if isinstance(written, str) else COMBO,
+        type=matching,
         kind=kind,
+        own_type=own if own != matching and matching != ANY else "",
         choices=choices,
         bare_choices=bare,
         minimum=_bound(options.get("min")),

@@ -77,7 +77,7 @@ class InputChecker:
     def config(self, item: InputDef) -> list[object]:
         """The input's `[type, options]` as the errors show it."""
         options = fill(json.loads(item.options_json), self.folders) if item.options_json else {}
-        kind: object = item.type
+        kind: object = item.own_type or item.type
         if item.bare_choices and item.choices is not None:
             kind = listed(item.choices, self.folders)
         return [kind, options]
@@ -142,11 +142,11 @@ class InputChecker:
     def _literal(self, item: InputDef, value: object, definition: NodeDef, checked: Checked) -> Error | None:
         content = unwrapped(value)
         try:
-            converted = converted_to(item.type, content)
+            converted = converted_to(item.own_type or item.type, content)
         except (ValueError, TypeError, OverflowError) as failure:
             return make_error(
                 "invalid_input_type",
-                f"Failed to convert an input value to a {item.type} value",
+                f"Failed to convert an input value to a {item.own_type or item.type} value",
                 f"{item.shown}, {content}, {failure}",
                 self._info(item, received_value=content, exception_message=str(failure)),
             )

@@ -1,6 +1,7 @@
 """Resizing, padding and 8-bit conversion of pictures, masks and latents as tensors. Knows no models and no nodes."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,16 @@ def resize_images(images: Tensor, width: int, height: int, method: str, crop: st
 def to_bytes(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """A picture [..., H, W, C] in 0..1 as 8-bit values: cut off, not rounded, as files are recorded."""
     return np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8)
+
+
+def to_rounded(image: Tensor, bits: int = 8) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
+    """A picture [..., H, W, C] in 0..1 as the nearest 8-bit or 16-bit values; what is no number (NaN) becomes 0.
+
+    Source: reference/vhs_video_combine.md section 2.
+    """
+    top = (1 << bits) - 1
+    scaled = np.nan_to_num(image.detach().float().cpu().numpy() * top + 0.5, nan=0.0, posinf=top, neginf=0.0)
+    return np.clip(scaled, 0, top).astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def to_pil(image: Tensor) -> Image.Image:

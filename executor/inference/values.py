@@ -20,6 +20,13 @@ class Latent(TypedDict):
     batch_index: NotRequired[list[int]]  # which noise of a seed's series each picture takes
 
 
+class Audio(TypedDict):
+    """Sound: B pieces of C channels and T samples each, -1..1, float32."""
+
+    waveform: Tensor  # [B, C, T]
+    sample_rate: int
+
+
 class Condition(TypedDict, total=False):
     """What goes with a text embedding; packs and nodes add keys of their own."""
 

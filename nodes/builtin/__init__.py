@@ -35,6 +35,7 @@ MODULES = (
     "picture_shapes",
     "image_io",
     "animation",
+    "video_combine",
     "mask",
     "mask_edit",
     "compositing",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Self
 
 from executor.contract.definition import FileChoices
 from executor.contract.types import FileList
@@ -15,6 +16,36 @@ RESIZE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 LATENT_RESIZE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]
 CROP_METHODS = ["disabled", "center"]
 PNG_HIDDEN: Mapping[str, object] = MappingProxyType({"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"})
+
+
+class Either(str):
+    """A type name that accepts others too: listed under its own, unequal to none of the others."""
+
+    def __new__(cls, name: str, *others: str) -> Self:
+        """A type called `name`."""
+        made = super().__new__(cls, name)
+        made.others = frozenset(others)
+        return made
+
+    others: frozenset[str]
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to its own name and to those of the others."""
+        return str.__eq__(self, other) or other in self.others
+
+    def __ne__(self, other: object) -> bool:
+        """The opposite of equal."""
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+class AnyInput(dict[str, object]):
+    """Hidden inputs of a node that is also given every input of a prompt that it does not declare."""
+
+    def __contains__(self, name: object) -> bool:
+        """Yes to every name."""
+        return True
 
 
 def socket(kind: str, tooltip: str | None = None) -> Entry:

@@ -86,15 +86,21 @@ def _mask(frame: Image.Image) -> Mask:
 # ---------------------------------------------------------------- writing
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name first, so that nobody ever sees half of it."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file, which gets its own at the end of the block: nobody ever sees half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            write(file)
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under a temporary name first."""
+    with whole(path) as part, part.open("wb") as file:
+        write(file)
 
 
 def write_png(path: Path, picture: Image.Image, info: PngInfo, compress_level: int) -> None:

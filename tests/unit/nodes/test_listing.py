@@ -38,7 +38,8 @@ def test_entry_equals_the_recording(name, tmp_path):
 
 
 def test_no_node_is_listed_that_was_not_compared():
-    assert set(REGISTRY.definitions) - set(RECORDED) == EXTRA
+    others = {name for name in REGISTRY.definitions if not name.startswith("VHS_")}  # test_video_combine.py compares
+    assert others - set(RECORDED) == EXTRA
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.definitions))
