@@ -61,6 +61,7 @@ FEW_FOLDERS = 32
 """How many folders may be looked at for changes without leaving the event loop."""
 
 BATCH_TOKEN = "%batch_num%"
+NUMBER = re.compile(r"_(\d+)_")  # what follows the stem in the names of saved files
 """What stands for the number within a batch, in the last part of a prefix; the saving node fills it in."""
 
 _SUFFIX = re.compile(r"^(?P<name>.*) ?\[(?P<root>input|output|temp)\]$", re.DOTALL)
@@ -353,9 +354,14 @@ def fill_size(prefix: str, width: int, height: int) -> str:
 
 def _next_counter(folder: Path, stem: str) -> int:
     """The number after the highest of `stem_<number>_*`; %batch_num% in the stem stands for any number."""
-    shape = re.escape(stem).replace(re.escape(BATCH_TOKEN), r"\d+")
-    pattern = re.compile(shape + r"_(\d+)_", 0 if os.path.normcase("A") == "A" else re.IGNORECASE)
-    taken = map(pattern.match, os.listdir(folder))  # asked for at every save: folders hold thousands of files
+    names = os.listdir(folder)  # asked for at every save: folders hold thousands of files
+    if BATCH_TOKEN in stem:
+        shape = re.escape(stem).replace(re.escape(BATCH_TOKEN), r"\d+")
+        pattern = re.compile(shape + NUMBER.pattern, 0 if os.path.normcase("A") == "A" else re.IGNORECASE)
+        taken = [pattern.match(name) for name in names]
+    else:  # no pattern of its own: previews have a new stem each, and compiled patterns are kept by Python
+        own, length = os.path.normcase(stem), len(stem)
+        taken = [NUMBER.match(name, length) for name in names if os.path.normcase(name[:length]) == own]
     return max((int(match[1]) for match in taken if match), default=0) + 1
 
 

@@ -16,6 +16,8 @@ import msgspec
 from executor.contract.definition import NodeDef
 from executor.settings import Settings
 
+Wish = Literal["enqueue", "delete", "queue"]
+
 # ---------------------------------------------------------------- front to worker
 
 
@@ -61,6 +63,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     body_json: bytes = b"null"
 
 
+class Clients(msgspec.Struct, frozen=True, kw_only=True, tag="clients"):
+    """Websocket clients: session id → their feature flags, None: gone. `whole`: these are connected and no others."""
+
+    changes: dict[str, dict[str, object] | None]
+    whole: bool = False
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """End the process after the running prompt."""
 
@@ -89,10 +98,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
-    """First frame of a worker: proves that the front started it."""
+    """First frame of a worker: proves that the front started it.
+
+    `aside` opens a second connection, for Requests whose answers the worker's control thread itself waits for.
+    """
 
     token: str
     pid: int
+    aside: bool = False
 
 
 class Packs(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,11 +143,15 @@ class Refreshed(msgspec.Struct, frozen=True, kw_only=True, tag="refreshed"):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request"):
-    """What a pack wants of the queue, which the front keeps; the Reply carries the same id."""
+    """What a pack wants of the queue, which the front keeps; the Reply carries the same id.
+
+    One that comes `aside` is met at once, whatever else this worker asked: its control thread hears nothing meanwhile.
+    """
 
     id: int
-    wish: Literal["enqueue", "delete", "queue"]
+    wish: Wish
     body_json: bytes = b"null"
+    aside: bool = False
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
@@ -195,7 +212,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
     text: str
 
 
-ToWorker = Run | Interrupt | Free | Ask | Stop | Reply
+ToWorker = Run | Interrupt | Free | Ask | Clients | Stop | Reply
 FromWorker = Hello | Ready | Refreshed | Request | Stats | Emit | Blob | Finished | Answer | LogLine
 
 HEADER = struct.Struct(">I")

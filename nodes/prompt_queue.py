@@ -1,6 +1,6 @@
 """The queue as packs know it (`PromptServer.instance.prompt_queue`): the front keeps it, and each call asks the front.
 
-Reading is refused on the event loop that serves the packs' routes (`Line.request` says why); `put` is not.
+Reading waits for the answer, also on the event loop that serves the packs' routes (`Line.request` says how).
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aiohttp import web
 
-from executor.messages import Blob, Emit, Run
+from executor.messages import Blob, Clients, Emit, Run
 from executor.settings import Settings
 from executor.worker.line import Line
+from nodes.client_sockets import ClientSockets
 from nodes.prompt_queue import PromptQueue
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class PromptServer:
         self.supports = ["custom_nodes_from_web"]
         self.address, self.port = settings.host, settings.port
         self.number = 0
-        self.sockets: dict[str, object] = {}
-        self.sockets_metadata: dict[str, object] = {}
+        self._clients = ClientSockets(self.send_sync)
+        self.sockets, self.sockets_metadata = self._clients.sockets, self._clients.metadata
         self.client_id: str | None = None
         self.last_node_id: str | None = None
         self.last_prompt_id: str | None = None
@@ -168,6 +169,10 @@ class PromptServer:
     def node_started(self, node_id: str) -> None:
         """A node begins (told by the worker)."""
         self.last_node_id = node_id
+
+    def clients_changed(self, news: Clients) -> None:
+        """Websocket clients came or went (told by the front)."""
+        self._clients.take(news)
 
     # ---------------------------------------------------------------- inside
 

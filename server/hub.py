@@ -34,6 +34,12 @@ CROWD = 32
 """With more clients than this, those that own no prompt hear the queue's length at most once in STATUS_PAUSE_S."""
 STATUS_PAUSE_S = 0.2
 REPLACEABLE = frozenset({"progress", "progress_state"})
+Changes = dict[str, dict[str, object] | None]
+"""Session id → feature flags of a client that is there; None: it is gone."""
+
+
+def _nobody_asks(changes: Changes) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,7 @@ class Hub:
         self._log_readers: set[str] = set()
         self._open: set[Client] = set()
         self._turn: asyncio.TimerHandle | None = None  # when those in a crowd hear the queue's length again
+        self.on_change: Callable[[Changes], None] = _nobody_asks  # who wants to know who is connected
 
     # ---------------------------------------------------------------- clients
 
@@ -136,6 +143,7 @@ class Hub:
         """Serve one connection until it closes; `read` is the coroutine function that reads its messages."""
         self._clients[client.sid] = client
         self._open.add(client)
+        self.on_change({client.sid: dict(client.flags)})
         for frame in greeting:
             client.put(frame)
         node = self._at_work.get(client.sid)
@@ -154,6 +162,17 @@ class Hub:
         if self._clients.get(client.sid) is client:
             del self._clients[client.sid]
             self._log_readers.discard(client.sid)
+            self.on_change({client.sid: None})
+
+    def take_flags(self, client: Client, flags: Mapping[str, object]) -> None:
+        """Note what a client says it can do."""
+        client.flags = flags
+        if self._clients.get(client.sid) is client:
+            self.on_change({client.sid: dict(flags)})
+
+    def connected(self) -> Changes:
+        """Every client's feature flags, by session id."""
+        return {sid: dict(client.flags) for sid, client in self._clients.items()}
 
     async def _send(self, client: Client) -> None:
         with suppress(ClientConnectionError, ConnectionError, RuntimeError):  # the socket is gone: its reader ends too

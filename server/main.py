@@ -19,6 +19,7 @@ from aiohttp import web
 from executor.engine.base import Engine
 from executor.errors import WeftError
 from executor.files import Folders
+from executor.messages import Clients
 from executor.queue.dispatcher import Dispatcher
 from executor.queue.store import Store
 from executor.settings import Settings
@@ -65,7 +66,14 @@ def build(
         folders, packs, packs_mark=pack_files.mark, version=weft_version(), wait_s=settings.startup_wait_s
     )
     store = Store(settings.folder("user") / QUEUE_FILE, history_limit=settings.history_limit)
-    news = News(folders, definitions, packs, lambda: engine.workers()[0])
+    news = News(
+        folders,
+        definitions,
+        packs,
+        lambda: engine.workers()[0],
+        greet=lambda worker: engine.inform(worker, Clients(changes=hub.connected(), whole=True)),
+    )
+    hub.on_change = lambda changes: engine.inform(engine.workers()[0].id, Clients(changes=changes))
     dispatcher = Dispatcher(store, engine, hub.publish, hub.publish_blob, ears=news.ears())
     renewal = Renewal(definitions, dispatcher)
     submission = Submission(definitions, folders, dispatcher, packs, renewal)

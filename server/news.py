@@ -15,16 +15,26 @@ from server.packs import PackHost
 from server.wishes import Wishes
 
 
+def _say_nothing(worker: str) -> None:
+    """Tell a worker nothing."""
+
+
 class News:
     """The ears of the dispatcher; `host` is the worker whose packs count."""
 
     def __init__(
-        self, folders: Folders, definitions: Definitions, packs: PackHost, host: Callable[[], WorkerInfo]
+        self,
+        folders: Folders,
+        definitions: Definitions,
+        packs: PackHost,
+        host: Callable[[], WorkerInfo],
+        greet: Callable[[str], None] = _say_nothing,
     ) -> None:
+        """`greet` tells that worker what its packs may know of the clients, once it is ready."""
         self._folders = folders
         self._definitions = definitions
         self._packs = packs
-        self._host = host
+        self._host, self._greet = host, greet
         self.wishes: Wishes | None = None  # what meets them is made after the dispatcher
 
     def ears(self) -> Ears:
@@ -40,6 +50,8 @@ class News:
     def _ready(self, worker: str, ready: Ready) -> None:
         self._definitions.update(ready)
         self._take(worker, ready.packs)
+        if worker == self._host().id:
+            self._greet(worker)
 
     def _refreshed(self, worker: str, news: Refreshed) -> None:
         classes = {definition.name: definition for definition in news.definitions}

@@ -6,7 +6,20 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from executor.messages import Blob, Device, Emit, Finished, LogLine, Ready, Refreshed, Reply, Request, Run, Stats
+from executor.messages import (
+    Blob,
+    Clients,
+    Device,
+    Emit,
+    Finished,
+    LogLine,
+    Ready,
+    Refreshed,
+    Reply,
+    Request,
+    Run,
+    Stats,
+)
 
 WorkerState = Literal["starting", "idle", "busy", "dead"]
 Question = Literal["describe", "validate", "prompt_hook"]
@@ -71,6 +84,10 @@ class Engine(Protocol):
 
     def reply(self, worker: str, message: Reply) -> None:
         """Answer a worker's Request; dropped if that worker is gone."""
+        ...
+
+    def inform(self, worker: str, message: Clients) -> None:
+        """Tell a worker what its packs may know of the clients; dropped if that worker is gone."""
         ...
 
     def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:

@@ -18,6 +18,7 @@ from executor.errors import BadInput, NotReady, WorkerCrashed
 from executor.messages import (
     Answer,
     Ask,
+    Clients,
     Device,
     Finished,
     Free,
@@ -25,6 +26,7 @@ from executor.messages import (
     Interrupt,
     Ready,
     Reply,
+    Request,
     Run,
     Stats,
     ToWorker,
@@ -57,6 +59,7 @@ class Slot:
     crashes: deque[float] = field(default_factory=deque)
     idle_since_s: float = 0.0
     answers: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)
+    asides: dict[int, asyncio.StreamWriter] = field(default_factory=dict)  # where Requests came from, by their id
 
     def info(self) -> WorkerInfo:
         """The slot as others see it."""
@@ -96,6 +99,7 @@ class Slot:
             if not answer.done():
                 answer.set_exception(WorkerCrashed(f"worker {self.id} ended before it answered: {reason}"))
         self.answers.clear()
+        self.asides.clear()
 
 
 class ChannelEngine(ABC):
@@ -190,6 +194,15 @@ class ChannelEngine(ABC):
 
     def reply(self, worker: str, message: Reply) -> None:
         """Answer a worker's Request; dropped if that worker is gone."""
+        slot = self._slots[worker]
+        aside = slot.asides.pop(message.id, None)
+        if aside is None:
+            send(slot, message)
+        else:
+            aside.write(frame(message))
+
+    def inform(self, worker: str, message: Clients) -> None:
+        """Tell a worker what its packs may know of the clients; dropped if that worker is gone."""
         send(self._slots[worker], message)
 
     async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
@@ -233,6 +246,22 @@ class ChannelEngine(ABC):
                 _settle(slot, message)
             elif not isinstance(message, Hello):
                 await self._messages.put((slot, slot.starts, message))
+
+    async def _listen_aside(self, slot: Slot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand on the Requests of a second connection, until it closes; their answers go back over it."""
+        start = slot.starts
+        try:
+            while (body := await read_frame(reader)) is not None and start == slot.starts:
+                message = decode_from_worker(body)
+                if isinstance(message, Request):
+                    slot.asides[message.id] = writer
+                    await self._messages.put((slot, start, message))
+        except (ValueError, msgspec.DecodeError):
+            log.exception("worker %s sent a broken message", slot.id)
+        finally:
+            for number in [number for number, asker in slot.asides.items() if asker is writer]:
+                del slot.asides[number]
+            writer.close()
 
 
 def _settle(slot: Slot, answer: Answer) -> None:

@@ -50,7 +50,8 @@ class ProcessEngine(ChannelEngine):
     ) -> None:
         super().__init__(settings, loader=loader, backoff_s=backoff_s)
         self._environment = dict(environment or {})
-        self._awaited: dict[str, asyncio.Future[Connection]] = {}  # by token
+        self._awaited: dict[str, tuple[Slot, asyncio.Future[Connection]]] = {}  # by token
+        self._aside: set[asyncio.Task[None]] = set()
         self._folder: Path | None = None
         self._server: asyncio.Server | None = None
         self._address = ""
@@ -76,6 +77,9 @@ class ProcessEngine(ChannelEngine):
             else:
                 send(slot, Stop())
         await self._stop_keepers(GRACE_S)
+        for listener in self._aside:
+            listener.cancel()
+        await asyncio.gather(*self._aside, return_exceptions=True)
         if self._server is not None:
             self._server.close()
         if self._folder is not None:
@@ -91,7 +95,7 @@ class ProcessEngine(ChannelEngine):
         """One process from its start to its end; returns why it ended."""
         token = secrets.token_hex(32)
         connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-        self._awaited[token] = connected
+        self._awaited[token] = slot, connected
         ended: asyncio.Task[int] | None = None
         try:
             slot.process = await self._spawn(slot, token)
@@ -156,10 +160,16 @@ class ProcessEngine(ChannelEngine):
         except (TimeoutError, ValueError, msgspec.DecodeError):
             hello = None
         if isinstance(hello, Hello):
-            for token, connected in list(self._awaited.items()):
-                if hmac.compare_digest(token, hello.token) and not connected.done():
+            for token, (slot, connected) in list(self._awaited.items()):
+                if not hmac.compare_digest(token, hello.token) or connected.done() != hello.aside:
+                    continue
+                if hello.aside:
+                    listener = asyncio.create_task(self._listen_aside(slot, reader, writer), name=f"{slot.id} aside")
+                    self._aside.add(listener)
+                    listener.add_done_callback(self._aside.discard)
+                else:
                     connected.set_result((reader, writer))
-                    return
+                return
         if body is not None:  # a caller without a word only looks whether somebody listens (_clear_old)
             log.warning("a connection that is no worker's was refused")
         writer.close()

@@ -58,6 +58,26 @@ class Events(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Who wants to know of every node's progress, beside the clients."""
+
+    def started(self, node_id: str) -> None:
+        """A node begins."""
+        ...
+
+    def stepped(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
+        """A node is so far; it may end the prompt by raising Interrupted."""
+        ...
+
+    def finished(self, node_id: str, total: float) -> None:
+        """A node has its result."""
+        ...
+
+    def ended(self) -> None:
+        """The prompt is over."""
+        ...
+
+
 class Waiting(Protocol):
     """A call that is to come, which can be called off (`threading.Timer` is one)."""
 
@@ -95,6 +115,7 @@ class Progress:
     events: Events
     clock: Callable[[], float] = time.monotonic
     later: Callable[[float, Callable[[], None]], Waiting] = later
+    followers: list[Follower] = field(default_factory=list)
     _states: dict[str, State] = field(default_factory=dict)
     _changed: dict[str, None] = field(default_factory=dict)  # nodes whose text is older than their state
     _texts: dict[str, str] = field(default_factory=dict)  # each node's member of the message, as JSON text
@@ -107,17 +128,21 @@ class Progress:
     def started(self, node_id: str) -> None:
         """A node begins, or begins again."""
         self._change(node_id, "running", 0.0, 1.0)
+        for follower in tuple(self.followers):
+            follower.started(node_id)
 
     def finished(self, node_id: str) -> None:
         """A node has its result."""
         known = self._states.get(node_id)
         total = known.total if known is not None else 1.0
         self._change(node_id, "finished", total, total)
+        for follower in tuple(self.followers):
+            follower.finished(node_id, total)
 
     def advance(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
         """A node did `value` of `total` steps: the state is told, then step and picture."""
         value = min(value, total)
-        self._change(node_id, "running", value, total)
+        self._step(node_id, value, total, preview)
         step: Json = {"value": value, "max": total, "prompt_id": self.job_id, "node": node_id}
         if preview is None:
             self.events.emit("progress", step, "owner_or_all")
@@ -126,7 +151,7 @@ class Progress:
 
     def set(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
         """The same as `advance`, without the event of the single step."""
-        self._change(node_id, "running", min(value, total), total)
+        self._step(node_id, min(value, total), total, preview)
         if preview is not None:
             self.events.preview(node_id, preview, self.place(node_id))
 
@@ -145,6 +170,8 @@ class Progress:
             self._closed = True
             if self._waiting is not None:
                 self._tell()
+        for follower in tuple(self.followers):
+            follower.ended()
 
     def place(self, node_id: str) -> Json:
         """Where a node belongs: the ids that every message about it carries."""
@@ -155,6 +182,11 @@ class Progress:
             "parent_node_id": self.graph.get_parent_node_id(node_id),
             "real_node_id": self.graph.get_real_node_id(node_id),
         }
+
+    def _step(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
+        self._change(node_id, "running", value, total)
+        for follower in tuple(self.followers):
+            follower.stepped(node_id, value, total, preview)
 
     def _change(self, node_id: str, state: str, value: float, total: float) -> None:
         with self._lock:

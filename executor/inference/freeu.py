@@ -44,12 +44,12 @@ class FreeUV2(FreeU):
         return x * ((strength - 1) * (means - low) / (high - low) + 1)
 
 
-def damped(skip: Tensor, scale: float) -> Tensor:
-    """[B, C, H, W] with its coarsest waves scaled."""
+def damped(skip: Tensor, scale: float, coarse: int = COARSE) -> Tensor:
+    """[B, C, H, W] with its coarsest waves scaled, those of fewer than `coarse` waves per picture."""
     waves = torch.fft.fftshift(torch.fft.fftn(skip.float(), dim=(-2, -1)), dim=(-2, -1))
     rows, columns = waves.shape[-2] // 2, waves.shape[-1] // 2
     mask = torch.ones(waves.shape[-2:], device=skip.device)
-    mask[rows - COARSE : rows + COARSE, columns - COARSE : columns + COARSE] = scale
+    mask[rows - coarse : rows + coarse, columns - coarse : columns + coarse] = scale
     back = torch.fft.ifftn(torch.fft.ifftshift(waves * mask, dim=(-2, -1)), dim=(-2, -1))
     real: Tensor = back.real
     return real.to(skip.dtype)

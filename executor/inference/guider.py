@@ -138,15 +138,19 @@ class DualGuider(CFGGuider):
 
     def __init__(self, model_patcher: ModelHandle) -> None:
         super().__init__(model_patcher)
-        self.outer_cfg, self.nested = 1.0, False
+        self.cfg1, self.cfg2, self.nested = 1.0, 1.0, False
 
-    def set_sides(self, first: Conditioning, second: Conditioning, negative: Conditioning) -> None:
+    def set_conds(  # type: ignore[override]  # packs call each guider with its own sides
+        self, positive: Sequence[object], middle: Sequence[object], negative: Sequence[object]
+    ) -> None:
         """Set all three sides."""
-        self.inner_set_conds({"positive": first, "middle": second, "negative": negative})
+        self.inner_set_conds({"positive": positive, "middle": middle, "negative": negative})
 
-    def set_scales(self, cfg: float, outer_cfg: float, *, nested: bool) -> None:
-        """`cfg` is between both texts, `outer_cfg` between them and the negative side."""
-        self.cfg, self.outer_cfg, self.nested = cfg, outer_cfg, nested
+    def set_cfg(  # type: ignore[override]
+        self, cfg1: float, cfg2: float, nested: bool = False
+    ) -> None:
+        """`cfg1` is between both texts, `cfg2` between them and the negative side."""
+        self.cfg1, self.cfg2, self.nested = cfg1, cfg2, nested
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: Options | None = None, seed: int | None = None
@@ -156,10 +160,10 @@ class DualGuider(CFGGuider):
         sides = [self.conds[name] for name in ("positive", "middle", "negative")]
         first, second, negative = calc_cond_batch(self.network, sides, x, timestep, options)
         if self.nested:
-            mixed = negative + self.outer_cfg * (second + self.cfg * (first - second) - negative)
+            mixed = negative + self.cfg2 * (second + self.cfg1 * (first - second) - negative)
         else:
-            mixed = negative + self.outer_cfg * (second - negative) + self.cfg * (first - second)
-        given: dict[str, object] = {"cond": sides[0], "cond_denoised": first, "cond_scale": self.cfg}
+            mixed = negative + self.cfg2 * (second - negative) + self.cfg1 * (first - second)
+        given: dict[str, object] = {"cond": sides[0], "cond_denoised": first, "cond_scale": self.cfg1}
         given |= {"uncond": sides[2], "uncond_denoised": negative, "middle_cond": sides[1]}
         given |= {"middle_cond_denoised": second, "model": self.network}
         return corrected(mixed, x, timestep, options, given)
@@ -172,11 +176,14 @@ class PerpNegGuider(CFGGuider):
         super().__init__(model_patcher)
         self.neg_scale = 1.0
 
-    def set_sides(self, positive: Conditioning, negative: Conditioning, empty: Conditioning) -> None:
+    def set_conds(  # type: ignore[override]  # packs call each guider with its own sides
+        self, positive: Sequence[object], negative: Sequence[object], empty_negative_prompt: Sequence[object]
+    ) -> None:
         """Set both sides and the empty text they are measured from."""
-        self.inner_set_conds({"positive": positive, "empty_negative_prompt": empty, "negative": negative})
+        conds = {"positive": positive, "empty_negative_prompt": empty_negative_prompt, "negative": negative}
+        self.inner_set_conds(conds)
 
-    def set_scales(self, cfg: float, neg_scale: float) -> None:
+    def set_cfg(self, cfg: float, neg_scale: float = 1.0) -> None:
         """Set how strictly to follow, and how much of that the negative side counts."""
         self.cfg, self.neg_scale = cfg, neg_scale
 

@@ -11,7 +11,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -340,8 +340,9 @@ class Dispatcher:
                 pass  # the engine has noted it in the worker's info
 
     async def _meet(self, worker: str, request: Request) -> None:
-        """Do what a pack wishes of the queue, one after another, and answer."""
-        async with self._turns.setdefault(worker, asyncio.Lock()):
+        """Do what a pack wishes of the queue, one after another but for those that come aside, and answer."""
+        turn = nullcontext() if request.aside else self._turns.setdefault(worker, asyncio.Lock())
+        async with turn:
             try:
                 reply = Reply(id=request.id, value_json=await self._ears.request(request))
             except WeftError as error:

@@ -17,13 +17,13 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal
 
 from executor.context import InterruptFlag
 from executor.errors import BadInput, NotReady, WeftError
 from executor.messages import (
     Answer,
     Ask,
+    Clients,
     Finished,
     Free,
     FromWorker,
@@ -32,6 +32,7 @@ from executor.messages import (
     Request,
     Run,
     Stop,
+    Wish,
     decode_to_worker,
     frame,
     read_frame,
@@ -51,7 +52,6 @@ class Job:
 
 
 Work = Job | Free | Stop
-Wish = Literal["enqueue", "delete", "queue"]
 Answerer = Callable[[Ask], Awaitable[bytes]]
 
 
@@ -61,6 +61,7 @@ class Control:
     def __init__(self, sock: socket.socket, on_end: Callable[[int], None]) -> None:
         self.jobs: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self.answerer: Answerer | None = None  # set before Ready is sent
+        self.on_clients: Callable[[Clients], None] | None = None  # called on the thread
         self._sock = sock
         self._on_end = on_end
         self._flags: dict[str, InterruptFlag] = {}
@@ -117,12 +118,16 @@ class Control:
     def request(self, wish: Wish, body_json: bytes) -> Future[bytes]:
         """Ask the front for something, from any thread; the future gets its JSON answer, or WeftError."""
         answer: Future[bytes] = Future()
-        request = Request(id=next(self._numbers), wish=wish, body_json=body_json)
+        request = Request(id=self.next_number(), wish=wish, body_json=body_json)
         self._wishes[request.id] = answer
         self.send(request)
         if self._closed:
             self._drop_wishes()
         return answer
+
+    def next_number(self) -> int:
+        """A number for a Request of this worker that no other one has."""
+        return next(self._numbers)
 
     def interrupt(self, job_id: str) -> None:
         """Let a job end at its next checkpoint."""
@@ -211,6 +216,9 @@ class Control:
                 task.add_done_callback(self._open_answers.discard)
             case Stop() if self.answerer is None:
                 return False  # still starting: there is nothing to end in order
+            case Clients():
+                if self.on_clients is not None:
+                    self.on_clients(message)
             case Free() | Stop():
                 self.jobs.put(message)
         return True

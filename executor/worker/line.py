@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from executor.context import InterruptFlag, ProgressSink, RunContext
-from executor.messages import Free, FromWorker, Run
-from executor.worker.control import Control, Wish
+from executor.graph.progress import Follower, Progress
+from executor.messages import Clients, Free, FromWorker, Run, Wish
+from executor.worker.aside import Aside
+from executor.worker.control import Control
 
 log = logging.getLogger("weft.packs")
 
@@ -31,6 +33,10 @@ class Watcher(Protocol):
         """A node of it begins."""
         ...
 
+    def clients_changed(self, news: Clients) -> None:
+        """Websocket clients came or went (told on the control thread)."""
+        ...
+
 
 class Line:
     """One worker's line to the front, safe to use from any thread.
@@ -41,7 +47,14 @@ class Line:
     """
 
     def __init__(
-        self, control: Control, *, worker: str = "", token: str = "", run_folder: Path | None = None, own: bool = True
+        self,
+        control: Control,
+        *,
+        worker: str = "",
+        token: str = "",
+        run_folder: Path | None = None,
+        own: bool = True,
+        aside: Aside | None = None,
     ) -> None:
         self.worker = worker
         self.token = token
@@ -52,8 +65,10 @@ class Line:
         self.sink: ProgressSink | None = None
         self.node_id = ""  # the node that began last
         self.watcher: Watcher | None = None
+        self.followers: list[Callable[[Progress], Follower]] = []  # made anew for every prompt
         self.on_close: list[Callable[[], None]] = []  # called in the reverse order when the worker ends in order
         self._control = control
+        self._aside = aside
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -73,16 +88,21 @@ class Line:
         self._control.request(wish, json.dumps(body).encode()).add_done_callback(_tell_failure)
 
     def request(self, wish: Wish, body: object) -> object:
-        """What the front answers to a wish.
+        """What the front answers to a wish; BadInput, NotReady or TimeoutError when it fails.
 
-        RuntimeError on the event loop, which would wait for itself; BadInput, NotReady or TimeoutError when it fails.
+        On the event loop, which hears the usual answers, the question goes aside. RuntimeError there in a worker that
+        is no process of its own and has no second connection.
         """
-        if self.on_loop():
+        text = json.dumps(body).encode()
+        if not self.on_loop():
+            answer: object = json.loads(self._control.request(wish, text).result(PATIENCE_S))
+        elif self._aside is not None:
+            answer = json.loads(self._aside.ask(wish, text))
+        else:
             raise RuntimeError(
-                f"asking the server ({wish}) takes a round trip and cannot be done on the event loop that serves the "
-                "packs' routes: call it in a thread (await asyncio.to_thread(...))"
+                f"asking the server ({wish}) takes a round trip and with --in-process cannot be done on the event loop "
+                "that serves the packs' routes: call it in a thread (await asyncio.to_thread(...))"
             )
-        answer: object = json.loads(self._control.request(wish, json.dumps(body).encode()).result(PATIENCE_S))
         return answer
 
     def on_loop(self) -> bool:
@@ -107,6 +127,8 @@ class Line:
 
     def close(self) -> None:
         """The worker ends."""
+        if self._aside is not None:
+            self._aside.close()
         while self.on_close:
             self.on_close.pop()()
 
@@ -128,6 +150,11 @@ class Line:
         self.node_id = node_id
         if self.watcher is not None:
             self.watcher.node_started(node_id)
+
+    def clients_changed(self, news: Clients) -> None:
+        """Websocket clients came or went (told on the control thread)."""
+        if self.watcher is not None:
+            self.watcher.clients_changed(news)
 
 
 def _tell_failure(answer: Future[bytes]) -> None:

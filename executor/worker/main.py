@@ -11,8 +11,9 @@ from pathlib import Path
 
 from executor.files import Folders
 from executor.messages import Boot, Hello
+from executor.worker.aside import Aside
 from executor.worker.control import Control
-from executor.worker.line import Line
+from executor.worker.line import PATIENCE_S, Line
 from executor.worker.log_lines import send_logs
 from executor.worker.services import Services
 
@@ -31,7 +32,16 @@ def serve(sock: socket.socket, boot: Boot, loader: str, *, in_process: bool = Fa
     control.send(Hello(token=boot.token, pid=os.getpid()))
     if not in_process:
         send_logs(control.send, boot.settings.log_level)
-    line = Line(control, worker=boot.worker, token=boot.token, run_folder=_run_folder(sock), own=not in_process)
+    aside = None if in_process else Aside(sock.getpeername(), boot.token, control.next_number, PATIENCE_S)
+    line = Line(
+        control,
+        worker=boot.worker,
+        token=boot.token,
+        run_folder=_run_folder(sock),
+        own=not in_process,
+        aside=aside,
+    )
+    control.on_clients = line.clients_changed
     services = Services(settings=boot.settings, folders=Folders(boot.settings), line=line)
     try:
         prestart: Prestart | None = getattr(importlib.import_module(loader.partition(":")[0]), "prestart", None)

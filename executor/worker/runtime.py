@@ -19,6 +19,7 @@ from executor.context import ProgressSink, RunContext, entered
 from executor.contract.registry import Registry
 from executor.graph.cache import Cache
 from executor.graph.pressure import make_cache
+from executor.graph.progress import Progress
 from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import RunResult, run_prompt
 from executor.inference.devices import is_out_of_memory
@@ -216,6 +217,8 @@ class _Watched(WireEvents):
         """A prompt begins: threads of its nodes tell their steps to its progress."""
         if self.line is not None:
             self.line.sink = sink
+            if isinstance(sink, Progress):
+                sink.followers += [follow(sink) for follow in self.line.followers]
 
 
 def _refresh(worker: Worker) -> None:

@@ -101,8 +101,8 @@ class DualCFGGuider:
     ) -> tuple[guider.CFGGuider]:
         """The guider."""
         made = guider.DualGuider(model)
-        made.set_sides(cond1, cond2, negative)
-        made.set_scales(cfg_conds, cfg_cond2_negative, nested=style == "nested")
+        made.set_conds(cond1, cond2, negative)
+        made.set_cfg(cfg_conds, cfg_cond2_negative, nested=style == "nested")
         return (made,)
 
 
@@ -141,8 +141,8 @@ class PerpNegGuider:
     ) -> tuple[guider.CFGGuider]:
         """The guider."""
         made = guider.PerpNegGuider(model)
-        made.set_sides(positive, negative, empty_conditioning)
-        made.set_scales(cfg, neg_scale)
+        made.set_conds(positive, negative, empty_conditioning)
+        made.set_cfg(cfg, neg_scale)
         return (made,)
 
 

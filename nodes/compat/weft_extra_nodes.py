@@ -6,18 +6,41 @@ What a module lacks is answered by a stand-in. Knows no class by name.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from executor.contract.v3.output import NodeOutput
 from nodes.builtin import MODULES
 from nodes.placeholders import fallback
 
 PREFIX = "comfy_extras.nodes_"
-CLASS_NAMES = {"ImageBlend": "Blend", "ImageBlur": "Blur", "ImageQuantize": "Quantize"}
-"""Under which names packs import nodes whose class is called otherwise than the node."""
+V3_METHOD = "execute"
+
+
+class CalledOnClass:
+    """A node's method by the name that V3 nodes have: asked for on the class it gives a NodeOutput, as theirs do.
+
+    On an instance it is the class's own method of that name, or answers as its own method does.
+    """
+
+    def __init__(self, cls: type) -> None:
+        self._method: str = cls.FUNCTION  # type: ignore[attr-defined]
+        self._own: Callable[..., object] = getattr(cls, self._method)
+
+    def __get__(self, instance: object, owner: type) -> Callable[..., object]:
+        if instance is not None:
+            return self._own.__get__(instance, owner)  # type: ignore[no-any-return,attr-defined]
+
+        def execute(*given: object, **named: object) -> NodeOutput:
+            outcome = self._own(owner(), *given, **named)
+            if isinstance(outcome, dict):
+                return NodeOutput.from_dict(outcome)
+            return outcome if isinstance(outcome, NodeOutput) else NodeOutput(*outcome)  # type: ignore[misc]
+
+        return execute
 
 
 class ExtraNodes(MetaPathFinder, Loader):
@@ -39,14 +62,20 @@ class ExtraNodes(MetaPathFinder, Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the classes in."""
+        """Put the classes in, and what else packs look for there."""
+        import weft_extra_names
+
         classes = self._by_module()[module.__name__]
-        vars(module).update(classes)
-        vars(module).update({CLASS_NAMES[name]: cls for name, cls in classes.items() if name in CLASS_NAMES})
-        vars(module)["NODE_CLASS_MAPPINGS"] = dict(classes)
-        names = {name: shown for name, cls in classes.items() if (shown := getattr(cls, "DISPLAY_NAME", None))}
-        vars(module)["NODE_DISPLAY_NAME_MAPPINGS"] = names
-        vars(module)["__getattr__"] = fallback(module.__name__)
+        names = vars(module)
+        for name, cls in classes.items():
+            names[name] = names[weft_extra_names.CLASS_NAMES.get(name, name)] = callable_in_every_way(
+                cls, weft_extra_names.METHODS.get(name)
+            )
+        names |= weft_extra_names.NAMES.get(module.__name__.removeprefix(PREFIX), {})
+        names["NODE_CLASS_MAPPINGS"] = dict(classes)
+        shown = {name: shown for name, cls in classes.items() if (shown := getattr(cls, "DISPLAY_NAME", None))}
+        names["NODE_DISPLAY_NAME_MAPPINGS"] = shown
+        names["__getattr__"] = fallback(module.__name__)
 
     def _by_module(self) -> dict[str, dict[str, type]]:
         if self.classes is None:
@@ -55,6 +84,18 @@ class ExtraNodes(MetaPathFinder, Loader):
                 for cls in import_module(f"nodes.builtin.{topic}").NODES:
                     self.classes.setdefault(str(getattr(cls, "PACK", "nodes")), {})[cls.__name__] = cls
         return self.classes
+
+
+def callable_in_every_way(cls: type, other: str | None) -> type:
+    """The class, its method reached too by the name that V3 nodes have and by another one that packs know."""
+    method = getattr(cls, "FUNCTION", None)
+    if method is None or isinstance(vars(cls).get(V3_METHOD), CalledOnClass):
+        return cls
+    if not isinstance(vars(cls).get(V3_METHOD), classmethod):
+        setattr(cls, V3_METHOD, CalledOnClass(cls))
+    if other is not None and not hasattr(cls, other):
+        setattr(cls, other, getattr(cls, method))
+    return cls
 
 
 def install() -> None:

@@ -42,5 +42,5 @@ async def _read(here: Front, client: Client) -> None:
         first = False
         if isinstance(value, dict) and value.get("type") == "feature_flags":
             flags = value.get("data")
-            client.flags = flags if isinstance(flags, dict) else {}
+            here.hub.take_flags(client, flags if isinstance(flags, dict) else {})
             client.put(Frame(text_frame("feature_flags", features(here.settings))))

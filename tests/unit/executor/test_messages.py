@@ -22,6 +22,8 @@ def _value(annotation: typing.Any) -> typing.Any:
         return typing.get_args(annotation)[0]
     if origin is tuple:
         return ()
+    if origin is dict:
+        return {"ü": {"flag": True}, "b": None}
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return example(annotation)
     if annotation in (str, bytes, int, float, bool):

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from executor.contract.choices import to_marker
 from executor.contract.definition import FileChoices, InputDef, NodeDef, OutputDef
 from executor.engine.base import EngineMessage, Question, WorkerInfo
-from executor.messages import Blob, Device, Emit, Finished, Ready, Reply, Run
+from executor.messages import Blob, Clients, Device, Emit, Finished, Ready, Reply, Run
 from executor.settings import Settings
 from server.app import make_app
 from server.main import build
@@ -76,6 +76,7 @@ class PlayedEngine:
         self.asked: list[tuple[str, object]] = []
         self.answers: dict[str, Callable[[object], Awaitable[bytes]]] = {}  # by question
         self.replies: asyncio.Queue[Reply] = asyncio.Queue()
+        self.informed: list[tuple[str, Clients]] = []
         self._messages: asyncio.Queue[tuple[str, EngineMessage]] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -108,6 +109,9 @@ class PlayedEngine:
         """Answer as the test says, else agree to everything."""
         self.asked.append((question, json.loads(body_json)))
         return await self.answers[question](json.loads(body_json)) if question in self.answers else AGREED
+
+    def inform(self, worker: str, message: Clients) -> None:
+        self.informed.append((worker, message))
 
     def reply(self, worker: str, message: Reply) -> None:
         """Note what a wish was answered."""

@@ -62,3 +62,32 @@ def test_bytes_are_counted(client):
     client.put(Frame("abc"))
     client.put(Frame(b"de"))
     assert client.waiting_bytes == 5
+
+
+async def attended(here, client):
+    """Have a client come, say what it can do, and go."""
+
+    async def read():
+        here.take_flags(client, {"supports_preview_metadata": True})
+
+    await here.attend(client, [], read)
+
+
+async def test_who_comes_and_goes_is_told(client):
+    here, told = hub.Hub(), []
+    here.on_change = told.append
+    await attended(here, client)
+    assert told == [{"me": {}}, {"me": {"supports_preview_metadata": True}}, {"me": None}]
+    assert here.connected() == {}
+
+
+async def test_a_client_whose_place_was_taken_goes_unnoticed(client):
+    here, told = hub.Hub(), []
+
+    async def replaced():
+        here._clients["me"] = Client(sid="me", socket=None, abort=lambda: None)
+        here.on_change = told.append
+
+    await here.attend(client, [], replaced)
+    assert told == []
+    assert here.connected() == {"me": {}}

@@ -172,3 +172,25 @@ def test_values_in_reports(value, text):
 def test_builtin_exceptions_stand_bare_and_others_with_their_module():
     assert type_name(ValueError()) == "ValueError"
     assert type_name(type("Odd", (Exception,), {"__module__": "pack.errors"})()) == "pack.errors.Odd"
+
+
+class Follows:
+    def __init__(self):
+        self.heard = []
+
+    def __getattr__(self, name):
+        return lambda *told: self.heard.append((name, *told))
+
+
+def test_followers_hear_of_every_change_in_order():
+    progress, _ = made(1)
+    follower = Follows()
+    progress.followers.append(follower)
+    progress.started("0")
+    progress.advance("0", 3, 2, None)
+    progress.set("0", 1, 2, None)
+    progress.finished("0")
+    progress.close()
+    assert follower.heard == [
+        ("started", "0"), ("stepped", "0", 2, 2, None), ("stepped", "0", 1, 2, None), ("finished", "0", 2), ("ended",),
+    ]  # fmt: skip

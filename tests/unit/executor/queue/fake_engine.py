@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from executor.engine.base import EngineMessage, WorkerInfo, WorkerLost
 from executor.errors import WorkerCrashed
-from executor.messages import Emit, Finished, Ready, Reply, Run
+from executor.messages import Clients, Emit, Finished, Ready, Reply, Run
 
 
 class FakeEngine:
@@ -20,6 +20,7 @@ class FakeEngine:
         self.interrupts: list[tuple[str, str, bool]] = []
         self.freed: list[tuple[bool, bool]] = []
         self.replies: asyncio.Queue[tuple[str, Reply]] = asyncio.Queue()
+        self.informed: list[tuple[str, Clients]] = []
         self.refuse = False
         self.before_run: asyncio.Event | None = None
         self.stopped = False
@@ -53,6 +54,9 @@ class FakeEngine:
         self, question: str, body_json: bytes, *, timeout_s: float = 30.0, worker: str | None = None
     ) -> bytes:
         return body_json
+
+    def inform(self, worker: str, message: Clients) -> None:
+        self.informed.append((worker, message))
 
     def reply(self, worker: str, message: Reply) -> None:
         self.replies.put_nowait((worker, message))

@@ -5,12 +5,13 @@ import logging
 import threading
 from concurrent.futures import Future
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pytest
 
 from executor.context import InterruptFlag, SilentProgress
 from executor.errors import BadInput
-from executor.messages import Free, Run
+from executor.messages import Clients, Free, Run
 from executor.worker.line import Line
 
 
@@ -41,7 +42,17 @@ def test_request_waits_for_its_answer(line: Line, control: Control):
     assert line.request("queue", None) == {"a": 1}
 
 
-def test_request_on_the_loop_is_refused(line: Line, control: Control):
+def test_request_on_the_loop_goes_aside(control: Control):
+    class Aside:
+        def ask(self, wish: str, body_json: bytes) -> bytes:
+            return json.dumps([wish, json.loads(body_json)]).encode()
+
+    control.thread = threading.current_thread()
+    line = Line(control, aside=Aside())
+    assert line.request("queue", {"a": 1}) == ["queue", {"a": 1}]
+
+
+def test_request_on_the_loop_is_refused_where_there_is_no_way_aside(line: Line, control: Control):
     control.thread = threading.current_thread()
     with pytest.raises(RuntimeError, match=r"asyncio\.to_thread"):
         line.request("queue", None)
@@ -52,6 +63,13 @@ def test_refused_wish_is_logged(line: Line, control: Control, caplog: pytest.Log
         line.wish("enqueue", [])
         control.answer.set_exception(BadInput("no such node"))
     assert "no such node" in caplog.text
+
+
+def test_news_of_clients_reach_the_watcher(line: Line):
+    heard: list[Clients] = []
+    line.watcher = SimpleNamespace(clients_changed=heard.append)
+    line.clients_changed(Clients(changes={"a": {}}))
+    assert heard == [Clients(changes={"a": {}})]
 
 
 def test_run_is_known_while_it_lasts(line: Line):
