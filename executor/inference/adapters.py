@@ -1,7 +1,8 @@
-"""The ways in which files write down a change of a weight: LoRA, LoCon, LoHa, LoKr, DoRA, differences.
+"""The ways in which files write down a change of a weight: LoRA and its kin, rotations, differences.
 
 LoRA: Hu et al. 2021 (arXiv:2106.09685); LoHa, LoKr, LoCon: Yeh et al. 2023 (arXiv:2309.14859); DoRA: Liu et al. 2024
-(arXiv:2402.09353). Knows neither names of weights nor files.
+(arXiv:2402.09353); GLoRA: Chavan et al. 2023 (arXiv:2306.07967); OFT: Qiu et al. 2023 (arXiv:2306.07280); BOFT: Liu et
+al. 2023 (arXiv:2311.06243). Knows neither names of weights nor files.
 """
 
 from __future__ import annotations
@@ -148,6 +149,80 @@ class Kronecker(Factored):
         return torch.kron(left, right), rank
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generalised(Factored):
+    """GLoRA: W A + B, with A = a1 a2 [in, in] and B = b1 b2 [out, in] of low rank; a core for kernels."""
+
+    a: tuple[Tensor, Tensor]
+    b: tuple[Tensor, Tensor]
+    core: Tensor | None = None
+
+    def product(self, weight: Tensor) -> tuple[Tensor, int]:
+        """W A + B; factors that are listed the other way round are turned."""
+        a1, a2 = upright([on(factor, weight).flatten(1) for factor in self.a], weight.shape[1])
+        through = torch.einsum("oi...,ir,rj->oj...", weight, a1, a2)
+        if self.core is not None:
+            b1, b2 = (on(factor, weight).flatten(1) for factor in self.b)
+            return through + tucker(on(self.core, weight), b1, b2), a1.shape[1]
+        b1, b2 = upright([on(factor, weight).flatten(1) for factor in self.b], weight.shape[0])
+        return through + (b1 @ b2).reshape(weight.shape), a1.shape[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation(Adapter):
+    """OFT and BOFT: outputs turned within blocks, by one factor or by several that cross (a butterfly).
+
+    Each block is Cayley's transform of a skew-symmetric matrix, R = (I + Q)(I - Q)^-1 with Q = B - B^T. OFT's files
+    hold blocks [n, b, b] and mean R^T, BOFT's [m, n, b, b] and mean R, both as LyCORIS reads its own.
+    """
+
+    blocks: Tensor
+    rescale: Tensor | None = None  # of each output, [out, 1, …]
+    bound: float | None = None  # of all Q together, per output
+
+    def changed(self, weight: Tensor, strength: float) -> Tensor:
+        """The weight turned; in between, every factor is mixed with standing still."""
+        turns = cayley(on(self.blocks, weight), (self.bound or 0.0) * weight.shape[0])
+        standing = torch.eye(turns.shape[-1], device=weight.device)
+        turns = strength * turns + (1.0 - strength) * standing
+        if turns.ndim == 3:
+            rows = weight.reshape(*turns.shape[:2], *weight.shape[1:])
+            turned = torch.einsum("kba,kb...->ka...", turns, rows).flatten(0, 1)
+        else:
+            turned = self._butterfly(turns, weight)
+        if self.rescale is None:
+            return turned
+        lengths = on(self.rescale, weight).reshape(-1, *(1,) * (weight.ndim - 1))
+        return turned * (1.0 + strength * (lengths - 1.0))
+
+    def _butterfly(self, turns: Tensor, weight: Tensor) -> Tensor:
+        """Factor i turns blocks of outputs that lie 2^i halves of a block apart."""
+        half, inputs = turns.shape[-1] // 2, weight.shape[1:]
+        for place, factor in enumerate(turns):
+            apart = 2**place * half
+            paired = weight.reshape(-1, 2, apart, *inputs).transpose(1, 2)
+            turned = torch.einsum("kab,kb...->ka...", factor, paired.reshape(*factor.shape[:2], *inputs))
+            weight = turned.reshape(-1, apart, 2, *inputs).transpose(1, 2).flatten(0, 2)
+        return weight
+
+
+def upright(factors: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
+    """Two factors in the order of their product [rows, …]: older files list them the other way round."""
+    first, second = factors
+    fits = first.shape[0] == rows and first.shape[1] == second.shape[0]
+    return factors if fits else (second, first)
+
+
+def cayley(blocks: Tensor, bound: float) -> Tensor:
+    """Rotations [..., b, b] of blocks; `bound` is the largest norm of all of them together (0: none)."""
+    skew = blocks - blocks.transpose(-1, -2)
+    if bound > 0 and (norm := float(skew.norm())) > bound:
+        skew = skew * (bound / norm)
+    standing = torch.eye(skew.shape[-1], device=skew.device)
+    rotations: Tensor = torch.linalg.solve(standing - skew, standing + skew, left=False)
+    return rotations
+
+
 def on(tensor: Tensor, weight: Tensor) -> Tensor:
     """A factor in float32 on the device of a weight."""
     return tensor.to(device=weight.device, dtype=torch.float32)
@@ -222,6 +297,17 @@ def _kronecker(parts: Sequence[object]) -> Adapter:
     )
 
 
+def _generalised(parts: Sequence[object]) -> Adapter:
+    a1, a2, b1, b2 = cast("tuple[Tensor, Tensor, Tensor, Tensor]", tuple(parts[:4]))
+    alpha = cast("float | None", parts[4]) if len(parts) > 4 else None
+    return Generalised(a=(a1, a2), b=(b1, b2), alpha=alpha, magnitude=_tensor(parts, 5))
+
+
+def _rotation(parts: Sequence[object]) -> Adapter:
+    bound = cast("float | None", parts[2]) if len(parts) > 2 else None
+    return Rotation(blocks=cast(Tensor, parts[0]), rescale=_tensor(parts, 1), bound=bound)
+
+
 FROM_PARTS: Mapping[str, Callable[[Sequence[object]], Adapter]] = {
     "diff": _difference,
     "set": lambda parts: Replacement(cast(Tensor, parts[0])),
@@ -229,5 +315,8 @@ FROM_PARTS: Mapping[str, Callable[[Sequence[object]], Adapter]] = {
     "lora": _low_rank,
     "loha": _hadamard,
     "lokr": _kronecker,
+    "glora": _generalised,
+    "oft": _rotation,
+    "boft": _rotation,
 }
 """The kinds of tuples that packs hand in → what they stand for."""

@@ -1,7 +1,7 @@
 """LoRA files: which layers they change and how. Knows neither folders nor nodes.
 
-Reads LoRA and LoCon (Hu et al. 2021, arXiv:2106.09685), LoHa and LoKr (Yeh et al. 2023, arXiv:2309.14859), DoRA (Liu
-et al. 2024, arXiv:2402.09353) and whole differences, under the names of kohya, diffusers, OneTrainer and LyCORIS.
+Reads LoRA and LoCon (Hu et al. 2021, arXiv:2106.09685), LoHa, LoKr, DoRA, GLoRA, OFT and BOFT (papers: adapters.py) and
+whole differences, under the names of kohya, diffusers, OneTrainer and LyCORIS.
 """
 
 from __future__ import annotations
@@ -13,8 +13,19 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from executor.errors import LoraMismatch, ModelFileError
-from executor.inference.adapters import Adapter, Difference, Factored, Hadamard, Kronecker, LowRank, Replacement
+from executor import context
+from executor.errors import ModelFileError
+from executor.inference.adapters import (
+    Adapter,
+    Difference,
+    Factored,
+    Generalised,
+    Hadamard,
+    Kronecker,
+    LowRank,
+    Replacement,
+    Rotation,
+)
 from executor.inference.detect import describe
 from executor.inference.diffusion import PREFIX as DIFFUSION
 from executor.inference.lora_keys import (
@@ -65,6 +76,9 @@ ENDINGS: tuple[tuple[str, str], ...] = (
     (".w_norm", "diff"),
     (".b_norm", "diff_b"),
     *((f".hada_{part}", f"hada_{part}") for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
+    *((f".{part}.weight", f"glora_{part}") for part in ("a1", "a2", "b1", "b2", "bm")),
+    (".oft_blocks", "oft_blocks"),
+    (".rescale", "rescale"),
     *((f".lokr_{part}", f"lokr_{part}") for part in ("w1_a", "w1_b", "w2_a", "w2_b", "w1", "w2", "t2")),
 )
 
@@ -74,7 +88,8 @@ def apply_lora(
 ) -> tuple[ModelHandle, Clip | None]:
     """Copies of a model and a text encoder with a LoRA at these strengths; either may be None and stays so.
 
-    Raises ModelFileError when the file is no LoRA, LoraMismatch when nothing in it fits either.
+    A LoRA of which nothing fits leaves both as they are; the log and the node say so. Raises ModelFileError when the
+    file is no LoRA.
     """
     layers = read_layers(file)
     named = [(name, part) for name, part in layers.items()]
@@ -82,9 +97,8 @@ def apply_lora(
     on_clip = {} if clip is None else text_patches(named, clip)
     used = {name for name, _ in (*on_model.values(), *on_clip.values())}
     if not used and not (clip is None and is_for_text_only(layers)):
-        family = "model" if model is None else f"{model.family} model"
-        shown = ", ".join(list(layers)[:SHOWN])
-        raise LoraMismatch(file.path, f"none of its {len(layers)} layers fits this {family} (it has {shown})")
+        tell_unfit(file, layers, "text model" if model is None else f"{model.family} model")
+        return model, clip  # type: ignore[return-value]  # a model that is None stays None
     left = [name for name in layers if name not in used]
     if left and clip is not None:
         logger.warning("%s: %d of %d layers fit nothing, such as %s", file.path.name, len(left), len(layers), left[0])
@@ -96,6 +110,15 @@ def apply_lora(
         changed_clip = clip.clone()
         changed_clip.add_patches({key: adapter for key, (_, adapter) in on_clip.items()}, strength_clip)
     return changed_model, changed_clip  # type: ignore[return-value]  # a model that is None stays None
+
+
+def tell_unfit(file: WeightFile, layers: Mapping[str, Parts], what: str) -> None:
+    """Say in the log and at the running node that a LoRA changes nothing."""
+    shown = ", ".join(list(layers)[:SHOWN])
+    message = f"{file.path.name}: none of its {len(layers)} layers fits this {what} (it has {shown}): nothing changes"
+    logger.warning("%s", message)
+    here = context.current()
+    here.sink.text(here.node_id, message)
 
 
 def is_for_text_only(layers: Mapping[str, Parts]) -> bool:
@@ -166,16 +189,21 @@ def adapter_for(parts: Parts) -> Adapter | None:
     """How these parts change a layer's weight; None when they do not change it."""
     if "set" in parts:
         return Replacement(parts["set"])
-    factored = factored_for(parts)
+    alpha = float(parts["alpha"].item()) if "alpha" in parts else None
+    if "oft_blocks" in parts:
+        return Rotation(blocks=parts["oft_blocks"], rescale=parts.get("rescale"), bound=alpha)
+    factored = factored_for(parts, alpha)
     if factored is not None:
         return factored
     return Difference(parts["diff"]) if "diff" in parts else None
 
 
-def factored_for(parts: Parts) -> Factored | None:
+def factored_for(parts: Parts, alpha: float | None) -> Factored | None:
     """The factored change that these parts are; None when some are missing."""
-    alpha = float(parts["alpha"].item()) if "alpha" in parts else None
     magnitude = parts.get("dora_scale")
+    if all(f"glora_{part}" in parts for part in ("a1", "a2", "b1", "b2")):
+        a, b = ((parts[f"glora_{side}1"], parts[f"glora_{side}2"]) for side in "ab")
+        return Generalised(a=a, b=b, core=parts.get("glora_bm"), alpha=alpha, magnitude=magnitude)
     if "up" in parts and "down" in parts:
         return LowRank(up=parts["up"], down=parts["down"], core=parts.get("mid"), alpha=alpha, magnitude=magnitude)
     if all(f"hada_{part}" in parts for part in ("w1_a", "w1_b", "w2_a", "w2_b")):

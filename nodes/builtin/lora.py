@@ -42,7 +42,7 @@ class LoraLoader:
     def load_lora(
         self, model: ModelHandle, clip: Clip | None, lora_name: str, strength_model: float, strength_clip: float
     ) -> tuple[ModelHandle, Clip | None]:
-        """Changed copies of both; LoraMismatch when nothing in the file fits, ModelFileError when it is no LoRA."""
+        """Changed copies of both, unchanged where nothing in the file fits; ModelFileError when it is no LoRA."""
         if strength_model == 0 and strength_clip == 0:
             return model, clip
         from executor.inference.lora import apply_lora

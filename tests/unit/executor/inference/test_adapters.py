@@ -6,10 +6,12 @@ import torch
 from executor.errors import NodeInputError
 from executor.inference.adapters import (
     Difference,
+    Generalised,
     Hadamard,
     Kronecker,
     LowRank,
     Replacement,
+    Rotation,
     TowardsModel,
     adapter_of,
 )
@@ -106,5 +108,88 @@ def test_tuples_of_packs_mean_the_same():
 
 
 def test_an_unknown_kind_is_named():
-    with pytest.raises(NodeInputError, match=r"the patch of k is of the kind 'boft'; known are: diff, set"):
-        adapter_of(("boft", ()), "k")
+    with pytest.raises(NodeInputError, match=r"the patch of k is of the kind 'ia3'; known are: diff, set"):
+        adapter_of(("ia3", ()), "k")
+
+
+# ---------------------------------------------------------------- changes that multiply the weight
+
+
+@pytest.mark.parametrize("turned_round", [False, True])
+def test_glora_adds_the_weight_times_one_product_and_another_product(turned_round):
+    a1, a2, b1, b2 = noise(4, 2), noise(2, 4), noise(6, 2), noise(2, 4)
+    a, b = ((a2, a1), (b2, b1)) if turned_round else ((a1, a2), (b1, b2))
+    changed = Generalised(a=a, b=b, alpha=1.0).changed(WEIGHT, 0.5)
+    close(changed, WEIGHT + 0.5 * 0.5 * (WEIGHT @ a1 @ a2 + b1 @ b2))
+
+
+def test_glora_of_a_kernel_lets_the_layer_see_a_changed_picture():
+    """Chavan et al. 2023: W (x + A x) + B x."""
+    a1, a2 = noise(4, 2, 1, 1), noise(2, 4, 1, 1)
+    b1, b2, core, x = noise(6, 2, 1, 1), noise(2, 4, 3, 3), noise(2, 2, 3, 3), noise(1, 4, 5, 5)
+    conv = torch.nn.functional.conv2d
+    seen = conv(x + conv(conv(x, a2), a1), KERNEL)
+    close(conv(x, Generalised(a=(a1, a2), b=(b1, b2)).changed(KERNEL, 1.0)), seen + conv(conv(x, b2), b1))
+    down = noise(2, 4, 1, 1)
+    with_core = Generalised(a=(a1, a2), b=(b1, down), core=core).changed(KERNEL, 1.0)
+    close(conv(x, with_core), seen + conv(conv(conv(x, down), core), b1))
+
+
+def rotations(blocks, bound=None):
+    """Cayley's transform written out."""
+    skew = blocks - blocks.transpose(-1, -2)
+    if bound is not None:
+        skew = skew * min(1.0, bound / float(skew.norm()))
+    standing = torch.eye(blocks.shape[-1])
+    return (standing + skew) @ torch.linalg.inv(standing - skew)
+
+
+@pytest.mark.parametrize("weight", [WEIGHT, KERNEL], ids=["matrix", "kernel"])
+def test_oft_turns_outputs_within_blocks(weight):
+    blocks, rescale = noise(3, 2, 2), noise(6)
+    whole = torch.block_diag(*rotations(blocks).transpose(-1, -2))
+    close(Rotation(blocks=blocks).changed(weight, 1.0), (whole @ weight.flatten(1)).reshape(weight.shape))
+    scaled = Rotation(blocks=blocks, rescale=rescale.reshape(6, *[1] * (weight.ndim - 1))).changed(weight, 1.0)
+    close(scaled, (rescale[:, None] * (whole @ weight.flatten(1))).reshape(weight.shape))
+
+
+def test_oft_keeps_lengths_and_angles():
+    changed = Rotation(blocks=noise(1, 6, 6)).changed(WEIGHT, 1.0)
+    close(changed.T @ changed, WEIGHT.T @ WEIGHT)
+
+
+def test_oft_at_half_strength_is_half_the_way_and_at_none_the_weight():
+    blocks = noise(3, 2, 2)
+    whole = Rotation(blocks=blocks).changed(WEIGHT, 1.0)
+    close(Rotation(blocks=blocks).changed(WEIGHT, 0.5), (WEIGHT + whole) / 2)
+    close(Rotation(blocks=blocks, rescale=noise(6, 1)).changed(WEIGHT, 0.0), WEIGHT)
+
+
+def test_oft_stays_within_its_bound():
+    blocks = noise(3, 2, 2)
+    whole = torch.block_diag(*rotations(blocks, bound=0.05 * 6).transpose(-1, -2))
+    close(Rotation(blocks=blocks, bound=0.05).changed(WEIGHT, 1.0), whole @ WEIGHT)
+
+
+@pytest.mark.parametrize(("factors", "size"), [(1, 4), (2, 4), (3, 2)])
+def test_boft_turns_blocks_of_outputs_that_lie_ever_further_apart(factors, size):
+    """Liu et al. 2023, figure 3: factor i pairs halves of blocks 2^i apart, written out as permuted block matrices."""
+    weight, out = noise(8, 3), 8
+    blocks = noise(factors, out // size, size, size)
+    whole = torch.eye(out)
+    for place in range(factors):
+        apart = 2**place * size // 2
+        order = [
+            base + side * apart + at for base in range(0, out, 2 * apart) for at in range(apart) for side in (0, 1)
+        ]
+        shuffle = torch.eye(out)[order]
+        whole = shuffle.T @ torch.block_diag(*rotations(blocks[place])) @ shuffle @ whole
+    close(Rotation(blocks=blocks).changed(weight, 1.0), whole @ weight)
+
+
+def test_packs_may_hand_them_in_as_tuples():
+    blocks, a1, a2, b1, b2 = noise(3, 2, 2), noise(4, 2), noise(2, 4), noise(6, 2), noise(2, 4)
+    turned = adapter_of(("oft", (blocks, None, None, None)), "x").changed(WEIGHT, 1.0)
+    close(turned, Rotation(blocks=blocks).changed(WEIGHT, 1.0))
+    added = adapter_of(("glora", (a1, a2, b1, b2, 1.0, None)), "x").changed(WEIGHT, 1.0)
+    close(added, Generalised(a=(a1, a2), b=(b1, b2), alpha=1.0).changed(WEIGHT, 1.0))

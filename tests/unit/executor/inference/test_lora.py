@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from executor.errors import LoraMismatch, ModelFileError
+from executor import context
+from executor.errors import ModelFileError
 from executor.inference.checkpoint import Checkpoint
 from executor.inference.lora import apply_lora
 from executor.inference.weights import WeightFile
@@ -84,11 +85,14 @@ def test_names_of_a_layout_mean_the_text_encoders_weight(tiny: Checkpoint, name,
         ({"hada_w1_a": UP, "hada_w1_b": DOWN, "hada_w2_a": UP, "hada_w2_b": DOWN}, "weight"),
         ({"lokr_w1": torch.randn(4, 4), "lokr_w2_a": torch.randn(4, 1), "lokr_w2_b": torch.randn(1, 4)}, "weight"),
         ({"lora_up.weight": UP, "lora_down.weight": DOWN, "dora_scale": torch.rand(16, 1)}, "weight"),
+        ({"a1.weight": UP, "a2.weight": DOWN, "b1.weight": UP, "b2.weight": DOWN}, "weight"),
+        ({"oft_blocks": torch.randn(4, 4, 4)}, "weight"),
+        ({"oft_blocks": torch.randn(2, 4, 4, 4), "rescale": torch.rand(16, 1)}, "weight"),
         ({"diff": torch.randn(16, 16)}, "weight"),
         ({"set_weight": torch.randn(16, 16)}, "weight"),
         ({"diff_b": torch.randn(16)}, "bias"),
     ],
-    ids=["LoHa", "LoKr", "DoRA", "difference", "replacement", "bias"],
+    ids=["LoHa", "LoKr", "DoRA", "GLoRA", "OFT", "BOFT", "difference", "replacement", "bias"],
 )
 def test_every_form_changes_its_weight(tiny: Checkpoint, parts, key):
     name = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_out_0"
@@ -111,10 +115,20 @@ def test_convolutions_and_time_layers_are_found(tiny: Checkpoint):
     ]
 
 
-def test_a_lora_that_fits_nothing_is_named(tiny: Checkpoint):
-    lora = file(factors("lora_unet_double_blocks_0_img_attn_qkv", UP, DOWN, KOHYA))
-    with pytest.raises(LoraMismatch, match=r"style\.safetensors: none of its 1 layers fits this sd15 model .*img_attn"):
-        apply_lora(lora, tiny.model, tiny.clip, 1.0, 1.0)
+class Texts(context.SilentProgress):
+    def text(self, node_id, message):
+        self.told = (node_id, message)
+
+
+def test_a_lora_that_fits_nothing_changes_nothing_and_is_told_at_the_node(tiny: Checkpoint, caplog):
+    lora, sink = file(factors("lora_unet_double_blocks_0_img_attn_qkv", UP, DOWN, KOHYA)), Texts()
+    with context.entered(context.RunContext(node_id="7", sink=sink)):
+        model, clip = apply_lora(lora, tiny.model, tiny.clip, 1.0, 1.0)
+    assert (model, clip) == (tiny.model, tiny.clip)
+    expected = "style.safetensors: none of its 1 layers fits this sd15 model (it has lora_unet_double_blocks"
+    assert expected in caplog.text
+    assert sink.told[0] == "7"
+    assert sink.told[1].startswith(expected)
 
 
 def test_a_part_that_fits_is_applied_and_the_rest_told(tiny: Checkpoint, caplog):
