@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
+from executor.errors import NodeInputError
 from executor.inference.control import Cond, Control, Features, SigmaOf
 from executor.inference.controlnet_file import Read, read_controlnet
 from executor.inference.controlnet_model import Adapter, ControlNet, grey
 from executor.inference.memory import Memory, Part
 from executor.inference.pixels import common_upscale
+from executor.inference.union_controlnet import UnionControlNet
 from executor.inference.values import Image, Mask
 from executor.inference.weights import WeightFile, read_weights
 
@@ -50,8 +52,22 @@ class NetControl(Control):
             sampling.timestep(t).float(),
             None if context is None else context.to(x_noisy.device, dtype),
             None if y is None else y.to(x_noisy.device, dtype),
+            self.kinds(),
         )
         return {"output": [skip.to(x_noisy.dtype) for skip in skips], "middle": [middle.to(x_noisy.dtype)]}
+
+    def kinds(self) -> list[int]:
+        """What its picture shows, by the numbers of a union ControlNet's tasks; none for one that knows no kinds.
+
+        Raises NodeInputError for a kind that it was not trained on.
+        """
+        if not isinstance(self.part.module, UnionControlNet):
+            return []
+        told, known = cast("list[int]", self.extra_args.get("control_type") or []), self.part.module.union.kinds
+        if any(kind >= known for kind in told):
+            reason = f"this union ControlNet knows {known} kinds of pictures, and not the one that was set"
+            raise NodeInputError(f"{reason} (number {max(told) + 1} of the list); choose one of the first {known}")
+        return told
 
     def get_models(self) -> list[object]:
         """The networks of the chain."""

@@ -26,6 +26,7 @@ from executor.inference.families.diffusers_unet import original_unet_names
 from executor.inference.families.ldm_unet import count_under, read_unet_shape
 from executor.inference.memory import Part
 from executor.inference.unet import UNetShape
+from executor.inference.union_controlnet import UnionControlNet, UnionShape
 from executor.inference.weights import WeightFile
 
 FITS = "a ControlNet, control LoRA or T2I-Adapter for Stable Diffusion fits here"
@@ -34,6 +35,7 @@ HEAD_WIDTH = 64
 LAYERS_PER_LEVEL = 2
 # what pools its features is known by its file's name alone
 POOLED = re.compile(r".*_shuffle(_fp16|_sd15)?")
+UNION = ("task_embedding", "transformer_layes.", "spatial_ch_projs.", "control_add_embedding.")
 THEIR_HINT = re.compile(r"controlnet_cond_embedding\.(conv_in|conv_out|blocks\.(\d+))\.(\w+)")
 
 
@@ -53,8 +55,6 @@ def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) 
     names = file.tensors
     if "lora_controlnet" in names:
         return read_control_lora(file, base)
-    if any(name.startswith(("task_embedding", "control_model.task_embedding")) for name in names):
-        raise ModelFileError(file.path, "is a union ControlNet, and those are not supported yet", FITS)
     for prefix in ("control_model.", ""):
         if f"{prefix}zero_convs.0.0.weight" in names:
             keys = {name: name[len(prefix) :] for name in names if name.startswith(prefix)}
@@ -75,7 +75,12 @@ def read_net(file: WeightFile, keys: Mapping[str, str], base: Mapping[str, Tenso
     shape = read_shape(file, tensors)
     unused = {"difference", "lora_controlnet"}
     used = {name: key for name, key in keys.items() if key not in unused}
-    part = build_part(file, "ControlNet", "diffusion", lambda: ControlNet(shape), used)
+    union = read_union(file, tensors)
+
+    def build() -> ControlNet:
+        return ControlNet(shape) if union is None else UnionControlNet(shape, union)
+
+    part = build_part(file, "ControlNet", "diffusion", build, used)
     return Read(part=cast("Part[nn.Module]", part), pooled=POOLED.fullmatch(file.path.stem) is not None)
 
 
@@ -94,6 +99,18 @@ def read_shape(file: WeightFile, tensors: Mapping[str, Tensor]) -> ControlNetSha
     except KeyError as error:
         raise ModelFileError(file.path, f"its ControlNet lacks {error.args[0]}") from error
     return ControlNetShape(unet=with_heads(unet), hint=tuple((side[1], side[0]) for side in hints))
+
+
+def read_union(file: WeightFile, tensors: Mapping[str, Tensor]) -> UnionShape | None:
+    """Sizes of a union ControlNet's further layers; None for another one, ModelFileError when some are missing."""
+    if "task_embedding" not in tensors:
+        return None
+    try:
+        kinds, width = tensors["task_embedding"].shape
+        number = tensors["control_add_embedding.linear_1.weight"].shape[1] // kinds
+    except KeyError as error:
+        raise ModelFileError(file.path, f"its union ControlNet lacks {error.args[0]}") from error
+    return UnionShape(kinds=kinds, number=number, width=width, layers=count_under(tensors, "transformer_layes."))
 
 
 def with_heads(unet: UNetShape) -> UNetShape:
@@ -137,7 +154,9 @@ def original_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     names = original_unet_names(tensors)
     for name in tensors:
         stem, _, kind = name.rpartition(".")
-        if stem.startswith("controlnet_down_blocks."):
+        if name.startswith(UNION):
+            names[name] = name
+        elif stem.startswith("controlnet_down_blocks."):
             names[name] = f"zero_convs.{stem.removeprefix('controlnet_down_blocks.')}.0.{kind}"
         elif stem == "controlnet_mid_block":
             names[name] = f"middle_block_out.0.{kind}"

@@ -46,14 +46,21 @@ class ControlNet(nn.Module):
         self.middle_block_out = Block(nn.Conv2d(widths[-1], widths[-1], 1))
 
     def forward(
-        self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor | None = None, y: Tensor | None = None
+        self,
+        x: Tensor,
+        hint: Tensor,
+        timesteps: Tensor,
+        context: Tensor | None = None,
+        y: Tensor | None = None,
+        kinds: Sequence[int] = (),
     ) -> tuple[list[Tensor], Tensor]:
-        """Features for each skip connection, and for the middle, for latents [B, C, h, w] and a hint [B, C, H, W]."""
-        embedding: Tensor = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(x.dtype))
-        if self.label_emb is not None and y is not None:
-            embedding = embedding + self.label_emb(y.to(x.dtype))
+        """Features for each skip connection, and for the middle, for latents [B, C, h, w] and a hint [B, C, H, W].
+
+        `kinds` say what the hint shows, for those that were trained on several kinds of pictures.
+        """
+        embedding = self.embedded(timesteps, y, kinds, x.dtype)
         options: Options = {}
-        guided: Tensor | None = self.input_hint_block(hint)
+        guided: Tensor | None = self.guided(hint, kinds)
         features: list[Tensor] = []
         for block, behind in zip(self.input_blocks, self.zero_convs, strict=True):
             x = block(x, embedding, context, options)
@@ -62,6 +69,18 @@ class ControlNet(nn.Module):
             features.append(behind(x, embedding, context, options))
         x = self.middle_block(x, embedding, context, options)
         return features, self.middle_block_out(x, embedding, context, options)
+
+    def embedded(self, timesteps: Tensor, y: Tensor | None, kinds: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """The embedding [B, E] of timesteps [B] and, where the network takes one, of a vector y [B, V]."""
+        embedding: Tensor = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(dtype))
+        if self.label_emb is None or y is None:
+            return embedding
+        both: Tensor = embedding + self.label_emb(y.to(dtype))
+        return both
+
+    def guided(self, hint: Tensor, kinds: Sequence[int]) -> Tensor:
+        """What the first block's features are led by, [B, C, h, w]."""
+        return self.input_hint_block(hint)  # type: ignore[no-any-return]
 
 
 def hint_block(channels: Sequence[tuple[int, int]]) -> nn.Sequential:

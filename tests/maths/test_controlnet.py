@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from executor.errors import NodeInputError
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.control import Control
 from executor.inference.controlnet import AdapterControl, NetControl, load_controlnet, without_masked
@@ -191,3 +192,87 @@ def test_a_control_lora_is_its_network_written_out(opened, tmp_path):
     for lazy, bound, whole in zip(*found, strict=True):
         torch.testing.assert_close(lazy, whole, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(bound, whole, rtol=1e-4, atol=1e-4)
+
+
+# ---------------------------------------------------------------- union ControlNets
+
+
+@pytest.fixture(scope="module")
+def union_network() -> nn.Module:
+    """diffusers' union ControlNet of SDXL's kind, every weight random."""
+    from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+
+    return filled(
+        ControlNetUnionModel(
+            block_out_channels=(64, 128),
+            layers_per_block=2,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            cross_attention_dim=1024,
+            attention_head_dim=(1, 2),
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=16,
+            projection_class_embeddings_input_dim=6 * 16 + 20,
+            conditioning_embedding_out_channels=(4, 8, 12, 16),
+            num_control_type=8,
+            num_trans_channel=64,
+            num_trans_head=4,
+            num_trans_layer=2,
+            num_proj_channel=64,
+        )
+    )
+
+
+@pytest.fixture(scope="module", params=["diffusers", "original"])
+def union(request, union_network, tmp_path_factory) -> NetControl:
+    """The same weights read from a file of each layout."""
+    tensors = union_network.state_dict()
+    if request.param == "original":
+        names = original_names(tensors)
+        tensors = {f"control_model.{names[name]}": tensor for name, tensor in tensors.items()}
+    path = tmp_path_factory.mktemp("union") / "promax.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return load_controlnet(path, CPU)
+
+
+def union_features(control, kinds, hint, x, context, y):
+    mine = control.copy().set_cond_hint(hint)
+    mine.set_extra_arg("control_type", kinds)
+    mine.pre_run(Model(), Model.model_sampling.percent_to_sigma)
+    found = mine.get_control(x, torch.tensor([7.0, 0.5]), {"c_crossattn": context, "y": y}, 2, {})
+    return [*found["output"], *found["middle"]]
+
+
+@pytest.mark.parametrize("kind", [0, 3, 7])
+def test_a_union_controlnet_that_is_told_a_kind_answers_as_diffusers(union, union_network, kind):
+    x, sigma = torch.randn(2, 4, 8, 12), torch.tensor([7.0, 0.5])
+    context, hint = torch.randn(2, 5, 1024), torch.rand(1, 3, 64, 96)
+    pooled, sizes = torch.randn(2, 20), torch.rand(2, 6) * 100
+    with torch.no_grad():
+        numbers = union_network.add_time_proj(sizes.flatten()).reshape(2, -1)
+        sampling, kinds = Model.model_sampling, torch.zeros(2, 8)
+        kinds[:, kind] = 1.0
+        skips, middle = union_network(
+            sampling.calculate_input(sigma, x),
+            sampling.timestep(sigma).float(),
+            context,
+            [hint.expand(2, -1, -1, -1)],
+            kinds,
+            [kind],
+            added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes},
+            return_dict=False,
+        )
+    found = union_features(union, [kind], hint, x, context, torch.cat([pooled, numbers], dim=1))
+    assert max(error(a, b) for a, b in zip(found, [*skips, middle], strict=True)) < BOUND
+
+
+def test_each_kind_is_read_differently(union):
+    given = torch.rand(1, 3, 64, 64), torch.randn(2, 4, 8, 8), torch.randn(2, 5, 1024), torch.randn(2, 116)
+    answers = [union_features(union, kinds, *given)[-1] for kinds in ([], [1], [6])]
+    assert all(error(a, b) > 1e-3 for a, b in itertools.combinations(answers, 2))
+
+
+def test_a_kind_beyond_the_networks_is_refused(union):
+    with pytest.raises(NodeInputError, match=r"knows 8 kinds of pictures.*number 10 of the list"):
+        union_features(union, [9], torch.rand(1, 3, 64, 64), torch.randn(2, 4, 8, 8), None, None)
