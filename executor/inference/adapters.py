@@ -59,13 +59,18 @@ class Replacement(Adapter):
 
 @dataclass(frozen=True, slots=True)
 class TowardsModel(Adapter):
-    """Another model's weight: at full strength the weight becomes it."""
+    """Another model's weight: at full strength the weight becomes it.
+
+    The way starts at the weight, or at `origin`: the pristine one beneath other changes.
+    """
 
     target: Tensor
+    origin: Tensor | None = None
 
     def changed(self, weight: Tensor, strength: float) -> Tensor:
-        """weight + strength * (target - weight)."""
-        return weight + strength * (on(self.target, weight) - weight)
+        """weight + strength * (target - origin)."""
+        start = weight if self.origin is None else on(self.origin, weight)
+        return weight + strength * (on(self.target, weight) - start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

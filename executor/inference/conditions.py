@@ -5,18 +5,21 @@ Knows no network and no guidance scale.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from executor.errors import NodeInputError
+from executor.inference.conditioning_hooks import HookGroup
 from executor.inference.control import Control
 from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra, Situation
+from executor.inference.hook_keyframes import sigma_of
 from executor.inference.values import Conditioning
 
 Area = tuple[int, int, int, int]
@@ -41,6 +44,8 @@ class Condition:
     first_sigma: float = float("inf")
     last_sigma: float = 0.0
     control: Control | None = None
+    hooks: HookGroup | None = None  # what holds while it is evaluated
+    default: bool = False  # counts only as far as others of its side leave room
     options: Mapping[str, object] = field(default_factory=dict)
     extras: Mapping[str, Tensor] = field(default_factory=dict)  # what the network takes beside, [1 or B, ...] each
 
@@ -113,18 +118,30 @@ def _condition(context: object, options: object, shape: torch.Size, sampling: Mo
         mask=mask,
         mask_strength=float(options.get("mask_strength", 1.0)),
         control=options.get("control"),
+        hooks=options.get("hooks"),
+        default=bool(options.get("default")),
         options=options,
     )
+    first, last = _range(options, sampling)
+    return replace(condition, first_sigma=first, last_sigma=last)
+
+
+def _range(options: Mapping[str, object], sampling: ModelSampling) -> tuple[float, float]:
+    """The noise levels at which an entry counts: its own range within the span that its text was encoded for.
+
+    Where one span of a text ends the next one begins, so that a level belongs to one of them only.
+    """
+    first, last = float("inf"), 0.0
     if options.get("start_percent") is not None:
-        condition = replace(condition, first_sigma=_float32(sampling.percent_to_sigma(options["start_percent"])))
+        first = sigma_of(sampling.percent_to_sigma, cast(float, options["start_percent"]))
     if options.get("end_percent") is not None:
-        condition = replace(condition, last_sigma=_float32(sampling.percent_to_sigma(options["end_percent"])))
-    return condition
-
-
-def _float32(sigma: float) -> float:
-    """The sigma as schedules hold it, so that a range may begin exactly at a step."""
-    return float(torch.tensor(sigma, dtype=torch.float32).item())
+        last = sigma_of(sampling.percent_to_sigma, cast(float, options["end_percent"]))
+    if options.get("clip_start_percent"):
+        first = min(first, sigma_of(sampling.percent_to_sigma, cast(float, options["clip_start_percent"])))
+    end = cast("float | None", options.get("clip_end_percent"))
+    if end is not None and end < 1.0:
+        last = max(last, math.nextafter(sigma_of(sampling.percent_to_sigma, end), math.inf))
+    return first, last
 
 
 def fitted_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -160,6 +177,25 @@ def _clipped(area: Area, size: tuple[int, int]) -> Area:
             f"the area at x={left * 8}, y={top * 8} lies outside the picture of {size[1] * 8}x{size[0] * 8} pixels"
         )
     return min(height, size[0] - top), min(width, size[1] - left), top, left
+
+
+def with_room(conditions: Sequence[Condition], x: Tensor) -> list[Condition]:
+    """Those conditions of one side that count for latents x at present; default ones under a mask of what is left.
+
+    What is left of a cell is one less the weights of the others there, and nothing where they come to one or more.
+    """
+    own = [each for each in conditions if not each.default]
+    if len(own) == len(conditions):
+        return own
+    taken = torch.zeros_like(x[:, :1])
+    for each in own:
+        each.crop(taken).add_(each.weight(x))
+    left = (1.0 - taken[:, 0]).clamp(min=0.0)  # [B, h, w]
+    if not bool(left.any()):
+        return own
+    masks = (left if each.mask is None else left * each.mask.to(left) for each in conditions if each.default)
+    defaults = (each for each in conditions if each.default)
+    return own + [replace(each, mask=mask) for each, mask in zip(defaults, masks, strict=True)]
 
 
 class Network(Protocol):

@@ -19,6 +19,7 @@ from executor.inference.conditions import Condition, completed, fitted_mask, res
 from executor.inference.extras import Situation
 from executor.inference.guidance import Guider, Inpainting, MaskFunction
 from executor.inference.handle import ModelHandle, copied
+from executor.inference.handle_hooks import hooks_of, with_hook_options
 from executor.inference.noise import prepare_noise
 from executor.inference.pixels import repeat_to
 from executor.inference.samplers import Callback, Model, Sampler
@@ -89,10 +90,15 @@ def sample_with(
     samples = latent["samples"]
     if len(sigmas) < 2:
         return samples, samples
+    hooks = hooks_of(list(conditionings.values()))
+    if hooks is not None:
+        handle = handle.under(hooks)
     with handle.loaded_for(torch.Size((2 * samples.shape[0], *samples.shape[1:]))):
+        if hooks is not None:
+            handle.register_all_hook_patches(hooks)
         sides = resolved(handle, samples.shape, conditionings, latent)
         run = _Run(handle=handle, latent=latent, noise=noise, sigmas=sigmas, method=method, seed=seed)
-        options = sampling_options(handle, sigmas)
+        options = with_hook_options(sampling_options(handle, sigmas), hooks)
         with controlled(handle, list(sides.values()), samples.shape):
             model, around = make(sides, options), functions(OUTER_SAMPLE, options)
             return run.within(around, model, on_step) if around else run.sampled(model, on_step)

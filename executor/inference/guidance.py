@@ -8,16 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from executor.inference.conditions import Condition
+from executor.inference.conditions import Condition, with_room
 from executor.inference.denoiser import ModelSampling
+from executor.inference.handle_hooks import in_force, moved
 from executor.inference.samplers.base import Guided, Model
 from executor.inference.seams import seam
 from executor.inference.wrappers import CALC_COND_BATCH, PREDICT_NOISE, WrapperExecutor, functions
+
+if TYPE_CHECKING:
+    from executor.inference.conditioning_hooks import Key
 
 Options = Mapping[str, object]
 """A MODEL's options, as packs set them."""
@@ -196,13 +200,16 @@ def answer(
 ) -> list[Tensor]:
     """The answer of each side (a list of conditions) for x [B, C, H, W]: its conditions' answers, weighted by cell.
 
-    Conditions with crops of one size share a network call.
+    Conditions with crops of one size share a network call, if they are under the same hooks.
     """
+    moved(model, sigma, options)
     sums = [torch.zeros_like(x) for _ in sides]
     weights = [torch.full_like(x, NO_WEIGHT) for _ in sides]
-    active = [(side, each) for side, conditions in enumerate(sides) for each in conditions if each.active(sigma)]
+    present = [with_room([each for each in conditions if each.active(sigma)], x) for conditions in sides]
+    active = [(side, each) for side, conditions in enumerate(present) for each in conditions]
     for group in _groups(active, x):
-        for (side, condition), denoised in zip(group, _call(model, group, x, sigma, options), strict=True):
+        hooked = in_force(model, group[0][1].hooks, options)
+        for (side, condition), denoised in zip(group, _call(model, group, x, sigma, hooked), strict=True):
             weight = condition.weight(x)
             condition.crop(sums[side]).add_(denoised * weight)
             condition.crop(weights[side]).add_(weight)
@@ -219,7 +226,13 @@ def _groups(active: Sequence[tuple[int, Condition]], x: Tensor) -> list[list[tup
                 break
         else:
             groups.append([(side, condition)])
-    return groups
+    keys = list(dict.fromkeys(hook_key(condition) for _, condition in active))
+    return sorted(groups, key=lambda group: keys.index(hook_key(group[0][1])))  # weights change as seldom as can be
+
+
+def hook_key(condition: Condition) -> Key:
+    """What tells the hooks of a condition from other ones'."""
+    return () if condition.hooks is None else condition.hooks.key()
 
 
 def _fits(condition: Condition, others: Sequence[Condition], x: Tensor) -> bool:
@@ -227,7 +240,7 @@ def _fits(condition: Condition, others: Sequence[Condition], x: Tensor) -> bool:
         return False
     if condition.context.shape[-1] != others[0].context.shape[-1] or condition.control is not others[0].control:
         return False
-    if extra_shapes(condition) != extra_shapes(others[0]):
+    if extra_shapes(condition) != extra_shapes(others[0]) or hook_key(condition) != hook_key(others[0]):
         return False
     lengths = {condition.context.shape[1], *(other.context.shape[1] for other in others)}
     return math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)

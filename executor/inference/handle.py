@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
+from executor.inference.conditioning_hooks import EnumHookMode
 from executor.inference.denoiser import ModelSampling
 from executor.inference.devices import CPU
 from executor.inference.diffusion import PREFIX, DiffusionModel
 from executor.inference.handle_extras import ModelExtras
+from executor.inference.handle_hooks import ModelHooks
 from executor.inference.handle_options import ModelOptions
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Memory
@@ -28,7 +30,7 @@ from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_LOAD, ON_PRE_RU
 WeightGetter = Callable[..., Tensor]
 
 
-class ModelHandle(ModelOptions, ModelExtras):
+class ModelHandle(ModelOptions, ModelExtras, ModelHooks):
     """A diffusion model as one branch of a graph sees it: clones share weights and differ in options and patches."""
 
     def __init__(
@@ -50,6 +52,9 @@ class ModelHandle(ModelOptions, ModelExtras):
         self.object_patches: dict[str, object] = {}
         self.wrappers, self.callbacks = {}, {}
         self.attachments, self.additional_models, self.injections = {}, {}, {}
+        self.hook_mode = EnumHookMode.MaxSpeed
+        self._forget_hooks()
+        self.sampled_shape: torch.Size | None = None  # of the latents it is loaded for
         self.offload_device = CPU
         self.compute_dtype: torch.dtype | None = None  # None: as the device has it
 
@@ -64,6 +69,7 @@ class ModelHandle(ModelOptions, ModelExtras):
         copy.patches = {key: list(patches) for key, patches in self.patches.items()}
         copy.object_patches = dict(self.object_patches)
         copy.attachments = {}
+        copy._forget_hooks()
         self._copy_extras_to(copy)
         for callback in self.get_all_callbacks(ON_CLONE):
             callback(self, copy)
@@ -118,6 +124,7 @@ class ModelHandle(ModelOptions, ModelExtras):
         """Make the model ready to compute as patched, with room for latents [B, 4, h, w]."""
         self.model.objects.apply(self.object_patches)
         needed = self.model.working_bytes(latent_shape) if latent_shape else 0
+        self.sampled_shape = latent_shape
         self.memory.load(self.model.part, needed, self.patch_set(), self.compute_dtype)
         self.model.current_patcher = self
         self.model_patches_to(self.load_device)
@@ -143,7 +150,10 @@ class ModelHandle(ModelOptions, ModelExtras):
 
     @contextmanager
     def loaded_for(self, latent_shape: torch.Size) -> Iterator[None]:
-        """The model loaded and kept for the time of a sampling, with its further models and injections."""
+        """The model loaded and kept for the time of a sampling, with its further models and injections.
+
+        At its end, however it comes, no hook is in force any more.
+        """
         others = [other for other in self.get_additional_models() if isinstance(other, ModelHandle)]
         with self.memory.keeping([self.model.part, *(other.model.part for other in others)]):
             for other in others:
@@ -154,6 +164,7 @@ class ModelHandle(ModelOptions, ModelExtras):
             try:
                 yield
             finally:
+                self.clean_hooks()
                 self._call_back(ON_CLEANUP)
                 self.eject_model()
 
@@ -210,9 +221,17 @@ class ModelHandle(ModelOptions, ModelExtras):
         self.patches_uuid = uuid.uuid4()
         return taken
 
+    def named_weights(self) -> dict[str, Tensor]:
+        """Its pristine weights, mapped from the file, named with `diffusion_model.` before them."""
+        return {f"{PREFIX}{key}": weight for key, weight in self.model.part.weights.items()}
+
+    def module_name(self, name: str) -> str:
+        """The network's own name of a weight."""
+        return name.removeprefix(PREFIX)
+
     def patch_set(self) -> PatchSet:
         """Its patches by the names of the network's weights."""
-        by_key = {name.removeprefix(PREFIX): patches for name, patches in self.patches.items()}
+        by_key = {self.module_name(name): patches for name, patches in self.patches.items()}
         return PatchSet(by_key=by_key, id=self.patches_uuid)
 
     def get_key_patches(self, filter_prefix: str | None = None) -> dict[str, list[object]]:

@@ -80,16 +80,23 @@ class Part(Generic[Module]):
             set_weight(self.module, key, self.placed(key))
         self.patches = PatchSet()
 
-    def patch(self, patches: PatchSet) -> None:
-        """Let the module's weights be changed by these patches and no others."""
-        if patches.id == self.patches.id or not (patches.by_key or self.patches.by_key):
+    def patch(self, patches: PatchSet, made: Mapping[str, Tensor] | None = None) -> None:
+        """Let the module's weights be changed by these patches and no others.
+
+        `made` are weights under them that were made before. An error on the way leaves the module as it is and known
+        to be in between: whatever is asked for next is made whole.
+        """
+        if patches.id == self.patches.id:
             return
-        for key in self.patches.by_key:
-            if key not in patches.by_key:
-                set_weight(self.module, key, self.placed(key))
-        for key in patches.by_key:
-            set_weight(self.module, key, patches.applied(key, self.placed(key)))
+        concerned = {**self.patches.by_key, **patches.by_key}
+        self.patches = PatchSet(by_key=concerned)
+        for key in concerned:
+            set_weight(self.module, key, made[key] if made and key in made else self.changed(key, patches))
         self.patches = patches
+
+    def changed(self, key: str, patches: PatchSet) -> Tensor:
+        """A weight as placed, under patches, made from the pristine one."""
+        return patches.applied(key, self.placed(key)) if key in patches.by_key else self.placed(key)
 
     def release(self) -> None:
         """Put the mapped weights back; copies are freed."""
@@ -195,6 +202,15 @@ def most_common_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
     for weight in weights.values():
         counts[weight.dtype] = counts.get(weight.dtype, 0) + weight.numel()
     return max(counts, key=counts.__getitem__, default=torch.float32)
+
+
+def get_weight(module: nn.Module, key: str) -> Tensor:
+    """The tensor in a module's parameter or buffer of a dotted name."""
+    path, _, name = key.rpartition(".")
+    owner = module.get_submodule(path)
+    found = owner._buffers[name] if name in owner._buffers else owner._parameters[name]
+    assert found is not None  # weights have tensors
+    return found.data
 
 
 def set_weight(module: nn.Module, key: str, weight: Tensor) -> None:

@@ -16,6 +16,8 @@ MODULES = (
     "model_saving",
     "conditioning",
     "encoder_options",
+    "hooks",
+    "hooked_conditioning",
     "latent",
     "latent_batch",
     "latent_io",

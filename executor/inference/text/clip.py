@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
+from executor.inference.conditioning_hooks import Hook, HookGroup
 from executor.inference.handle import unconverted
+from executor.inference.hook_conditioning import conditioning_set_values
 from executor.inference.memory import Memory, Part
 from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
 from executor.inference.text.clip_model import ClipTextModel, Encoded
 from executor.inference.text.encoder import Encoder
+from executor.inference.text.hooked import hooked, read_under_hooks
 from executor.inference.text.tokens import Chunk, ChunkTokenizer, Weighted
 from executor.inference.values import Conditioning
 
@@ -37,12 +40,17 @@ class Clip:
         self.patches: dict[str, list[WeightPatch]] = {}
         self.patches_uuid = uuid.UUID(int=0)  # the same for every unpatched clone
         self.tokenizer_options: dict[str, object] = {}
+        self.hooks: HookGroup | None = None  # what its weights are under while it reads
+        self.apply_hooks_to_conds: HookGroup | None = None  # what goes on with the conditioning it makes
+        self.use_clip_schedule = False  # whether texts are read anew for each span of the hooks' strengths
+        self.under_hooks: dict[object, tuple[uuid.UUID, dict[str, list[WeightPatch]]]] = {}  # see text/hooked.py
 
     def clone(self) -> Clip:
         """The same encoders to be changed apart; weights are shared."""
         other = copy.copy(self)
         other.patches = {key: list(patches) for key, patches in self.patches.items()}
         other.tokenizer_options = dict(self.tokenizer_options)
+        other.under_hooks = {}
         return other
 
     @property
@@ -99,10 +107,10 @@ class Clip:
     def encode_tokens(self, tokens: Tokens) -> Conditioning:
         """Conditioning of tokens: [[embedding [1, 77 * chunks, C], {"pooled_output": [1, P]}]], on the CPU.
 
+        Under a schedule of hooks there is an entry for each span of their strengths.
         Raises NodeInputError for tokens of other encoders.
         """
-        hidden, pooled = self._encoded(tokens)
-        return [[hidden, {"pooled_output": pooled}]]
+        return read_under_hooks(self, tokens)
 
     def encode_from_tokens_scheduled(
         self,
@@ -111,20 +119,20 @@ class Clip:
         add_dict: Mapping[str, object] | None = None,
         show_pbar: bool = True,
     ) -> Conditioning:
-        """`encode_tokens` with more values on the entry, under the name that packs know."""
-        [[hidden, options]] = self.encode_tokens(tokens)
-        return [[hidden, cast("dict[str, object]", options) | dict(add_dict or {})]]  # type: ignore[list-item]
+        """`encode_tokens` with more values on each entry, under the name that packs know."""
+        return conditioning_set_values(self.encode_tokens(tokens), add_dict or {})
 
     def encode_from_tokens(
         self, tokens: Tokens, return_pooled: bool | str = False, return_dict: bool = False
     ) -> Tensor | tuple[Tensor, Tensor] | dict[str, Tensor]:
         """The embedding [1, 77 * chunks, C] of tokens; with the pooled vector [1, P], or both by name, if asked."""
-        hidden, pooled = self._encoded(tokens)
+        hidden, pooled = hooked(self).encoded(tokens)
         if return_dict:
             return {"cond": hidden, "pooled_output": pooled}
         return (hidden, pooled) if return_pooled else hidden
 
-    def _encoded(self, tokens: Tokens) -> Encoded:
+    def encoded(self, tokens: Tokens) -> Encoded:
+        """Hidden states and pooled vector of tokens, as its weights are without hooks."""
         answers = []
         for encoder, chunks in zip(self.encoders, self._chunks(tokens), strict=True):
             self.memory.load(encoder.part, patches=self.patch_set(encoder))
@@ -171,16 +179,25 @@ class Clip:
         self.patches_uuid = uuid.uuid4()
         return taken
 
-    def _weights(self) -> dict[str, Tensor]:
+    def add_hook_patches(
+        self, hook: Hook, patches: Mapping[PatchKey, object], strength_patch: float = 1.0, strength_model: float = 1.0
+    ) -> list[PatchKey]:
+        """Change weights by a hook at its present strength; tells which of them exist."""
+        return self.add_patches(patches, strength_patch * hook.strength, strength_model)
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Its pristine weights, mapped from the file, by the names that packs know."""
         return {each.weight_name(key): weight for each in self.encoders for key, weight in each.part.weights.items()}
 
     def get_key_patches(self) -> dict[str, list[object]]:
         """Every weight with this CLIP's patches, [(weight, convert), *patches]: what merging hands to another one."""
-        return {name: [(weight, unconverted), *self.patches.get(name, [])] for name, weight in self._weights().items()}
+        return {
+            name: [(weight, unconverted), *self.patches.get(name, [])] for name, weight in self.named_weights().items()
+        }
 
     def get_sd(self) -> dict[str, Tensor]:
         """Its weights with its patches, in the file's types, by the names that packs know."""
-        found = self._weights()
+        found = self.named_weights()
         for encoder in self.encoders:
             patches = self.patch_set(encoder)
             found |= {
