@@ -120,7 +120,7 @@ class ImageYUVToRGB:
         """The inputs as listed."""
         return {"required": {"Y": IMAGE, "U": IMAGE, "V": IMAGE}}
 
-    def execute(self, Y: Image, U: Image, V: Image) -> tuple[Image]:  # noqa: N803  (the ecosystem's names)
+    def execute(self, Y: Image, U: Image, V: Image) -> tuple[Image]:
         """The pictures; each part is the mean of its channels."""
         luma, u, v = (part.mean(dim=-1) for part in (Y, U - 0.5, V - 0.5))
         red, blue = luma + v / V_SCALE, luma + u / U_SCALE

@@ -48,7 +48,7 @@ __all__ = [
 __getattr__ = fallback(__name__)
 
 
-class InterpolationMethod(str, enum.Enum):
+class InterpolationMethod(enum.StrEnum):
     """Ways from one strength to another."""
 
     LINEAR = "linear"

@@ -325,12 +325,12 @@ def test_every_guider_evaluates_under_hooks(opened, kind):
             guider.set_conds(positive)
         elif kind == "perpneg":
             guider = PerpNegGuider(model)
-            guider.set_sides(positive, negative, negative)
-            guider.set_scales(3.0, 0.5)
+            guider.set_conds(positive, negative, negative)
+            guider.set_cfg(3.0, 0.5)
         else:
             guider = DualGuider(model)
-            guider.set_sides(positive, negative, negative)
-            guider.set_scales(3.0, 2.0, nested=kind == "nested")
+            guider.set_conds(positive, negative, negative)
+            guider.set_cfg(3.0, 2.0, nested=kind == "nested")
         noise = torch.randn(1, 4, 4, 8, generator=torch.Generator().manual_seed(0))
         sigmas = torch.tensor([5.0, 1.0, 0.0])
         return guider.sample(noise, torch.zeros(1, 4, 4, 8), sampler("euler"), sigmas, seed=1)
