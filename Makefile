@@ -18,7 +18,7 @@ help: ## show this list
 demo: $(READY) ## start a server, have it draw a picture from text, show where it lies
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-run: $(UI) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="--listen --port 9000")
+run: $(UI) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="--cpu --port 9000")
 	@$(BIN)/python -m server $(ARGS)
 
 test: lint ## linters and every test that needs no GPU

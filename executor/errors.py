@@ -9,6 +9,7 @@ WeftError
 ├── NotReady               definitions or a worker are not there yet (503)
 ├── WorkerCrashed          the process that ran a job ended
 ├── DatabaseUnusable       the queue's file cannot be used, and why
+├── KeysUnusable           a key file, or a key in it, that opens nothing
 ├── FrontEndMissing        the web front end that was asked for is not on this machine
 ├── NotProvided            a pack used a name of its usual host that Weft does not have
 ├── NodeInputError         a node asked for, or was given, an input that cannot be
@@ -93,6 +94,10 @@ class DatabaseUnusable(WeftError):
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"the queue's database {path} cannot be used: {reason}")
+
+
+class KeysUnusable(WeftError):
+    """The keys that a server was given cannot be used: which, and why."""
 
 
 class FrontEndMissing(WeftError):

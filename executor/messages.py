@@ -204,12 +204,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
-    """A line that the worker logged."""
+    """A line that the worker logged; `job_id` is the prompt whose node logged it, "" for none."""
 
     time_s: float
     level: str
     logger: str
     text: str
+    job_id: str = ""
 
 
 ToWorker = Run | Interrupt | Free | Ask | Clients | Stop | Reply

@@ -2,10 +2,10 @@
 
 import argparse
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 VramMode = Literal["auto", "high", "low", "none", "cpu", "gpu-only"]
 
@@ -18,6 +18,9 @@ class Settings:
     port: int = 8188
     tls_key: Path | None = None
     tls_cert: Path | None = None
+    auth_token: str | None = field(default=None, repr=False)
+    auth_keys: Path | None = None
+    no_auth: bool = False
     cors_origin: str | None = None
     max_upload_mb: float = 100.0
     compress: bool = False
@@ -48,6 +51,7 @@ class Settings:
     startup_wait_s: float = 60.0
     drain_timeout_s: float = 30.0
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
 
     def folder(self, name: Literal["input", "output", "temp", "user", "models", "custom_nodes"]) -> Path:
         """The absolute path of one of the data folders."""
@@ -95,6 +99,21 @@ FLAGS: tuple[Flag, ...] = (
     Flag(names=("--port",), field="port", kind=int, metavar="N", help="TCP port; 0 takes a free one"),
     Flag(names=("--tls-keyfile",), field="tls_key", kind=Path, metavar="FILE", help="private key: serve HTTPS"),
     Flag(names=("--tls-certfile",), field="tls_cert", kind=Path, metavar="FILE", help="certificate: serve HTTPS"),
+    Flag(
+        names=("--auth-token",),
+        field="auth_token",
+        kind=str,
+        metavar="TOKEN",
+        help="ask everybody for this token, which may do everything (better given as WEFT_AUTH_TOKEN, unseen by `ps`)",
+    ),
+    Flag(
+        names=("--auth-keys",),
+        field="auth_keys",
+        kind=Path,
+        metavar="FILE",
+        help="ask everybody for a token of this key file, see docs/operations.md",
+    ),
+    Flag(names=("--no-auth",), field="no_auth", help="listen beyond this machine although no keys are asked for"),
     Flag(
         names=("--enable-cors-header",),
         field="cors_origin",
@@ -223,6 +242,13 @@ FLAGS: tuple[Flag, ...] = (
         metavar="LEVEL",
         help="DEBUG, INFO, WARNING, ERROR or CRITICAL",
     ),
+    Flag(
+        names=("--log-format",),
+        field="log_format",
+        kind=str,
+        metavar="text|json",
+        help="lines for people, or one JSON object a line, with the id of the prompt it is about",
+    ),
 )
 
 ACCEPTED_WITHOUT_EFFECT: tuple[str, ...] = (
@@ -245,6 +271,7 @@ LIKENESS = 0.8  # of an unknown flag to one of ours, from which on it is a slip 
 _CHOICES = (
     ("preview_method", "--preview-method", ("none", "auto", "latent2rgb", "taesd")),
     ("queue_items", "--queue-items", ("comfyui", "id-first")),
+    ("log_format", "--log-format", ("text", "json")),
 )
 
 _LIMITS = (
@@ -261,10 +288,17 @@ _LIMITS = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line as argparse knows it, made from the flag table."""
-    parser = argparse.ArgumentParser(
-        prog="weft",
+class _Parser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
+
+
+def build_parser(prog: str = "weft") -> argparse.ArgumentParser:
+    """The command line as argparse knows it, made from the flag table; `prog` names in errors where it comes from."""
+    parser = _Parser(
+        prog=prog,
         description="Weft: a server that runs ComfyUI workflows.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -314,13 +348,13 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
         parser.add_argument(*flag.names, dest=flag.field, type=flag.kind, metavar=flag.metavar, help=flag.help)
 
 
-def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
-    """Settings from a command line, and the flags that were accepted without effect.
+def parse_flags(argv: Sequence[str], prog: str = "weft") -> tuple[dict[str, object], list[str]]:
+    """The fields that a command line sets, and the flags that were accepted without effect.
 
     Raises SystemExit (argparse) for a misspelt flag, a bad value or a stray word. Flags that resemble none of these are
     ComfyUI's, which has many and gets more: scripts pass them, so they are taken with their values and told as ignored.
     """
-    parser = build_parser()
+    parser = build_parser(prog)
     parsed, strange = parser.parse_known_args(argv)
     _refuse_misspelt(parser, strange)
     given = vars(parsed)
@@ -329,16 +363,24 @@ def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
         given["cache_mode"] = "lru"
     if "cache_ram_gb" in given:
         given["cache_mode"] = "ram"
-    for field, spelling, choices in _CHOICES:
-        if given.get(field, choices[0]) not in choices:
-            parser.error(f"{spelling}: {given[field]!r} is none of {', '.join(choices)}")
-    for field, spelling, least, most in _LIMITS:
-        if field in given and not least <= given[field] <= most:  # nan is not within any limits
-            parser.error(f"{spelling}: {given[field]} is not within {least:g} and {most:g}")
+    for name, spelling, choices in _CHOICES:
+        if given.get(name, choices[0]) not in choices:
+            parser.error(f"{spelling}: {given[name]!r} is none of {', '.join(choices)}")
+    for name, spelling, least, most in _LIMITS:
+        if name in given and not least <= given[name] <= most:  # nan is not within any limits
+            parser.error(f"{spelling}: {given[name]} is not within {least:g} and {most:g}")
     for name in ("model_paths", "allowed_packs"):
         if name in given:
             given[name] = tuple(given[name])
-    if "base_directory" not in given:
-        given["base_directory"] = Path.cwd()
-    known = {field.name for field in fields(Settings)}
-    return Settings(**{name: value for name, value in given.items() if name in known}), ignored
+    return given, ignored
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Settings with these fields set; the base directory is the current one if none is among them."""
+    return Settings(**{"base_directory": Path.cwd(), **given})
+
+
+def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
+    """Settings from a command line alone, and the flags that were accepted without effect; as `parse_flags`."""
+    given, ignored = parse_flags(argv)
+    return settings_of(given), ignored

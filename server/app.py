@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from executor.settings import Settings
 from server import middleware
+from server.access import authenticate
+from server.keys import KeyRing
 from server.routes import ALL, BARE
 from server.routes.packs import pack_routes
 from server.state import FRONT, Front
@@ -18,7 +21,7 @@ def make_app(front: Front) -> web.Application:
     settings = front.settings
     app = web.Application(
         client_max_size=max(1, round(settings.max_upload_mb * 1024 * 1024)),
-        middlewares=_middlewares(settings.cors_origin, compress=settings.compress),
+        middlewares=_middlewares(settings, front.keys),
     )
     app[FRONT] = front
     app.on_response_prepare.append(middleware.add_cache_header)
@@ -40,9 +43,11 @@ def twins(table: Iterable[web.AbstractRouteDef]) -> list[web.RouteDef]:
     ]
 
 
-def _middlewares(cors_origin: str | None, *, compress: bool) -> list[Middleware]:
-    chosen: list[Middleware] = [
-        middleware.answer_options if cors_origin is not None else middleware.same_origin,
+def _middlewares(settings: Settings, keys: KeyRing) -> list[Middleware]:
+    return [
+        middleware.answer_options if settings.cors_origin is not None else middleware.same_origin,
         middleware.errors,
+        *([authenticate(keys)] if keys else []),
+        *([middleware.compress] if settings.compress else []),
+        pack_routes,
     ]
-    return [*chosen, middleware.compress, pack_routes] if compress else [*chosen, pack_routes]

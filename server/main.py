@@ -24,11 +24,15 @@ from executor.queue.dispatcher import Dispatcher
 from executor.queue.store import Store
 from executor.settings import Settings
 from server.app import make_app
-from server.cli import read_settings
+from server.commands import COMMANDS
+from server.configuration import read_configuration
 from server.definitions import Definitions
+from server.exposure import require_keys, without_secrets
 from server.hub import Hub
 from server.jobs import JobList
+from server.keys import key_ring
 from server.logbook import Entry, LogBook
+from server.logs import set_up_logging
 from server.news import News
 from server.packfiles import PackFiles
 from server.packs import PackHost
@@ -80,6 +84,7 @@ def build(
     news.wishes = Wishes(store, dispatcher, submission)
     return Front(
         settings=settings,
+        keys=key_ring(settings),
         folders=folders,
         hub=hub,
         definitions=definitions,
@@ -217,16 +222,22 @@ def empty(folder: Path) -> None:
 # ---------------------------------------------------------------- the process
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a server until it is told to stop (`argv` None: the process's arguments); returns the exit status."""
+def main(argv: Sequence[str] | None = None, *, may_be_open: bool = False) -> int:
+    """Run a server until it is told to stop, or one of the commands; returns the exit status.
+
+    `argv` None: the process's arguments. `may_be_open`: listening beyond this machine without keys is a warning only.
+    """
     argv = sys.argv[1:] if argv is None else argv
-    settings, ignored = read_settings(argv)
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    told = read_configuration(argv, os.environ)
     logbook = LogBook()
-    set_up_logging(settings.log_level, logbook)
-    if ignored:
-        log.warning("accepted without effect: %s", " ".join(ignored))
+    set_up_logging(told.settings, logbook)
+    if told.ignored:
+        log.warning("accepted without effect: %s", " ".join(told.ignored))
     try:
-        asyncio.run(_serve(settings, logbook, [sys.argv[0], *argv]))
+        require_keys(told.settings, argv, may_be_open=may_be_open)
+        asyncio.run(_serve(told.settings, logbook, [sys.argv[0], *without_secrets(argv)]))
     except (OSError, WeftError) as error:
         log.error("cannot start: %s", error)
         return 1
@@ -260,10 +271,3 @@ def _hear_signals(stopping: asyncio.Event) -> None:
             loop.add_signal_handler(number, hear)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(hear))
-
-
-def set_up_logging(level: str, logbook: LogBook) -> None:
-    """Log to the terminal and to the log book."""
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=level.upper(), handlers=[terminal, logbook], force=True)

@@ -15,6 +15,7 @@ from executor.settings import Settings
 from server.definitions import Definitions
 from server.hub import Hub
 from server.jobs import JobList
+from server.keys import KeyRing
 from server.logbook import LogBook
 from server.packfiles import PackFiles
 from server.packs import PackHost
@@ -33,6 +34,7 @@ class Front:
     """Everything the routes work with."""
 
     settings: Settings
+    keys: KeyRing
     folders: Folders
     hub: Hub
     definitions: Definitions

@@ -14,7 +14,7 @@ from executor.files import Folders
 from executor.graph.prompt import Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
-from executor.queue.job import make_job
+from executor.queue.job import about, make_job
 from server.bodies import texts
 from server.definitions import Definitions
 from server.packs import PackHost
@@ -48,7 +48,6 @@ class Submission:
         if self._packs.is_live and self._packs.told.hooks:
             body = await self._hooked(body)
         number = self._number(body)
-        log.info("got prompt")
         return await self.queue(body, number=number, targets=_targets(body.get("partial_execution_targets")))
 
     async def queue(
@@ -59,6 +58,7 @@ class Submission:
             number = self._number({})
         raw = prompt_of(body)
         prompt_id = _prompt_id(body.get("prompt_id"))
+        log.info("got prompt", extra=about(prompt_id))
         extra_data = _extra_data(body)
         definitions = await self._definitions.nodes()
         prompt = Prompt.parse(raw, definitions)

@@ -32,6 +32,7 @@ HELLO_S = 60.0  # a process that has not connected by then is given up
 GRACE_S = 5.0  # between asking a process to end and killing it
 EXIT_S = 1.0  # between the end of its channel and killing it
 FOLDER_PREFIX, SOCKET_NAME = "weft-run-", "front.sock"
+TOKEN_VARIABLE = "WEFT_AUTH_TOKEN"  # the front's alone: packs need no keys
 ROOT = Path(__file__).resolve().parents[2]
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -139,7 +140,7 @@ class ProcessEngine(ChannelEngine):
         environment = {
             # Threads that spin while they wait slow torch fivefold as soon as another process wants a core.
             "OMP_WAIT_POLICY": "PASSIVE",
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE},
             "PYTHONPATH": path,
             "PYTHONFAULTHANDLER": "1",
             **self._environment,

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 from executor.engine.base import Engine, Question, WorkerInfo, WorkerLost
 from executor.errors import BadInput, WeftError, WorkerCrashed
 from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Reply, Request, Run, Stats
-from executor.queue.job import Job, Result, crash_result, interrupted_result
+from executor.queue.job import Job, Result, about, crash_result, interrupted_result
 from executor.queue.store import MAX_ATTEMPTS, Store
 
 log = logging.getLogger("weft.dispatcher")
@@ -118,7 +118,9 @@ class Dispatcher:
             await asyncio.wait_for(self._until(lambda: not self._running), drain_timeout_s)
         except TimeoutError:
             for running in [running for running in self._running.values() if not running.ending]:
-                log.warning("prompt %s goes back to the queue: the server stops", running.job.id)
+                log.warning(
+                    "prompt %s goes back to the queue: the server stops", running.job.id, extra=about(running.job.id)
+                )
                 await self._put_back(running)
         await self.engine.stop()
         ending = [*self._tasks, *self._wishes, *self._starts, *self._ends.values()]
@@ -274,7 +276,7 @@ class Dispatcher:
         try:
             await self.engine.run(worker, _run_message(job))
         except WorkerCrashed as error:
-            log.warning("prompt %s: %s", job.id, error)
+            log.warning("prompt %s: %s", job.id, error, extra=about(job.id))
             if self._running.get(worker) is running and not running.ending:
                 await self._never_started(running)
             return
@@ -335,7 +337,8 @@ class Dispatcher:
                 wish.add_done_callback(self._wishes.pop)
             case LogLine():
                 level = logging.getLevelName(message.level)
-                logging.getLogger(message.logger).log(level if isinstance(level, int) else logging.INFO, message.text)
+                level = level if isinstance(level, int) else logging.INFO
+                logging.getLogger(message.logger).log(level, message.text, extra=about(message.job_id))
             case Stats():
                 pass  # the engine has noted it in the worker's info
 
@@ -387,7 +390,8 @@ class Dispatcher:
         if job.row in self._stop_asked:
             await self._end(running, interrupted_result(job, **running.node()))
         elif job.attempts < MAX_ATTEMPTS:
-            log.warning("worker %s ended while it ran prompt %s (%s): the prompt runs again", worker, job.id, reason)
+            text = "worker %s ended while it ran prompt %s (%s): the prompt runs again"
+            log.warning(text, worker, job.id, reason, extra=about(job.id))
             running.ending = True
             await self.store.requeue(job)
             self._status()
@@ -428,7 +432,8 @@ class Dispatcher:
                 return await self.store.finish(job, result)
             except sqlite3.Error:
                 pause_s = DISK_WAIT_S[min(tries, len(DISK_WAIT_S) - 1)]
-                log.exception("the end of prompt %s could not be stored; next try in %g s", job.id, pause_s)
+                text = "the end of prompt %s could not be stored; next try in %g s"
+                log.exception(text, job.id, pause_s, extra=about(job.id))
                 tries += 1
                 await asyncio.sleep(pause_s)
 

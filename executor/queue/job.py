@@ -11,6 +11,9 @@ from typing import Literal
 
 from executor.errors import BadInput
 
+PROMPT_ID = "prompt_id"
+"""The attribute of a log record that names the prompt it is about."""
+
 JobState = Literal["pending", "running"]
 EndState = Literal["succeeded", "failed", "interrupted"]
 
@@ -143,6 +146,11 @@ def make_job(
         workflow_id=_workflow_id(extra),
         created_ms=now_ms(),
     )
+
+
+def about(prompt_id: str) -> dict[str, str]:
+    """The `extra` of a log record about a prompt."""
+    return {PROMPT_ID: prompt_id}
 
 
 def _workflow_id(extra_data: Mapping[str, object]) -> str | None:

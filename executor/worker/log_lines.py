@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from executor.context import current
 from executor.messages import LogLine
 
 
@@ -23,7 +24,10 @@ class FrontHandler(logging.Handler):
             self.handleError(record)
             return
         text = text.encode("utf-8", "replace").decode()
-        self._send_line(LogLine(time_s=record.created, level=record.levelname, logger=record.name, text=text))
+        job_id = current().job_id
+        self._send_line(
+            LogLine(time_s=record.created, level=record.levelname, logger=record.name, text=text, job_id=job_id)
+        )
 
 
 def send_logs(send: Callable[[LogLine], None], level: str) -> None:

@@ -174,7 +174,8 @@ def _run(worker: Worker, job: Job) -> Finished:
     )
     events.line = line
     try:
-        with torch.inference_mode(), entered(RunContext(services=worker.services, preview_method=method)):
+        context = RunContext(job_id=job.run.job_id, services=worker.services, preview_method=method)
+        with torch.inference_mode(), entered(context):
             result = worker.loop.run(
                 run_prompt(
                     job=job.run,

@@ -208,9 +208,9 @@ class Stand:
         await self.front.store.close()
 
     async def idle(self) -> None:
-        """Wait until the queue is empty."""
+        """Wait until the queue is empty and the last end is told."""
         async with asyncio.timeout(5):
-            while self.front.store.remaining():
+            while self.front.store.remaining() or self.front.dispatcher._running:
                 await asyncio.sleep(0)
 
 

@@ -1,0 +1,200 @@
+"""Looks whether a server would work on this machine and says what to do where it would not. Starts one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from executor.engine.base import Engine, WorkerLost
+from executor.errors import DatabaseUnusable, KeysUnusable
+from executor.files import ROOTS, Folders
+from executor.messages import Ready
+from executor.queue.database import Database
+from executor.settings import Settings
+from server.exposure import require_keys
+from server.keys import key_ring
+
+State = Literal["good", "odd", "bad"]
+
+WORKER_WAIT_S = 120.0
+LITTLE_SPACE = 2 << 30  # bytes
+_MARKS = {"good": "ok  ", "odd": "note", "bad": "BAD "}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: how it stands, what was seen, and what to do about it."""
+
+    state: State
+    topic: str
+    seen: str
+    advice: str = ""
+
+
+async def examine(settings: Settings, engine: Engine) -> list[Finding]:
+    """Everything looked at, in the order in which it would stop a start."""
+    folders = Folders(settings)
+    found = [*_folders(folders), *_space(folders), await _database(settings), _address(settings), _keys(settings)]
+    found += _models(folders)
+    return [*found, *await _worker(engine)]
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """The findings as lines for a person, the advice below each."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{_MARKS[finding.state]}  {finding.topic}: {finding.seen}\n")
+        lines += [f"        {line}\n" for line in finding.advice.splitlines()]
+    return "".join(lines)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _folders(folders: Folders) -> list[Finding]:
+    return [_folder(name, folders.root(name)) for name in ROOTS] + [
+        _folder("user", folders.user),
+        _folder("custom_nodes", folders.custom_nodes, writes=False),
+        _folder("models", folders.models, writes=False),
+    ]
+
+
+def _folder(name: str, path: Path, *, writes: bool = True) -> Finding:
+    topic = f"folder {name}"
+    if not path.exists():
+        parent = next(above for above in path.parents if above.exists())
+        return Finding("odd", topic, f"{path} is not there yet", f"It will be made in {parent} at the start.")
+    if not path.is_dir():
+        return Finding("bad", topic, f"{path} is no folder", f"Move that file away, or use --{name}-directory.")
+    try:
+        if writes:
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        next(path.iterdir(), None)
+    except OSError as error:
+        advice = f"Give this user the right to {'write' if writes else 'read'} there: chown or chmod {path}"
+        return Finding("bad", topic, f"{path}: {error.strerror}", advice)
+    return Finding("good", topic, str(path))
+
+
+def _space(folders: Folders) -> list[Finding]:
+    findings = []
+    for name in ("output", "temp"):
+        path = next(place for place in (folders.root(name), *folders.root(name).parents) if place.exists())
+        free = shutil.disk_usage(path).free
+        seen = f"{free / (1 << 30):.1f} GB free"
+        advice = f"Pictures cannot be saved once it is full: clear {path}, or move the folder (--{name}-directory)."
+        state: State = "odd" if free < LITTLE_SPACE else "good"
+        findings.append(Finding(state, f"disk of {name}", seen, advice if state == "odd" else ""))
+    return findings
+
+
+def _models(folders: Folders) -> list[Finding]:
+    count = len(folders.names("checkpoints")) + len(folders.names("diffusion_models"))
+    places = ", ".join(map(str, folders.paths("checkpoints")))
+    if count:
+        return [Finding("good", "models", f"{count} checkpoints and diffusion models in {places}")]
+    advice = "Put a checkpoint there, or name ComfyUI's folders in extra_model_paths.yaml."
+    return [Finding("odd", "models", f"no checkpoint in {places}", advice)]
+
+
+async def _database(settings: Settings) -> Finding:
+    path = settings.folder("user") / "queue.sqlite3"
+    if not path.exists():
+        return Finding("good", "queue", f"{path} will be made at the start")
+    database = Database(path)
+    try:
+        await database.open()
+        rows = await database.run(_rows)
+        await database.close()
+    except DatabaseUnusable as error:
+        advice = "Stop the other server, or give this one a --user-directory of its own."
+        return Finding("bad", "queue", str(error), advice if "another server" in str(error) else "")
+    except sqlite3.Error as error:
+        return Finding("bad", "queue", f"{path} is damaged: {error}", "Move the file away: a new one is made.")
+    return Finding("good", "queue", f"{path}: {rows[0]} waiting, {rows[1]} ended")
+
+
+def _rows(connection: sqlite3.Connection) -> tuple[int, int]:
+    (waiting,) = connection.execute("SELECT COUNT(*) FROM queue").fetchone()
+    (ended,) = connection.execute("SELECT COUNT(*) FROM history").fetchone()
+    return waiting, ended
+
+
+# ---------------------------------------------------------------- the network
+
+
+def _address(settings: Settings) -> Finding:
+    for host in map(str.strip, settings.host.split(",")):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, settings.port))
+        except OSError as error:
+            advice = "Another program listens there; stop it, or take another port: --port 0 finds a free one."
+            return Finding("bad", "address", f"{host} port {settings.port}: {error.strerror}", advice)
+    return Finding("good", "address", f"{settings.host} port {settings.port} is free")
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        keys = len(key_ring(settings))
+        require_keys(settings, ["--listen", settings.host])
+    except KeysUnusable as error:
+        return Finding("bad", "keys", str(error))
+    return Finding("good", "keys", f"{keys} keys" if keys else "none asked for; reached from this machine only")
+
+
+# ---------------------------------------------------------------- the worker
+
+
+async def _worker(engine: Engine) -> list[Finding]:
+    """What a worker tells once it is up: its device and its packs."""
+    await engine.start()
+    try:
+        async with asyncio.timeout(WORKER_WAIT_S):
+            async for _, message in engine.messages():
+                if isinstance(message, Ready):
+                    return [*_devices(message), *_packs(message)]
+                if isinstance(message, WorkerLost):
+                    advice = "Its last words stand above; `make install` or pip brings packages that are missing."
+                    return [Finding("bad", "worker", f"it ended as it started: {message.reason}", advice)]
+    except TimeoutError:
+        pass
+    finally:
+        await engine.stop()
+    return [Finding("bad", "worker", f"it was not ready after {WORKER_WAIT_S:g} s", "A pack may hang as it loads.")]
+
+
+def _devices(ready: Ready) -> list[Finding]:
+    findings = []
+    for device in ready.devices:
+        free, total = device.vram_free >> 20, device.vram_total >> 20
+        seen = f"{device.name}, {free} of {total} MiB free, torch {ready.torch_version}"
+        slow = "Without a GPU pictures take minutes; if there is one, its driver or a CUDA build of torch is missing."
+        state: State = "odd" if device.type == "cpu" else "good"
+        findings.append(Finding(state, "device", seen, slow if device.type == "cpu" else ""))
+    return [*findings, Finding("good", "nodes", f"{len(ready.definitions)} classes")]
+
+
+def _packs(ready: Ready) -> list[Finding]:
+    findings = []
+    for pack in json.loads(ready.packs.report_json):
+        name, state = pack["name"], pack["state"]
+        if state == "failed":
+            findings.append(Finding("bad", f"pack {name}", pack["error"], f"See its folder {pack['folder']}."))
+        elif pack["missing"]:
+            missing = ", ".join(pack["missing"])
+            findings.append(Finding("odd", f"pack {name}", f"{len(pack['nodes'])} nodes; lacks {missing}"))
+        else:
+            findings.append(Finding("good", f"pack {name}", f"{state}, {len(pack['nodes'])} nodes"))
+    return findings

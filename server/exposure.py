@@ -1,0 +1,52 @@
+"""Keeps a server that anybody could reach from running prompts for anybody, and its keys from being shown."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shlex
+from collections.abc import Sequence
+
+from executor.errors import KeysUnusable
+from executor.settings import Settings
+from server.middleware import is_loopback
+
+log = logging.getLogger("weft.front")
+
+TOKEN_BYTES = 24
+SECRET_FLAG = "--auth-token"
+
+
+def require_keys(settings: Settings, argv: Sequence[str], *, may_be_open: bool = False) -> None:
+    """Refuse (KeysUnusable) to listen beyond this machine without keys, or only warn where that `may_be_open`."""
+    if settings.no_auth or settings.auth_token is not None or settings.auth_keys is not None:
+        return
+    open_to = [host for host in map(str.strip, settings.host.split(",")) if not is_loopback(host)]
+    if not open_to:
+        return
+    where = " and ".join(open_to)
+    if may_be_open:
+        log.warning(
+            "EVERYBODY who reaches %s can run prompts, read every picture and load files here: no keys are asked for. "
+            "Set WEFT_AUTH_TOKEN, or say --no-auth to confirm",
+            where,
+        )
+        return
+    command = shlex.join(["weft", *argv])
+    raise KeysUnusable(
+        f"it would listen on {where}, and everybody who reaches that could run prompts and read every picture.\n"
+        f"With a key (a new one, keep it):\n\n    WEFT_AUTH_TOKEN={secrets.token_urlsafe(TOKEN_BYTES)} {command}\n\n"
+        f"Without keys, on a network that you trust:\n\n    {command} --no-auth\n"
+    )
+
+
+def without_secrets(argv: Sequence[str]) -> list[str]:
+    """A command line as it may be shown: tokens are replaced."""
+    shown: list[str] = []
+    for word in argv:
+        flag, given, _ = word.partition("=")
+        if shown and shown[-1] == SECRET_FLAG:
+            shown.append("(hidden)")
+        else:
+            shown.append(f"{flag}=(hidden)" if flag == SECRET_FLAG and given else word)
+    return shown

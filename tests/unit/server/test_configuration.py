@@ -1,0 +1,114 @@
+"""What a server is told by a file, the environment and the command line, and what of it holds."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from executor.settings import FLAGS
+from server.configuration import read_configuration, show, variable_of
+
+
+def test_flags_become_settings():
+    told = read_configuration(["--port", "9", "--listen", "--auto-launch"], {})
+    assert (told.settings.port, told.settings.host, told.ignored) == (9, "0.0.0.0,::", ["--auto-launch"])
+
+
+@pytest.mark.parametrize("argv", [["--verbose", "LOUD"], ["--tls-keyfile", "k"], ["--lissten"], ["--port", "x"]])
+def test_bad_command_line_ends_the_program(argv):
+    with pytest.raises(SystemExit):
+        read_configuration(argv, {})
+
+
+def written(folder: Path, text: str) -> list[str]:
+    (folder / "weft.toml").write_text(text, encoding="utf-8")
+    return ["--base-directory", str(folder)]
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path):
+    argv = written(tmp_path, "port = 1\nworkers = 2\nhistory-limit = 3\n")
+    told = read_configuration([*argv, "--port", "10"], {"WEFT_PORT": "11", "WEFT_WORKERS": "12"})
+    settings = told.settings
+    assert (settings.port, settings.workers, settings.history_limit) == (10, 12, 3)
+    assert {name: told.origins[name] for name in ("port", "workers", "history_limit")} == {
+        "port": "command line",
+        "workers": "WEFT_WORKERS",
+        "history_limit": str(tmp_path / "weft.toml"),
+    }
+
+
+def test_a_file_is_named_by_the_environment(tmp_path: Path):
+    (tmp_path / "mine.toml").write_text("cache-lru = 7")
+    assert read_configuration([], {"WEFT_CONFIG": str(tmp_path / "mine.toml")}).settings.cache_mode == "lru"
+
+
+@pytest.mark.parametrize(("word", "is_on"), [("1", True), ("true", True), ("0", False), ("", False), ("off", False)])
+def test_a_switch_is_turned_by_a_word(word: str, is_on: bool):
+    assert read_configuration([], {"WEFT_MULTI_USER": word}).settings.multi_user is is_on
+
+
+def test_switches_of_a_file_are_booleans(tmp_path: Path):
+    settings = read_configuration(written(tmp_path, "cpu = true\nmulti_user = false\nlisten = true\n"), {}).settings
+    assert (settings.vram_mode, settings.multi_user, settings.host) == ("cpu", False, "0.0.0.0,::")
+
+
+def test_lists_are_split_in_the_environment_and_lists_in_a_file(tmp_path: Path):
+    told = read_configuration(
+        written(tmp_path, 'extra-model-paths-config = ["a.yaml", "b.yaml"]'),
+        {"WEFT_WHITELIST_CUSTOM_NODES": "one, two"},
+    )
+    assert told.settings.allowed_packs == ("one", "two")
+    assert told.settings.model_paths == (Path("a.yaml"), Path("b.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WEFT_PORT": "x"}, "WEFT_PORT"),
+        ({"WEFT_MULTI_USER": "perhaps"}, "WEFT_MULTI_USER"),
+        ({"WEFT_WORKERS": "0"}, "WEFT_WORKERS"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_ends_the_program_with_its_name(
+    variables: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        read_configuration([], variables)
+    assert said in capsys.readouterr().err + str(ended.value)
+
+
+def test_a_variable_that_is_nearly_one_of_ours_is_told(caplog: pytest.LogCaptureFixture):
+    read_configuration([], {"WEFT_PROT": "1"})
+    assert "did you mean 'WEFT_PORT'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("prot = 1", "did you mean 'port'"), ("port = [", "cannot be read"), ('port = "x"', "port")]
+)
+def test_a_file_that_cannot_be_used_ends_the_program_with_its_name(
+    tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        read_configuration(written(tmp_path, text), {})
+    message = capsys.readouterr().err + str(ended.value)
+    assert said in message
+    assert "weft.toml" in message
+
+
+def test_each_flag_has_a_variable_of_its_own():
+    assert len({variable_of(flag) for flag in FLAGS}) == len(FLAGS)
+
+
+def test_what_is_shown_is_a_file_that_says_the_same(tmp_path: Path):
+    told = read_configuration(["--port", "9", "--cpu", "--cache-ram", "2", "--whitelist-custom-nodes", "a", "b"], {})
+    again = read_configuration(written(tmp_path, show(told))[:0], {"WEFT_CONFIG": str(tmp_path / "weft.toml")})
+    assert again.settings == told.settings
+
+
+def test_secrets_are_not_shown():
+    text = show(read_configuration([], {"WEFT_AUTH_TOKEN": "a-secret-of-the-server"}))
+    assert "a-secret" not in text
+    assert "auth-token = (hidden)" in text
+    assert tomllib.loads(text).get("auth-token") is None

@@ -1,0 +1,90 @@
+"""What the doctor sees of a machine, with a worker that a test plays."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from executor.engine.base import EngineMessage, WorkerLost
+from executor.messages import Device, Packs, Ready
+from executor.queue.database import Database
+from executor.settings import Settings
+from server.doctor import Finding, examine, report
+
+CPU = Device(name="cpu", type="cpu", index=None, vram_total=8, vram_free=4, torch_vram_total=8, torch_vram_free=4)
+PACK = {"name": "p", "folder": "/p", "state": "failed", "error": "boom", "missing": [], "nodes": []}
+
+
+class Engine:
+    """One worker that tells one thing."""
+
+    def __init__(self, message: EngineMessage) -> None:
+        self.message, self.stopped = message, False
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
+        yield "w", self.message
+
+
+def ready(*packs: dict[str, object]) -> Ready:
+    told = Packs(report_json=json.dumps(packs).encode())
+    return Ready(definitions=(), wire_json=b"{}", devices=(CPU,), torch_version="2", packs=told)
+
+
+async def found(settings: Settings, message: EngineMessage | None = None) -> dict[str, Finding]:
+    return {finding.topic: finding for finding in await examine(settings, Engine(message or ready()))}
+
+
+async def test_a_new_folder_is_no_obstacle(tmp_path: Path):
+    findings = await found(Settings(base_directory=tmp_path, port=0))
+    assert {topic for topic, finding in findings.items() if finding.state == "bad"} == set()
+    assert findings["device"].state == "odd", "a CPU is told with what it means"
+
+
+async def test_a_file_in_a_folders_place_is_bad(tmp_path: Path):
+    (tmp_path / "output").write_text("")
+    finding = (await found(Settings(base_directory=tmp_path, port=0)))["folder output"]
+    assert (finding.state, "--output-directory" in finding.advice) == ("bad", True)
+
+
+async def test_a_taken_port_is_bad(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(base_directory=tmp_path, port=taken.getsockname()[1])
+        assert (await found(settings))["address"].state == "bad"
+
+
+async def test_a_queue_that_another_server_holds_is_bad(tmp_path: Path):
+    (tmp_path / "user").mkdir()
+    database = Database(tmp_path / "user" / "queue.sqlite3")
+    await database.open()
+    try:
+        finding = (await found(Settings(base_directory=tmp_path, port=0)))["queue"]
+    finally:
+        await database.close()
+    assert (finding.state, "another server" in finding.seen) == ("bad", True)
+
+
+async def test_listening_to_all_without_keys_is_bad(tmp_path: Path):
+    assert (await found(Settings(base_directory=tmp_path, port=0, host="0.0.0.0")))["keys"].state == "bad"
+
+
+async def test_a_pack_that_fails_is_named_with_its_error(tmp_path: Path):
+    finding = (await found(Settings(base_directory=tmp_path, port=0), ready(PACK)))["pack p"]
+    assert (finding.state, finding.seen) == ("bad", "boom")
+
+
+async def test_a_worker_that_ends_is_bad_and_the_rest_is_still_told(tmp_path: Path):
+    findings = await found(Settings(base_directory=tmp_path, port=0), WorkerLost("exit code 1"))
+    assert (findings["worker"].state, findings["folder output"].state) == ("bad", "odd")
+
+
+def test_the_report_has_a_line_for_each_finding_and_the_advice_below():
+    text = report([Finding("good", "a", "fine"), Finding("bad", "b", "broken", "mend it\nsoon")])
+    assert text == "ok    a: fine\nBAD   b: broken\n        mend it\n        soon\n"
