@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from torch import Tensor
 
-from executor.errors import LoraMismatch
+from executor.errors import ModelFileError
 from executor.inference.adapters import TowardsModel
 from executor.inference.hook_keyframes import HasLevels, HookKeyframeGroup
 from executor.inference.lora import is_for_text_only, model_patches, read_layers, text_patches
@@ -162,7 +162,7 @@ class WeightHook(Hook):
         target_dict: Mapping[str, object] | None = None,
         registered: HookGroup | None = None,
     ) -> bool:
-        """Tell a MODEL or CLIP the weights it changes at full strength; LoraMismatch when nothing fits a MODEL."""
+        """Tell a MODEL or CLIP the weights it changes at full strength; ModelFileError when nothing fits a MODEL."""
         for_clip = (target_dict or {}).get("target") is EnumWeightTarget.Clip
         strength = self._strength_clip if for_clip else self._strength_model
         if strength == 0.0:
@@ -171,7 +171,7 @@ class WeightHook(Hook):
         return bool(model.add_hook_patches(self, patches, strength))
 
     def model_patches(self, model: ModelHandle) -> dict[PatchKey, object]:
-        """What it changes of a diffusion model; LoraMismatch when it was made for another one."""
+        """What it changes of a diffusion model; ModelFileError when it was made for another one."""
         if not self.need_weight_init:
             return self._same_shapes(self.weights, model.named_weights())
         file = WeightFile(path=self.file, tensors=cast("Mapping[str, Tensor]", self.weights))
@@ -180,7 +180,7 @@ class WeightHook(Hook):
         if not found and not is_for_text_only(layers):
             shown = ", ".join(list(layers)[:SHOWN])
             reason = f"as a hook, none of its {len(layers)} layers fits this {model.family} model (it has {shown})"
-            raise LoraMismatch(self.file, reason)
+            raise ModelFileError(self.file, reason)
         return {name: adapter for name, (_, adapter) in found.items()}
 
     def clip_patches(self, clip: Clip) -> dict[PatchKey, object]:
@@ -202,7 +202,7 @@ class WeightHook(Hook):
             if own is not None and (not isinstance(value, TowardsModel) or value.target.shape == own.shape):
                 found[key] = value
         if given and not found and needed:
-            raise LoraMismatch(self.file, "as a hook, none of its weights has the shape of this model's")
+            raise ModelFileError(self.file, "as a hook, none of its weights has the shape of this model's")
         return found
 
 
