@@ -25,6 +25,7 @@ MODULES = (
     "inpaint",
     "edit_model",
     "sdxl",
+    "photomaker",
     "sampling",
     "custom_sampling",
     "sampler_methods",
