@@ -6,6 +6,7 @@ WeftError
 │   ├── UnknownName        a name that does not exist, with the nearest that does
 │   └── UnsafePath         a path that leaves its folder
 ├── ModelFileError         a model file that cannot be used, and what would fit
+│   └── LoraMismatch       a LoRA hook of which nothing fits the model
 ├── NotReady               definitions or a worker are not there yet (503)
 ├── WorkerCrashed          the process that ran a job ended
 ├── DatabaseUnusable       the queue's file cannot be used, and why
@@ -75,6 +76,10 @@ class ModelFileError(WeftError):
     def __init__(self, path: Path | str, reason: str, fits: str = "") -> None:
         self.path = Path(path)
         super().__init__(f"{self.path.name}: {reason}" + (f"; {fits}" if fits else ""))
+
+
+class LoraMismatch(ModelFileError):
+    """A LoRA, used as a hook, of which nothing fits the model."""
 
 
 class NotReady(WeftError):
