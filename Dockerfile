@@ -14,8 +14,9 @@ COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
     > requirements.txt
 EXPOSE 8188
-HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8188/health', timeout=4)"]
+# Healthy is what can take, run and store a prompt: a worker is warm, the disk is writable, no stop is under way.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8188/ready', timeout=4)"]
 ENTRYPOINT ["python", "-m", "server"]
 CMD ["--listen"]
 

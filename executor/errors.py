@@ -7,8 +7,11 @@ WeftError
 │   └── UnsafePath         a path that leaves its folder
 ├── ModelFileError         a model file that cannot be used, and what would fit
 │   └── LoraMismatch       a LoRA hook of which nothing fits the model
+├── Conflict               a key that was used for something else (409)
+├── QueueFull              as many prompts wait as may wait (429)
 ├── NotReady               definitions or a worker are not there yet (503)
 ├── WorkerCrashed          the process that ran a job ended
+├── JobTimeout             a prompt ran longer than it may
 ├── DatabaseUnusable       the queue's file cannot be used, and why
 ├── KeysUnusable           a key file, or a key in it, that opens nothing
 ├── FrontEndMissing        the web front end that was asked for is not on this machine
@@ -90,8 +93,24 @@ class NotReady(WeftError):
         self.retry_after_s = retry_after_s
 
 
+class Conflict(WeftError):
+    """A request whose key was used before, for something else."""
+
+
+class QueueFull(WeftError):
+    """As many prompts wait as may wait; try again after `retry_after_s` seconds."""
+
+    def __init__(self, most: int, retry_after_s: int = 10) -> None:
+        super().__init__(f"{most} prompts wait, and no more may (--max-queue); try again later")
+        self.retry_after_s = retry_after_s
+
+
 class WorkerCrashed(WeftError):
     """The process that ran a job ended before the job did."""
+
+
+class JobTimeout(WeftError):
+    """A prompt ran longer than --job-timeout allows."""
 
 
 class DatabaseUnusable(WeftError):

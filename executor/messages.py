@@ -31,7 +31,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
-    """Run one prompt. `secrets_json` holds the keys of extra_data that are stored nowhere."""
+    """Run one prompt. `secrets_json` holds the keys of extra_data that are stored nowhere, `row` names the job."""
 
     job_id: str
     prompt_json: bytes
@@ -40,6 +40,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     secrets_json: bytes = b"{}"
     client_id: str | None = None
     attempt: int = 1
+    row: int = 0
 
 
 class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):
@@ -186,13 +187,16 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     """A prompt ended. `messages_json` holds the history's [[event, data], ...]; the last of them has not been sent:
-    the front sends it once the row is stored."""
+    the front sends it once the row is stored. `leaves`: this worker ends now; `wrote_files`: there is a record of
+    files that it wrote."""
 
     job_id: str
     state: Literal["succeeded", "failed", "interrupted"]
     outputs_json: bytes
     meta_json: bytes
     messages_json: bytes
+    leaves: bool = False
+    wrote_files: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):

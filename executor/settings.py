@@ -48,6 +48,8 @@ class Settings:
     disable_custom_nodes: bool = False
     allowed_packs: tuple[str, ...] = ()
     history_limit: int = 10000
+    max_queue: int = 10000
+    job_timeout_s: float = 0.0
     startup_wait_s: float = 60.0
     drain_timeout_s: float = 30.0
     log_level: str = "INFO"
@@ -220,6 +222,20 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(names=("--history-limit",), field="history_limit", kind=int, metavar="N", help="finished prompts to remember"),
     Flag(
+        names=("--max-queue",),
+        field="max_queue",
+        kind=int,
+        metavar="N",
+        help="prompts that may wait before more are refused with 429 (default 10000; 0: any number)",
+    ),
+    Flag(
+        names=("--job-timeout",),
+        field="job_timeout_s",
+        kind=float,
+        metavar="S",
+        help="how long a prompt may run before it is ended as failed (default 0: as long as it likes)",
+    ),
+    Flag(
         names=("--startup-wait",),
         field="startup_wait_s",
         kind=float,
@@ -283,6 +299,8 @@ _LIMITS = (
     ("cache_ram_gb", "--cache-ram", 0, 1e6),
     ("preview_size", "--preview-size", 1, 16384),
     ("history_limit", "--history-limit", 1, 10**9),
+    ("max_queue", "--max-queue", 0, 10**9),
+    ("job_timeout_s", "--job-timeout", 0, 1e9),
     ("startup_wait_s", "--startup-wait", 0, 1e9),
     ("drain_timeout_s", "--drain-timeout", 0, 1e9),
 )

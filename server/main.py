@@ -19,8 +19,9 @@ from aiohttp import web
 from executor.engine.base import Engine
 from executor.errors import WeftError
 from executor.files import Folders
+from executor.leftovers import Leftovers, record_folder
 from executor.messages import Clients
-from executor.queue.dispatcher import Dispatcher
+from executor.queue.dispatcher import Dispatcher, Limits
 from executor.queue.store import Store
 from executor.settings import Settings
 from server.app import make_app
@@ -30,6 +31,7 @@ from server.definitions import Definitions
 from server.exposure import require_keys, without_secrets
 from server.hub import Hub
 from server.jobs import JobList
+from server.jobstate import JobStates
 from server.keys import key_ring
 from server.logbook import Entry, LogBook
 from server.logs import set_up_logging
@@ -38,6 +40,7 @@ from server.packfiles import PackFiles
 from server.packs import PackHost
 from server.proxy import PackProxy
 from server.queuelist import QueueList
+from server.readiness import Readiness
 from server.renewal import Renewal
 from server.state import Front
 from server.stats import SystemStats
@@ -78,7 +81,15 @@ def build(
         greet=lambda worker: engine.inform(worker, Clients(changes=hub.connected(), whole=True)),
     )
     hub.on_change = lambda changes: engine.inform(engine.workers()[0].id, Clients(changes=changes))
-    dispatcher = Dispatcher(store, engine, hub.publish, hub.publish_blob, ears=news.ears())
+    dispatcher = Dispatcher(
+        store,
+        engine,
+        hub.publish,
+        hub.publish_blob,
+        ears=news.ears(),
+        limits=Limits(waiting=settings.max_queue, job_timeout_s=settings.job_timeout_s),
+        leftovers=Leftovers(record_folder(settings)),
+    )
     renewal = Renewal(definitions, dispatcher)
     submission = Submission(definitions, folders, dispatcher, packs, renewal)
     news.wishes = Wishes(store, dispatcher, submission)
@@ -94,6 +105,7 @@ def build(
         submission=submission,
         queue=QueueList(store, id_first=settings.queue_items == "id-first"),
         jobs=JobList(store),
+        job_states=JobStates(dispatcher),
         uploads=Uploads(folders),
         users=Users(folders.user, multi_user=settings.multi_user),
         logbook=logbook or LogBook(),
@@ -102,6 +114,7 @@ def build(
         packs=packs,
         pack_files=pack_files,
         proxy=PackProxy(packs, dispatcher.host, pack_files.any, wait_s=settings.startup_wait_s),
+        readiness=Readiness(dispatcher, folders),
         renewal=renewal,
         argv=argv,
     )
@@ -151,11 +164,11 @@ class Server:
         await front.dispatcher.start()
 
     async def stop(self) -> None:
-        """Take no new connections, let the running prompt end or put it back, then end the rest."""
+        """Let the running prompt end or put it back, answering all the while, then close and end the rest."""
         front = self.front
+        await front.dispatcher.stop(front.settings.drain_timeout_s)
         for site in self._sites:
             await site.stop()
-        await front.dispatcher.stop(front.settings.drain_timeout_s)
         await front.hub.close()
         await front.proxy.close()
         await self._runner.cleanup()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from executor.errors import BadInput, InvalidPrompt, NotReady
+from executor.errors import BadInput, Conflict, InvalidPrompt, NotReady, QueueFull
 from server.refusals import one_line
 from server.users import UnknownUser
 
@@ -23,6 +24,8 @@ COMPRESSED = frozenset({"application/json", "text/plain"})
 DAY, HOUR = "public, max-age=86400", "public, max-age=3600"
 UNUSABLE_NAMES = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP})
 """What the system says of a name that is too long, or that a file or folder stands in the way of."""
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+"""What the system says when it cannot write: the disk is full, or may not be written."""
 CHANGING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -46,6 +49,14 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response(problem("unknown_user", str(error)), status=401)
     except BadInput as error:
         return web.json_response(problem("invalid_request", str(error)), status=400)
+    except Conflict as error:
+        return web.json_response(problem("conflict", str(error)), status=409)
+    except QueueFull as error:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return web.json_response(problem("queue_full", str(error)), status=429, headers=headers)
+    except sqlite3.Error as error:
+        log.exception("%s %s failed", request.method, request.path)
+        return web.json_response(problem("storage", f"the queue cannot be written: {error}"), status=507)
     except NotReady as error:
         headers = {"Retry-After": str(error.retry_after_s)}
         return web.json_response(problem("not_ready", str(error)), status=503, headers=headers)
@@ -55,6 +66,9 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         raise
     except OSError as error:
+        if error.errno in UNWRITABLE and request.method in CHANGING_METHODS:
+            log.error("%s %s failed: %s", request.method, request.path, error)
+            return web.json_response(problem("storage", f"it cannot be stored: {error.strerror}"), status=507)
         if error.errno not in UNUSABLE_NAMES:
             log.exception("%s %s failed", request.method, request.path)
             return _failure(error)

@@ -15,12 +15,14 @@ from executor.settings import Settings
 from server.definitions import Definitions
 from server.hub import Hub
 from server.jobs import JobList
+from server.jobstate import JobStates
 from server.keys import KeyRing
 from server.logbook import LogBook
 from server.packfiles import PackFiles
 from server.packs import PackHost
 from server.proxy import PackProxy
 from server.queuelist import QueueList
+from server.readiness import Readiness
 from server.renewal import Renewal
 from server.stats import SystemStats
 from server.submission import Submission
@@ -44,6 +46,7 @@ class Front:
     submission: Submission
     queue: QueueList
     jobs: JobList
+    job_states: JobStates
     uploads: Uploads
     users: Users
     logbook: LogBook
@@ -52,6 +55,7 @@ class Front:
     packs: PackHost
     pack_files: PackFiles
     proxy: PackProxy
+    readiness: Readiness
     renewal: Renewal
     argv: Sequence[str] = ()
 

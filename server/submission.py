@@ -14,9 +14,10 @@ from executor.files import Folders
 from executor.graph.prompt import Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
-from executor.queue.job import about, make_job
+from executor.queue.job import Key, about, make_job
 from server.bodies import texts
 from server.definitions import Definitions
+from server.folding import Folding
 from server.packs import PackHost
 from server.refusals import refusal_lines
 from server.renewal import Renewal
@@ -39,19 +40,32 @@ class Submission:
         self._packs = packs
         self._renewal = renewal
         self._counter = 0
+        self._folding = Folding(dispatcher.store)
 
-    async def accept(self, body: Mapping[str, object]) -> dict[str, object]:
+    async def accept(self, body: Mapping[str, object], key: str | None = None) -> dict[str, object]:
         """Queue what a request asks for and return the answer's object (reference/http_api.md section 2).
 
-        Raises InvalidPrompt with the body of the refusal, BadInput for fields that cannot be read, NotReady.
+        One that repeats another (`key` is its Idempotency-Key) gets that one's answer. Raises InvalidPrompt with the
+        body of the refusal, BadInput for fields that cannot be read, Conflict, QueueFull, NotReady.
         """
+        return await self._folding.once(body, key, lambda digest, found: self._accept(body, digest, found))
+
+    async def _accept(self, body: Mapping[str, object], digest: str | None, key: Key | None) -> dict[str, object]:
+        self._dispatcher.require_room()
         if self._packs.is_live and self._packs.told.hooks:
             body = await self._hooked(body)
         number = self._number(body)
-        return await self.queue(body, number=number, targets=_targets(body.get("partial_execution_targets")))
+        targets = _targets(body.get("partial_execution_targets"))
+        return await self.queue(body, number=number, targets=targets, digest=digest, key=key)
 
     async def queue(
-        self, body: Mapping[str, object], *, number: int | float | None, targets: list[str] | None
+        self,
+        body: Mapping[str, object],
+        *,
+        number: int | float | None,
+        targets: list[str] | None,
+        digest: str | None = None,
+        key: Key | None = None,
     ) -> dict[str, object]:
         """Check and queue the prompt of a body, with a place in the queue; as `accept`, past the packs' hooks."""
         if number is None:
@@ -71,9 +85,15 @@ class Submission:
                 log.warning("%s", line)
         verdict.require_good()
         job = make_job(
-            prompt_id=prompt_id, number=number, prompt=verdict.prompt, targets=verdict.targets, extra_data=extra_data
+            prompt_id=prompt_id,
+            number=number,
+            prompt=verdict.prompt,
+            targets=verdict.targets,
+            extra_data=extra_data,
+            node_errors=verdict.node_errors,
+            digest=digest,
         )
-        await self._dispatcher.submit(job)
+        await self._dispatcher.submit(job, key)
         return {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
 
     def _number(self, body: Mapping[str, object]) -> int | float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import threading
 import uuid
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from executor.errors import BadInput, UnsafePath
 from executor.files import inside
+from executor.wholefile import write_whole
 
 log = logging.getLogger("weft.front")
 
@@ -112,11 +112,6 @@ def write_json(path: Path, value: object, indent: int | None = None) -> None:
 
 
 def write_bytes(path: Path, body: bytes) -> None:
-    """Replace a file in one step, making its folder: readers see the old or the new one."""
+    """Replace a file in one step, making its folder: readers see the old or the new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        part.write_bytes(body)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, lambda file: file.write(body), lasting=True)

@@ -1,7 +1,11 @@
-"""A whole server whose workers have the tests' own nodes: python -m tests.fake_server, with the server's flags."""
+"""A whole server whose workers have the tests' own nodes: python -m tests.fake_server, with the server's flags.
+
+WEFT_TEST_LOADER names other nodes.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from executor.engine.base import Engine
@@ -9,7 +13,7 @@ from executor.engine.process import ProcessEngine
 from executor.settings import Settings
 from server import main as front
 
-LOADER = "tests.process.fake_nodes:load"
+LOADER = os.environ.get("WEFT_TEST_LOADER", "tests.process.fake_nodes:load")
 
 
 def make_engine(settings: Settings) -> Engine:

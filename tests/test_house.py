@@ -26,6 +26,8 @@ DOCUMENTS = [
     ROOT / "docs" / "design.md",
     ROOT / "docs" / "compatibility.md",
     ROOT / "docs" / "custom_nodes.md",
+    ROOT / "docs" / "durability.md",
+    ROOT / "docs" / "operations.md",
 ]
 
 LONGEST_FILE, USUAL_FILE = 600, 400

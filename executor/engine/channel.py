@@ -55,6 +55,7 @@ class Slot:
     devices: tuple[Device, ...] = ()
     torch_version: str | None = None
     starts: int = 0
+    condemned: bool = False  # it was killed, or told that it ends: no job for it any more
     failures: int = 0  # in a row, without a finished job
     crashes: deque[float] = field(default_factory=deque)
     idle_since_s: float = 0.0
@@ -82,7 +83,8 @@ class Slot:
                 self.state, self.idle_since_s = "idle", time.monotonic()
                 self.devices, self.torch_version = message.devices, message.torch_version
             case Finished():
-                self.state, self.idle_since_s = "idle", time.monotonic()
+                self.condemned = self.condemned or message.leaves
+                self.state, self.idle_since_s = "dead" if self.condemned else "idle", time.monotonic()
                 self.failures = 0
                 self.crashes.clear()
             case Stats():
@@ -147,7 +149,7 @@ class ChannelEngine(ABC):
     async def run(self, worker: str, message: Run) -> None:
         """Give a job to a worker; WorkerCrashed if it is gone."""
         slot = self._slots[worker]
-        if slot.writer is None:
+        if slot.writer is None or slot.condemned:
             slot.state = "dead"
             raise WorkerCrashed(f"worker {worker} went away before it could take the job")
         slot.state = "busy"
@@ -161,6 +163,7 @@ class ChannelEngine(ABC):
         """Ask a worker to stop its job; `force` ends its process, where it has one of its own."""
         slot = self._slots[worker]
         if force and self._kill(slot):
+            slot.condemned = True
             log.warning("worker %s was killed: a forced interrupt of prompt %s", worker, job_id)
         else:
             send(slot, Interrupt(job_id))
@@ -219,7 +222,7 @@ class ChannelEngine(ABC):
         """Have a worker in this place, always."""
         while not self._stopping:
             slot.starts += 1
-            slot.state = "starting"
+            slot.state, slot.condemned = "starting", False
             born_s = time.monotonic()
             reason = await self._live(slot)
             if time.monotonic() - born_s > CRASH_WINDOW_S:

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +42,7 @@ class Database:
         self.path = str(path)
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._refused = ""  # what the disk said to the last transaction; empty when it took it
 
     async def open(self) -> None:
         """Open the file and bring its schema up to date; DatabaseUnusable says why it cannot be used."""
@@ -76,6 +78,13 @@ class Database:
         self._waiting.put(_Work(attempt, settle))
         return await asyncio.shield(asyncio.wrap_future(done))
 
+    async def fault(self) -> str | None:
+        """None when the last transaction was written, or one that writes nothing new can be now; else what is wrong."""
+        if self._refused:
+            with suppress(sqlite3.Error):
+                await self.run(_rewrite_version)
+        return self._refused or None
+
     def _serve(self, opened: Future[None]) -> None:
         try:
             connection = _connect(self.path)
@@ -87,7 +96,10 @@ class Database:
         while not ending:
             group = self._next_group()
             ending = group[-1] is None
-            _commit(connection, [work for work in group if work is not None])
+            works = [work for work in group if work is not None]
+            outcomes, self._refused = _commit(connection, works)
+            for work, outcome in zip(works, outcomes, strict=True):
+                work.settle(outcome)
         connection.close()
 
     def _next_group(self) -> list[_Work | None]:
@@ -100,11 +112,10 @@ class Database:
         return group
 
 
-def _commit(connection: sqlite3.Connection, group: list[_Work]) -> None:
-    """Run a group in one transaction; each piece has a savepoint of its own."""
+def _commit(connection: sqlite3.Connection, group: list[_Work]) -> tuple[list[BaseException | None], str]:
+    """Run a group in one transaction, each piece with a savepoint; their outcomes, and what the disk said."""
     if not group:
-        return
-    outcomes: list[BaseException | None] = []
+        return [], ""
     try:
         connection.execute("BEGIN IMMEDIATE")
         outcomes = [_attempt(connection, work) for work in group]
@@ -112,16 +123,22 @@ def _commit(connection: sqlite3.Connection, group: list[_Work]) -> None:
     except sqlite3.Error as error:  # the disk is full or gone: nothing of the group counts
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        outcomes = [error] * len(group)
-    for work, outcome in zip(group, outcomes, strict=True):
-        work.settle(outcome)
+        return [error] * len(group), str(error)
+    return outcomes, next((str(error) for error in outcomes if isinstance(error, sqlite3.OperationalError)), "")
+
+
+def _rewrite_version(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _attempt(connection: sqlite3.Connection, work: _Work) -> BaseException | None:
     connection.execute("SAVEPOINT work")
     try:
         work.attempt(connection)
-    except Exception as error:  # noqa: BLE001  # handed to the caller, who waits on another thread
+    except Exception as error:  # handed to the caller, who waits on another thread
+        if not connection.in_transaction:  # a full disk may have ended all of it
+            raise
         connection.execute("ROLLBACK TO work")
         connection.execute("RELEASE work")
         return error

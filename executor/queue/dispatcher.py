@@ -12,18 +12,22 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from executor.engine.base import Engine, Question, WorkerInfo, WorkerLost
-from executor.errors import BadInput, WeftError, WorkerCrashed
+from executor.errors import BadInput, JobTimeout, NotReady, QueueFull, WeftError, WorkerCrashed
+from executor.leftovers import Leftovers
 from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Reply, Request, Run, Stats
-from executor.queue.job import Job, Result, about, crash_result, interrupted_result
+from executor.queue.job import Job, Key, Result, about, crash_result, interrupted_result
+from executor.queue.progress import Follow, Paces, Progress
 from executor.queue.store import MAX_ATTEMPTS, Store
 
 log = logging.getLogger("weft.dispatcher")
 
 Audience = Literal["owner", "owner_or_all", "all"]
+RESTART_S = 10  # what a client is told to wait when the server stops
+OVERDUE_GRACE_S = 2.0  # between asking a job whose time is up to stop and ending its worker
 DISK_WAIT_S = (0.1, 1.0, 5.0, 30.0)  # pauses between tries when the disk refuses a row; the last one repeats
 
 
@@ -57,18 +61,27 @@ class Ears:
 
 @dataclass(slots=True, kw_only=True)
 class Running:
-    """A job in a worker's hands; `node_id` is the node it told last, `ending` says that its end is being stored."""
+    """A job in a worker's hands, what it told of itself, and whether its end is being stored or its time is up."""
 
     job: Job
     worker: str
-    node_id: str | None = None
+    follow: Follow
     ending: bool = False
+    overdue: bool = False
+    watch: asyncio.Task[None] | None = None
 
-    def node(self) -> dict[str, str]:
-        """The node it told last, as results name it."""
-        graph = json.loads(self.job.prompt_json)
-        node = graph.get(self.node_id) or {}
-        return {"node_id": self.node_id or "", "node_type": node.get("class_type", "")}
+    @property
+    def node_id(self) -> str | None:
+        """The node it told last."""
+        return self.follow.node_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many jobs may wait, and how many seconds one may run; 0: as many, as long as they like."""
+
+    waiting: int = 0
+    job_timeout_s: float = 0.0
 
 
 class Dispatcher:
@@ -81,12 +94,18 @@ class Dispatcher:
         publish: Publish,
         publish_blob: Callable[[Blob], None] | None = None,
         ears: Ears | None = None,
+        *,
+        limits: Limits | None = None,
+        leftovers: Leftovers | None = None,
     ) -> None:
         self.store = store
         self.engine = engine
         self._publish = publish
         self._publish_blob = publish_blob or (lambda blob: None)
         self._ears = ears or Ears()
+        self._limits = limits or Limits()
+        self._leftovers = leftovers
+        self._paces = Paces()
         self._turns: dict[str, asyncio.Lock] = {}  # wishes of one worker are met in their order
         self._wishes: dict[asyncio.Task[None], str] = {}  # being met -> whose
         self._running: dict[str, Running] = {}  # by worker; an entry stays until the job's end is told
@@ -94,6 +113,7 @@ class Dispatcher:
         self._ends: dict[str, asyncio.Task[None]] = {}  # by worker: its last job's end, being stored and told
         self._starts: set[asyncio.Task[None]] = set()  # jobs on their way that were claimed as they came
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
+        self._littered: set[int] = set()  # rows of jobs of which a lost attempt may have left files
         self._wake = asyncio.Event()
         self._freed = asyncio.Event()  # set whenever a job leaves a worker, or a promise to one ends
         self._stopping = False
@@ -101,6 +121,9 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Start the engine and the dispatching; the store must be open."""
+        if self._leftovers is not None:
+            waiting = {job.row for job in self.store.pending()}
+            self._littered = await asyncio.to_thread(self._leftovers.take_stock, waiting)
         await self.engine.start()
         self._tasks = [
             asyncio.create_task(self._pump(), name="weft-messages"),
@@ -109,7 +132,7 @@ class Dispatcher:
         self._wake.set()
 
     async def stop(self, drain_timeout_s: float = 0.0) -> None:
-        """Give no more jobs, let running ones end for a while, put the rest back into the queue, end the workers."""
+        """Take and give no more jobs, let running ones end for a while, put the rest back, end the workers."""
         self._stopping = True
         self._wake.set()
         with suppress(TimeoutError):  # what is being claimed is given or goes back
@@ -123,7 +146,8 @@ class Dispatcher:
                 )
                 await self._put_back(running)
         await self.engine.stop()
-        ending = [*self._tasks, *self._wishes, *self._starts, *self._ends.values()]
+        watches = [running.watch for running in self._running.values() if running.watch is not None]
+        ending = [*self._tasks, *self._wishes, *self._starts, *self._ends.values(), *watches]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -131,22 +155,38 @@ class Dispatcher:
 
     # ---------------------------------------------------------------- what routes call
 
-    async def submit(self, job: Job) -> Job:
-        """Accept a job: when this returns it is on disk, announced, and will end in history."""
-        chosen = None if self._stopping or self.store.next() is not None else self._choose([job])
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether an orderly stop has begun."""
+        return self._stopping
+
+    def require_room(self) -> None:
+        """Raise NotReady during an orderly stop, QueueFull while as many jobs wait as may."""
+        if self._stopping:
+            raise NotReady("the server is stopping and takes no more prompts", RESTART_S)
+        if 0 < self._limits.waiting <= self.store.waiting():
+            raise QueueFull(self._limits.waiting)
+
+    async def submit(self, job: Job, key: Key | None = None) -> Job:
+        """Accept a job: when this returns it is on disk, announced, and will end in history.
+
+        Raises as `require_room`, and sqlite3.Error when the disk refuses the job.
+        """
+        self.require_room()
+        chosen = None if self.store.next() is not None else self._choose([job])
         if chosen is None:
-            stored = await self.store.add(job)
+            stored = await self.store.add(job, key=key)
             self._wake.set()
         else:
-            stored = await self._submit_to(chosen[0].id, job)
+            stored = await self._submit_to(chosen[0].id, job, key)
         self._status()
         return stored
 
-    async def _submit_to(self, worker: str, job: Job) -> Job:
+    async def _submit_to(self, worker: str, job: Job, key: Key | None) -> Job:
         """Accept a job for a worker that has nothing to do, in one commit."""
         self._promised.add(worker)
         try:
-            stored = await self.store.add(job, worker)
+            stored = await self.store.add(job, worker, key)
         except BaseException:
             self._release(worker)
             self._wake.set()
@@ -157,8 +197,12 @@ class Dispatcher:
         return stored
 
     async def interrupt(self, prompt_id: str | None = None, *, force: bool = False) -> bool:
-        """Stop what runs (None: everything that runs); tells whether there was something to stop."""
-        chosen = {job.row for job in self.store.running() if prompt_id in (None, job.id)}
+        """Stop what runs (None: everything that runs); tells whether there was something to stop.
+
+        A job whose end is being stored has ended: it is left alone.
+        """
+        over = {running.job.row for running in self._running.values() if running.ending}
+        chosen = {job.row for job in self.store.running() if prompt_id in (None, job.id) and job.row not in over}
         for row in chosen:
             self._stop_asked[row] = force or self._stop_asked.get(row, False)
         for running in [running for running in self._running.values() if running.job.row in chosen]:
@@ -174,12 +218,14 @@ class Dispatcher:
         """Remove waiting jobs by id."""
         removed = await self.store.delete(ids)
         self._status()
+        await self._tidy(removed)
         return removed
 
     async def clear(self) -> list[Job]:
         """Remove every waiting job."""
         removed = await self.store.clear()
         self._status()
+        await self._tidy(removed)
         return removed
 
     async def ask(
@@ -199,6 +245,10 @@ class Dispatcher:
     def current(self) -> tuple[Running, ...]:
         """What runs now, with the node each worker told last."""
         return tuple(running for running in self._running.values() if not running.ending)
+
+    def progress(self, row: int) -> Progress | None:
+        """How far a running job is; None for one that does not run."""
+        return next((running.follow.view() for running in self._running.values() if running.job.row == row), None)
 
     def status(self) -> dict[str, object]:
         """The data of a status event."""
@@ -265,7 +315,7 @@ class Dispatcher:
         """Send a claimed job to its worker, after the last words about the worker's job before."""
         while (end := self._ends.get(worker)) is not None:
             await asyncio.wait({end})
-        running = Running(job=job, worker=worker)
+        running = Running(job=job, worker=worker, follow=Follow(job=job, paces=self._paces))
         if self._stopping:
             await self._put_back(running)
             self._release(worker)
@@ -273,6 +323,11 @@ class Dispatcher:
         self._running[worker] = running
         self._release(worker)
         self._status()
+        await self._tidy([job])
+        if running.ending:
+            return
+        if self._limits.job_timeout_s > 0:
+            running.watch = asyncio.create_task(self._watch(running), name=f"time of {job.id}")
         try:
             await self.engine.run(worker, _run_message(job))
         except WorkerCrashed as error:
@@ -282,6 +337,22 @@ class Dispatcher:
             return
         if job.row in self._stop_asked:  # it came while the job was on its way
             await self.engine.interrupt(worker, job.id, force=self._stop_asked[job.row])
+
+    async def _watch(self, running: Running) -> None:
+        """End a job whose time is up: by asking, then by ending its worker."""
+        await asyncio.sleep(self._limits.job_timeout_s)
+        running.overdue = True
+        log.warning("prompt %s runs longer than %g s: it is ended", running.job.id, self._limits.job_timeout_s)
+        await self.engine.interrupt(running.worker, running.job.id)
+        await asyncio.sleep(OVERDUE_GRACE_S)
+        await self.engine.interrupt(running.worker, running.job.id, force=True)
+
+    async def _tidy(self, jobs: Iterable[Job]) -> None:
+        """Remove the files that lost attempts of these jobs left."""
+        for job in jobs:
+            if job.row in self._littered and self._leftovers is not None:
+                await asyncio.to_thread(self._leftovers.remove, job.row)
+                self._littered.discard(job.row)
 
     async def _never_started(self, running: Running) -> None:
         """The worker never saw the job: it goes back as if it had not been taken, unless the user stopped it."""
@@ -309,7 +380,7 @@ class Dispatcher:
     async def _hear(self, worker: str, message: object) -> None:
         match message:
             case Emit():
-                self._note_node(worker, message)
+                self._follow(worker, message.job_id, message.event, message.data_json)
                 self._publish(
                     message.event,
                     message.data_json,
@@ -318,6 +389,8 @@ class Dispatcher:
                     job_id=message.job_id or None,
                 )
             case Blob():
+                if message.step_json:
+                    self._follow(worker, message.job_id, "progress", message.step_json)
                 self._publish_blob(message)
             case Finished():
                 await self._finished(worker, message)
@@ -355,11 +428,10 @@ class Dispatcher:
                 reply = Reply(id=request.id, error=f"{type(error).__name__}: {error}")
             self.engine.reply(worker, reply)
 
-    def _note_node(self, worker: str, message: Emit) -> None:
+    def _follow(self, worker: str, job_id: str, event: str, data_json: bytes) -> None:
         running = self._running.get(worker)
-        if running is not None and message.event == "executing" and message.job_id == running.job.id:
-            data = json.loads(message.data_json)  # a pack may send any data under this name
-            running.node_id = data.get("node") if isinstance(data, dict) else None
+        if running is not None and job_id == running.job.id:
+            running.follow.hear(event, data_json)
 
     async def _finished(self, worker: str, message: Finished) -> None:
         running = self._running.get(worker)
@@ -371,35 +443,52 @@ class Dispatcher:
             meta_json=message.meta_json,
             messages_json=message.messages_json,
         )
+        running.follow.ended()
+        if running.overdue and message.state == "interrupted":
+            late = self._overdue_result(running)
+            result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
-        self._ends[worker] = asyncio.create_task(self._finish(running, result), name=f"end {running.job.id}")
+        end = self._finish(running, result, wrote_files=message.wrote_files)
+        self._ends[worker] = asyncio.create_task(end, name=f"end {running.job.id}")
         self._wake.set()  # the next job is claimed meanwhile
 
-    async def _finish(self, running: Running, result: Result) -> None:
+    async def _finish(self, running: Running, result: Result, *, wrote_files: bool) -> None:
         try:
             await self._end(running, result)
         finally:
             del self._ends[running.worker]
             self._leave(running)
+        if wrote_files and self._leftovers is not None:
+            await asyncio.to_thread(self._leftovers.forget, running.job.row)
 
     async def _lost(self, worker: str, reason: str) -> None:
         running = self._running.get(worker)
         if running is None or running.ending:
             return
         job = running.job
-        if job.row in self._stop_asked:
-            await self._end(running, interrupted_result(job, **running.node()))
+        node = running.follow.node()
+        if running.overdue:
+            await self._end(running, self._overdue_result(running))
+        elif job.row in self._stop_asked:
+            await self._end(running, interrupted_result(job, **node))
         elif job.attempts < MAX_ATTEMPTS:
             text = "worker %s ended while it ran prompt %s (%s): the prompt runs again"
             log.warning(text, worker, job.id, reason, extra=about(job.id))
             running.ending = True
+            self._littered.add(job.row)
             await self.store.requeue(job)
             self._status()
         else:
-            where = f" at node {running.node_id}" if running.node_id else ""
+            where = f" at node {node['node_id']}" if node["node_id"] else ""
             text = f"the worker process ended{where} ({reason}); attempt {job.attempts} was the last"
-            await self._end(running, crash_result(job, text, **running.node()))
+            result = crash_result(job, text, node_id=node["node_id"], node_type=node["node_type"])
+            await self._end(running, result)
         self._leave(running)
+
+    def _overdue_result(self, running: Running) -> Result:
+        text = f"the prompt ran longer than {self._limits.job_timeout_s:g} s (--job-timeout) and was ended"
+        node = running.follow.node()
+        return crash_result(running.job, text, node_id=node["node_id"], node_type=node["node_type"], cause=JobTimeout)
 
     async def _end(self, running: Running, result: Result) -> None:
         """Store, then tell: the terminal event, status, and the owner's `executing` null."""
@@ -419,6 +508,8 @@ class Dispatcher:
 
     def _leave(self, running: Running) -> None:
         """The worker's place is free."""
+        if running.watch is not None:
+            running.watch.cancel()
         if self._running.get(running.worker) is running:
             del self._running[running.worker]
         self._wake.set()
@@ -456,4 +547,5 @@ def _run_message(job: Job) -> Run:
         secrets_json=job.secrets_json,
         client_id=job.client_id,
         attempt=job.attempts,
+        row=job.row,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from executor.errors import BadInput
+from executor.errors import BadInput, WeftError, WorkerCrashed
 
 PROMPT_ID = "prompt_id"
 """The attribute of a log record that names the prompt it is about."""
@@ -23,7 +23,10 @@ SECRET_KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One submitted prompt. `row` is its number in the database (0: not stored yet), `id` the client's name for it."""
+    """One submitted prompt. `row` is its number in the database (0: not stored yet), `id` the client's name for it.
+
+    `digest` is that of the request's body where it named an id or a key, `node_errors_json` part of its answer.
+    """
 
     id: str
     number: int | float
@@ -39,7 +42,13 @@ class Job:
     worker: str | None = None
     created_ms: int = 0
     started_ms: int | None = None
+    digest: str | None = None
+    node_errors_json: bytes = b"{}"
     row: int = 0
+
+    def answer(self) -> dict[str, object]:
+        """What POST /prompt answers to the request that brought it, and to each equal one."""
+        return {"prompt_id": self.id, "number": self.number, "node_errors": json.loads(self.node_errors_json)}
 
     def order(self) -> tuple[bool, bool, float, int]:
         """The place in the queue: put-back jobs, then the smallest number (NaN last), then arrival."""
@@ -59,6 +68,14 @@ class Job:
         """The queue item that clients see, as Python values."""
         value: list[object] = json.loads(self.item_json())
         return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """The Idempotency-Key of a request, with the digest of its body."""
+
+    text: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +140,8 @@ def make_job(
     prompt: Mapping[str, object],
     targets: Iterable[str],
     extra_data: Mapping[str, object] | None = None,
+    node_errors: Mapping[str, object] | None = None,
+    digest: str | None = None,
 ) -> Job:
     """A job to submit, with its secrets split off; the owner is `extra_data["client_id"]`.
 
@@ -145,6 +164,8 @@ def make_job(
         client_id=client_id,
         workflow_id=_workflow_id(extra),
         created_ms=now_ms(),
+        digest=digest,
+        node_errors_json=json.dumps(node_errors or {}).encode(),
     )
 
 
@@ -170,8 +191,10 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def crash_result(job: Job, reason: str, *, node_id: str = "", node_type: str = "") -> Result:
-    """The failed result of a job whose worker (or front) went away for the second time."""
+def crash_result(
+    job: Job, reason: str, *, node_id: str = "", node_type: str = "", cause: type[WeftError] = WorkerCrashed
+) -> Result:
+    """The failed result of a job whose worker (or front) went away for the second time, or that ran too long."""
     started = {"prompt_id": job.id, "timestamp": job.started_ms or now_ms()}
     error = {
         "prompt_id": job.id,
@@ -179,7 +202,7 @@ def crash_result(job: Job, reason: str, *, node_id: str = "", node_type: str = "
         "node_type": node_type,
         "executed": [],
         "exception_message": f"{reason}\n",
-        "exception_type": "executor.errors.WorkerCrashed",
+        "exception_type": f"executor.errors.{cause.__name__}",
         "traceback": [],
         "current_inputs": {},
         "current_outputs": [],

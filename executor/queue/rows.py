@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from executor.queue.job import EndState, HistoryEntry, Job, Result
 
 JOB_COLUMNS = "id, number, prompt, targets, extra, client_id, workflow_id"
+QUEUE_COLUMNS = f"{JOB_COLUMNS}, digest, node_errors"
 ENTRY_COLUMNS = f"{JOB_COLUMNS}, attempts, worker, created_ms, started_ms, state, outputs, meta, messages, ended_ms"
 
 Row = tuple[Any, ...]
@@ -19,12 +21,28 @@ def job_values(job: Job) -> Row:
     return (job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, job.client_id, job.workflow_id)
 
 
+def queue_values(job: Job) -> Row:
+    """The values of QUEUE_COLUMNS."""
+    return (*job_values(job), job.digest, job.node_errors_json)
+
+
 def entry_values(entry: HistoryEntry) -> Row:
     """The values of ENTRY_COLUMNS."""
     job, result = entry.job, entry.result
     times = (job.attempts, job.worker, job.created_ms, job.started_ms)
     texts = (result.state, result.outputs_json, result.meta_json, result.messages_json)
     return (*job_values(job), *times, *texts, entry.ended_ms)
+
+
+def waiting_job_of(row: Row) -> Job:
+    """The job of a row of the queue: as `job_of`, then digest and node_errors."""
+    *known, digest, node_errors = row
+    return replace(job_of(tuple(known)), digest=digest, node_errors_json=bytes_of(node_errors))
+
+
+def bytes_of(value: bytes | str) -> bytes:
+    """A BLOB as it is, a default that the schema wrote as text encoded."""
+    return value.encode() if isinstance(value, str) else value
 
 
 def job_of(row: Row) -> Job:

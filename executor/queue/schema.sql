@@ -51,3 +51,20 @@ ALTER TABLE history ADD COLUMN workflow_id TEXT;
 
 -- All that a sorted list of jobs needs, so that listing reads no graphs.
 CREATE INDEX history_jobs ON history (state, created_ms, started_ms, ended_ms, workflow_id, id);
+
+-- version 3
+
+-- What tells a repeated request from a new one: the digest of its body, where it named an id or a key; and what of
+-- its answer the row does not hold.
+ALTER TABLE queue ADD COLUMN digest TEXT;
+ALTER TABLE queue ADD COLUMN node_errors BLOB NOT NULL DEFAULT '{}';
+
+-- Requests that came with an Idempotency-Key: the same key and body get the same answer until the key is forgotten.
+CREATE TABLE idempotency (
+    key        TEXT PRIMARY KEY,
+    digest     TEXT NOT NULL,
+    id         TEXT NOT NULL,
+    answer     BLOB NOT NULL,
+    created_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX idempotency_created ON idempotency (created_ms);

@@ -17,19 +17,21 @@ from typing import Any, TypeVar
 
 from executor.queue.database import Database
 from executor.queue.history import History
-from executor.queue.job import HistoryEntry, Job, Result, crash_result, now_ms
-from executor.queue.rows import JOB_COLUMNS, job_of, job_values
+from executor.queue.job import HistoryEntry, Job, Key, Result, crash_result, now_ms
+from executor.queue.keys import Keys
+from executor.queue.rows import JOB_COLUMNS, QUEUE_COLUMNS, queue_values, waiting_job_of
 
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
 
 _INSERT = f"""
-INSERT INTO queue ({JOB_COLUMNS}, state, attempts, worker, started_ms, created_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO queue ({QUEUE_COLUMNS}, state, attempts, worker, started_ms, created_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _LOAD = f"""
-SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms FROM queue ORDER BY row
+SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms, digest, node_errors
+FROM queue ORDER BY row
 """
 
 
@@ -39,8 +41,11 @@ class Store:
     def __init__(self, path: Path | str = ":memory:", *, history_limit: int = 10000) -> None:
         self._database = Database(path)
         self.past = History(self._database, history_limit)
+        self.keys = Keys(self._database)
         self._pending: list[Job] = []  # in the order of execution
         self._running: dict[int, Job] = {}  # by row
+        self._named: dict[tuple[str, str], Job] = {}  # what waits or runs and has a digest, by id and digest
+        self._adding = 0
         self._open_writes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -49,12 +54,18 @@ class Store:
         jobs = await self._database.run(self._recover)
         await self.past.load()
         self._pending = sorted(jobs, key=Job.order)
+        for job in self._pending:
+            self._name(job)
 
     async def close(self) -> None:
         """Write what is under way and close the file."""
         if self._open_writes:
             await asyncio.wait(self._open_writes)
         await self._database.close()
+
+    async def writable(self) -> str | None:
+        """None while the file takes what is written, else what it refused last, tried anew."""
+        return await self._database.fault()
 
     # ---------------------------------------------------------------- the queue, from memory
 
@@ -70,18 +81,32 @@ class Store:
         """How many jobs wait or run."""
         return len(self._pending) + len(self._running)
 
+    def waiting(self) -> int:
+        """How many jobs wait, with those that are being added."""
+        return len(self._pending) + self._adding
+
+    def position(self, row: int) -> int | None:
+        """The place of a waiting job in the order of execution, from 1 on; None for one that does not wait."""
+        return next((place for place, job in enumerate(self._pending, 1) if job.row == row), None)
+
+    def same(self, prompt_id: str, digest: str) -> Job | None:
+        """What waits or runs of that id and came with a body of that digest."""
+        return self._named.get((prompt_id, digest))
+
     def next(self) -> Job | None:
         """The job that is to run next."""
         return self._pending[0] if self._pending else None
 
     # ---------------------------------------------------------------- the queue, changes
 
-    async def add(self, job: Job, worker: str | None = None) -> Job:
-        """Accept a job; when this returns it is on disk. The returned job has its row.
+    async def add(self, job: Job, worker: str | None = None, key: Key | None = None) -> Job:
+        """Accept a job; when this returns it is on disk, with the key that leads to it. The returned job has its row.
 
-        With a worker it is claimed in the same commit: right where nothing else waits.
+        With a worker it is claimed in the same commit: right where nothing else waits. sqlite3.Error when the disk
+        refuses it: then nothing was accepted.
         """
-        return await self._whole(self._add(job, worker))
+        self._adding += 1
+        return await self._whole(self._add(job, worker, key))
 
     async def claim(self, worker: str, row: int | None = None) -> Job | None:
         """Take the next job for a worker, or the one of that row; None when there is no such job waiting."""
@@ -141,18 +166,38 @@ class Store:
         task.add_done_callback(self._open_writes.discard)
         return await asyncio.shield(task)
 
-    async def _add(self, job: Job, worker: str | None) -> Job:
+    async def _add(self, job: Job, worker: str | None, key: Key | None) -> Job:
         job = replace(job, state="pending", attempts=0, at_head=False)
         if worker is not None:
             job = replace(job, state="running", attempts=1, worker=worker, started_ms=now_ms())
-        values = (*job_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
-        row = await self._database.run(lambda connection: connection.execute(_INSERT, values).lastrowid)
-        stored = replace(job, row=row or 0)
+        values = (*queue_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
+
+        def insert(connection: sqlite3.Connection) -> int:
+            row = connection.execute(_INSERT, values).lastrowid
+            if key is not None:
+                self.keys.record(connection, key, job)
+            return row or 0
+
+        try:
+            row = await self._database.run(insert)
+        finally:
+            self._adding -= 1
+        stored = replace(job, row=row)
+        self._name(stored)
         if worker is None:
             self._wait(stored)
         else:
             self._running[stored.row] = stored
         return stored
+
+    def _name(self, job: Job) -> None:
+        if job.digest is not None:
+            self._named[job.id, job.digest] = job
+
+    def _unname(self, job: Job) -> None:
+        named = self._named.get((job.id, job.digest or ""))
+        if named is not None and named.row == job.row:
+            del self._named[job.id, job.digest or ""]
 
     async def _claim(self, worker: str, row: int | None) -> Job | None:
         place = next((place for place, job in enumerate(self._pending) if row in (None, job.row)), None)
@@ -179,6 +224,7 @@ class Store:
         if rank is not None:
             self.past.note(rank, entry)
         self._running.pop(job.row, None)
+        self._unname(job)
         return rank is not None
 
     async def _requeue(self, job: Job, counted: bool) -> bool:
@@ -198,6 +244,8 @@ class Store:
 
     async def _remove(self, jobs: list[Job]) -> None:
         rows = [(job.row,) for job in jobs]
+        for job in jobs:
+            self._unname(job)
         try:
             await self._database.run(
                 lambda connection: connection.executemany("DELETE FROM queue WHERE row = ?", rows) and None
@@ -205,6 +253,7 @@ class Store:
         except sqlite3.Error:
             for job in jobs:
                 self._wait(job)
+                self._name(job)
             raise
 
     def _wait(self, job: Job) -> None:
@@ -225,7 +274,7 @@ class Store:
     def _recover(self, connection: sqlite3.Connection) -> list[Job]:
         """Put running rows back once, end them the second time; returns everything that waits."""
         waiting: list[Job] = []
-        for job in [job_of(row) for row in connection.execute(_LOAD).fetchall()]:
+        for job in [waiting_job_of(row) for row in connection.execute(_LOAD).fetchall()]:
             if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
                 reason = f"the server ended {job.attempts} times while it ran this prompt; it is not tried again"
                 result = crash_result(job, reason)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from executor.context import InterruptFlag, ProgressSink, RunContext
 from executor.graph.progress import Follower, Progress
+from executor.leftovers import Attempt
 from executor.messages import Clients, Free, FromWorker, Run, Wish
 from executor.worker.aside import Aside
 from executor.worker.control import Control
@@ -63,6 +64,7 @@ class Line:
         self.run: Run | None = None
         self.flag: InterruptFlag | None = None
         self.sink: ProgressSink | None = None
+        self.attempt: Attempt | None = None  # notes the files that the prompt's nodes write
         self.node_id = ""  # the node that began last
         self.watcher: Watcher | None = None
         self.followers: list[Callable[[Progress], Follower]] = []  # made anew for every prompt
@@ -134,15 +136,15 @@ class Line:
 
     # ---------------------------------------------------------------- told by the main thread
 
-    def began(self, run: Run, flag: InterruptFlag) -> None:
+    def began(self, run: Run, flag: InterruptFlag, attempt: Attempt | None = None) -> None:
         """A prompt begins."""
-        self.run, self.flag = run, flag
+        self.run, self.flag, self.attempt = run, flag, attempt
         if self.watcher is not None:
             self.watcher.prompt_started(run)
 
     def ended(self) -> None:
         """The prompt is over."""
-        self.run = self.flag = self.sink = None
+        self.run = self.flag = self.sink = self.attempt = None
         self.node_id = ""
 
     def node_started(self, node_id: str) -> None:

@@ -17,12 +17,14 @@ import torch
 
 from executor.context import ProgressSink, RunContext, entered
 from executor.contract.registry import Registry
+from executor.files import Folders
 from executor.graph.cache import Cache
 from executor.graph.pressure import make_cache
 from executor.graph.progress import Progress
 from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import RunResult, run_prompt
 from executor.inference.devices import is_out_of_memory
+from executor.leftovers import Attempt, record_folder
 from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job, Work
@@ -31,7 +33,7 @@ from executor.worker.gauge import RamGauge
 from executor.worker.line import Line
 from executor.worker.prompt_loop import PromptLoop
 from executor.worker.services import Services
-from executor.worker.stats import cuda_in_use, device_works, devices, set_threads
+from executor.worker.stats import cuda_in_use, device_works, devices, is_device_lost, set_threads
 from executor.worker.terminal import make_terminal
 
 log = logging.getLogger("weft.worker")
@@ -61,6 +63,7 @@ class Worker:
     cpu_only: bool
     address: str = ""  # where the packs' routes are served
     told: Packs = field(default_factory=Packs)
+    device_lost: bool = False  # by what a node raised: no later prompt can compute
     loop: PromptLoop = field(default_factory=PromptLoop)
 
 
@@ -125,7 +128,7 @@ def _work_off(worker: Worker) -> int:
             case Job() as job:
                 finished = _run(worker, job)
                 worker.control.send(finished)
-                if finished.state == "failed" and not device_works():
+                if finished.leaves:
                     log.critical("the device does not compute any more: this worker ends, a new one starts")
                     return EXIT_BROKEN_DEVICE
                 _refresh(worker)
@@ -160,8 +163,11 @@ def _run(worker: Worker, job: Job) -> Finished:
     """Run one prompt on the event loop; whatever happens, it ends with a result."""
     terminal = make_terminal()
     line = worker.services.line
+    worker.device_lost = False
+    attempt = Attempt(record_folder(worker.services.settings), job.run.row, job.run.attempt)
+    attempt.begin(time.time_ns())
     if line is not None:
-        line.began(job.run, job.flag)
+        line.began(job.run, job.flag, attempt)
     method = preview_method(job.run, worker.services.settings.preview_method)
     events = _Watched(
         job.run,
@@ -172,7 +178,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         titles=_titles(job),
         previews=method != "none",
     )
-    events.line = line
+    events.line, events.attempt, events.folders = line, attempt, worker.services.folders
     try:
         context = RunContext(job_id=job.run.job_id, services=worker.services, preview_method=method)
         with torch.inference_mode(), entered(context):
@@ -192,6 +198,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         result = _broken(job, failure)
     finally:
         terminal.close()
+        attempt.close()
         if line is not None:
             line.ended()
     return Finished(
@@ -200,18 +207,24 @@ def _run(worker: Worker, job: Job) -> Finished:
         outputs_json=json.dumps(result.outputs).encode(),
         meta_json=json.dumps(result.meta).encode(),
         messages_json=json.dumps(result.messages).encode(),
+        leaves=result.state == "failed" and (worker.device_lost or not device_works()),
+        wrote_files=attempt.has_files,
     )
 
 
 class _Watched(WireEvents):
-    """Events that tell the worker's line which node runs."""
+    """Events that tell the worker's line which node runs, and the attempt's record which files nodes show."""
 
     line: Line | None = None
+    attempt: Attempt | None = None
+    folders: Folders | None = None
 
     def emit(self, event: str, data: Mapping[str, object], audience: Audience) -> None:
         """Send a websocket event."""
         if event == "executing" and self.line is not None and data.get("node") is not None:
             self.line.node_started(str(data["node"]))
+        if event == "executed" and self.attempt is not None and self.folders is not None:
+            self.attempt.shown(data.get("output"), self.folders)
         super().emit(event, data, audience)
 
     def follow(self, sink: ProgressSink) -> None:
@@ -254,7 +267,11 @@ def _titles(job: Job) -> dict[str, str]:
 
 
 def _tip(worker: Worker, failure: BaseException) -> str:
-    """Advice for a failed node; when the device's memory ran out, every model leaves it at once."""
+    """Advice for a failed node; when the device's memory ran out, every model leaves it at once.
+
+    When the device itself is lost, that is noted: the worker ends after the prompt.
+    """
+    worker.device_lost = worker.device_lost or is_device_lost(failure)
     if not is_out_of_memory(failure):
         return ""
     worker.services.unload_models()

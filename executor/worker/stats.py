@@ -31,6 +31,18 @@ def device_works() -> bool:
     return True
 
 
+def is_device_lost(failure: BaseException) -> bool:
+    """Tell whether an error says that the device's context is gone, as a device-side assert does.
+
+    Such errors stay until the process ends. Memory that ran out is none of them.
+    """
+    if isinstance(failure, torch.OutOfMemoryError):
+        return False
+    text = str(failure)
+    told = isinstance(failure, torch.AcceleratorError) or text.startswith(("CUDA error", "HIP error"))
+    return isinstance(failure, RuntimeError) and told and "out of memory" not in text
+
+
 def set_threads() -> None:
     """Let torch use as many threads as there are cores, hyperthreads not counted."""
     torch.set_num_threads(psutil.cpu_count(logical=False) or 1)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,10 +14,11 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from executor import wholefile
 from executor.files import ROOTS, Root
 from executor.inference.values import Image as Pictures
 from executor.inference.values import Mask
-from nodes.builtin.services import services
+from nodes.builtin.services import attempt, services
 
 NO_MASK = (64, 64)  # size of the empty mask that a picture without alpha gives
 SINGLE_FRAME = frozenset({"MPO"})  # formats whose further frames are other views of the first
@@ -86,15 +86,9 @@ def _mask(frame: Image.Image) -> Mask:
 # ---------------------------------------------------------------- writing
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file, which gets its own at the end of the block: nobody ever sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def whole(path: Path) -> AbstractContextManager[Path]:
+    """A temporary name beside a file, which gets its own at the end of the block, noted as the running attempt's."""
+    return wholefile.whole(path, record=attempt())
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

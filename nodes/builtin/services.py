@@ -10,6 +10,7 @@ from executor import context
 from executor.errors import ModelFileError, UnsafePath, nearest
 from executor.files import Folders
 from executor.settings import Settings
+from executor.wholefile import Record
 from nodes import bridge
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def services() -> Services:
     if found is None:
         raise RuntimeError("this node needs a running worker: its services are not there")
     return cast(Services, found)
+
+
+def attempt() -> Record | None:
+    """Where the files that the running job writes are noted; None outside a prompt."""
+    line = getattr(context.current().services or bridge.ambient(), "line", None)
+    found: Record | None = getattr(line, "attempt", None)
+    return found
 
 
 def model_path(kind: str, name: str, field: str) -> Path:

@@ -34,10 +34,12 @@ _REASONS = {
     401: "no such user",
     403: "outside the folder, or a page of another site",
     404: "not there",
-    409: "the name is taken",
+    409: "the name is taken, or the key was used for something else",
     413: "the body is larger than --max-upload-size",
     416: "no such part",
+    429: "too many prompts wait (--max-queue)",
     503: "not ready, or switched off",
+    507: "it cannot be stored: the disk is full, or may not be written",
 }
 
 
@@ -106,7 +108,7 @@ def _path_parameter(name: str) -> dict[str, object]:
 def _query_parameter(query: Query) -> dict[str, object]:
     return {
         "name": query.name,
-        "in": "query",
+        "in": query.place,
         "required": query.required,
         "description": query.about,
         "schema": query.schema,

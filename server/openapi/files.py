@@ -72,7 +72,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/users"): Operation(
         topic="Users",
         body=json(members({"username": TEXT})),
-        answers={200: json(TEXT), 400: json(either(ref("JobError"), ref("Problem"))), 413: PLAIN},
+        answers={200: json(TEXT), **REFUSED, 400: json(either(ref("JobError"), ref("Problem")))},
     ),
     ("GET", "/settings"): Operation(topic="Users", answers={200: json(OBJECT), **_UNKNOWN_USER}),
     ("GET", "/settings/{id}"): Operation(topic="Users", answers={200: json(ANY), **_UNKNOWN_USER}),
@@ -102,7 +102,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         topic="Users", query=(_OVERWRITE, _FULL), body=("application/octet-stream", FILE), answers=_WRITTEN
     ),
     ("DELETE", "/userdata/{file}"): Operation(
-        topic="Users", answers={204: None, 400: PROBLEM, **_UNKNOWN_USER, 403: PLAIN, 404: PLAIN}
+        topic="Users", answers={204: None, 400: PROBLEM, **_UNKNOWN_USER, 403: PLAIN, 404: PLAIN, 507: PROBLEM}
     ),
     ("POST", "/userdata/{file}/move/{dest}"): Operation(topic="Users", query=(_OVERWRITE, _FULL), answers=_WRITTEN),
 }

@@ -32,6 +32,10 @@ _INFO = {200: json(mapping(ref("NodeInfo"))), 503: PROBLEM}
 _SIZE = either(members({"cols": INTEGER, "rows": INTEGER}), NULL)
 _FILE = {200: BYTES, 304: None, 404: PLAIN, 503: PROBLEM}
 _PACK = members({"name": TEXT}, {"module": TEXT, "state": TEXT, "seconds": NUMBER, "nodes": TEXTS, "routes": TEXTS})
+_CHECKS = {
+    "description": '"ok", or what is wrong',
+    **members(dict.fromkeys(("worker", "disk", "queue", "accepting"), TEXT)),
+}
 _FOLDER = members({"name": TEXT, "folders": TEXTS, "extensions": TEXTS})
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -58,7 +62,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/ready"): Operation(
         topic="Server",
-        answers={200: json(members({"ready": BOOLEAN})), 503: json(members({"ready": BOOLEAN, "reason": TEXT}))},
+        answers={
+            200: json(members({"ready": BOOLEAN, "checks": _CHECKS})),
+            503: json(members({"ready": BOOLEAN, "reason": TEXT, "checks": _CHECKS})),
+        },
     ),
     ("GET", "/openapi.json"): Operation(topic="Server", answers={200: json(OBJECT)}),
     ("GET", "/docs/api"): Operation(topic="Server", answers={200: _HTML}),

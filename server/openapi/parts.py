@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 Schema = dict[str, object]
 Content = tuple[str, Schema]
@@ -22,12 +23,13 @@ TEXTS: Schema = {"type": "array", "items": TEXT}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A query parameter."""
+    """A parameter of the query, or a header."""
 
     name: str
     about: str
     schema: Schema = field(default_factory=lambda: TEXT)
     required: bool = False
+    place: Literal["query", "header"] = "query"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,5 +88,5 @@ PROBLEM = json(ref("Problem"))
 PLAIN: Content = ("text/plain", TEXT)
 BYTES: Content = ("*/*", ANY)
 """A file as it is: its type decides what it is, so there is no schema."""
-REFUSED: Mapping[int, Content | None] = {400: PROBLEM, 413: PLAIN}
-"""What a route that reads a body may answer besides."""
+REFUSED: Mapping[int, Content | None] = {400: PROBLEM, 413: PLAIN, 507: PROBLEM}
+"""What a route that reads a body and changes something may answer besides."""

@@ -43,8 +43,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/prompt"): Operation(
         topic="Prompts",
+        query=(
+            Query(
+                name="Idempotency-Key",
+                about="the same key with the same body is answered as the first time, and runs once",
+                place="header",
+            ),
+        ),
         body=json(ref("Submission")),
-        answers={200: json(ref("Accepted")), **REFUSED, 503: PROBLEM},
+        answers={200: json(ref("Accepted")), **REFUSED, 409: PROBLEM, 429: PROBLEM, 503: PROBLEM},
     ),
     ("GET", "/queue"): Operation(topic="Prompts", answers={200: json(ref("Queue"))}),
     ("POST", "/queue"): Operation(topic="Prompts", body=json(ref("Removal")), answers={200: None, **REFUSED}),
@@ -69,11 +76,21 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/api/jobs"): Operation(topic="Jobs", query=_JOBS, answers={200: json(ref("Jobs")), 400: _JOB_ERROR}),
     ("GET", "/api/jobs/{id}"): Operation(topic="Jobs", answers={200: json(ref("JobDetail")), 404: _JOB_ERROR}),
-    ("POST", "/api/jobs/{id}/cancel"): Operation(topic="Jobs", answers={200: json(ref("Cancelled"))}),
+    ("GET", "/weft/jobs/{id}"): Operation(topic="Jobs", answers={200: json(ref("JobState")), 404: _JOB_ERROR}),
+    ("POST", "/api/jobs/{id}/cancel"): Operation(
+        topic="Jobs",
+        body=json(members({}, {"force": BOOLEAN})),
+        body_required=False,
+        answers={200: json(ref("Cancelled")), **REFUSED},
+    ),
     ("POST", "/api/jobs/cancel"): Operation(
         topic="Jobs",
         body=json(members({"job_ids": TEXTS})),
-        answers={200: json(ref("Cancelled")), 400: json(either(ref("JobError"), ref("Problem"))), 413: PLAIN},
+        answers={
+            200: json(ref("Cancelled")),
+            **REFUSED,
+            400: json(either(ref("JobError"), ref("Problem"))),
+        },
     ),
     **{
         (method, path): _OFF

@@ -27,6 +27,16 @@ ROOT_NAME = one_of("input", "output", "temp")
 _ERROR = {"type": TEXT, "message": TEXT, "details": TEXT, "extra_info": OBJECT}
 _WHEN = {"description": "Unix time in milliseconds", **INTEGER}
 
+_STATE: Mapping[str, Schema] = {
+    "state": one_of("pending", "running", "succeeded", "failed", "interrupted"),
+    "queue_position": {"description": "1: the first to run; 0: it runs", **INTEGER},
+    "percent": {"description": "of the work of its nodes, from what they took before", **NUMBER},
+    "current_node": members({"id": TEXT, "title": either(TEXT, NULL), "class_type": either(TEXT, NULL)}),
+    "step": {"description": "of the current node", **NUMBER},
+    "steps": NUMBER,
+    "seconds_left": {"description": "as far as it can be foreseen", **NUMBER},
+}
+
 SCHEMAS: Mapping[str, Schema] = {
     "Graph": mapping(ref("GraphNode")),
     "GraphNode": members({"class_type": TEXT}, {"inputs": OBJECT, "_meta": OBJECT}),
@@ -90,10 +100,22 @@ SCHEMAS: Mapping[str, Schema] = {
             ref("Job"),
             members(
                 {"outputs": OBJECT, "workflow": members({"prompt": ref("Graph"), "extra_data": OBJECT})},
-                {"execution_status": OBJECT, "execution_meta": OBJECT, "update_time": _WHEN},
+                {"execution_status": OBJECT, "execution_meta": OBJECT, "update_time": _WHEN, **_STATE},
             ),
         ]
     },
+    "JobState": members(
+        {
+            "id": TEXT,
+            **{name: schema if name == "state" else either(schema, NULL) for name, schema in _STATE.items()},
+            "attempts": INTEGER,
+            "create_time": _WHEN,
+            "start_time": either(_WHEN, NULL),
+            "end_time": either(_WHEN, NULL),
+            "error": either(OBJECT, NULL),
+            "outputs": OBJECT,
+        }
+    ),
     "Cancelled": members({"cancelled": BOOLEAN}),
     "JobError": members({"error": TEXT}, {"invalid_ids": array(ANY)}),
     "Disabled": members({"error": members({"code": TEXT, "message": TEXT, "details": OBJECT})}),

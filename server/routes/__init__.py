@@ -35,6 +35,7 @@ ALL: tuple[web.RouteTableDef, ...] = (
     models.ROUTES,
     system.ROUTES,
     ws.ROUTES,
+    jobs.WEFT,
     users.ROUTES,
     userdata.ROUTES,
     subgraphs.ROUTES,

@@ -1,4 +1,4 @@
-"""/api/jobs: what waits, runs and ended in one list. These routes are written with /api and have no twin."""
+"""/api/jobs: what waits, runs and ended in one list (written with /api, without a twin); /weft/jobs: how one stands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from server.jobs import STATUSES, JobQuery, Status, find_job
 from server.state import Front, front
 
 ROUTES = web.RouteTableDef()
+WEFT = web.RouteTableDef()
+"""Weft's own routes of jobs, which have twins."""
 
+STATE_KEYS = ("state", "queue_position", "percent", "current_node", "step", "steps", "seconds_left")
 SORT_KEYS = ("created_at", "execution_duration")
 SORT_ORDERS = ("desc", "asc")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -72,7 +75,19 @@ def _number(request: web.Request, name: str, *, least: int) -> int | None:
 @ROUTES.get("/api/jobs/{id}")
 async def get_job(request: web.Request) -> web.Response:
     """Show one job with its workflow and outputs."""
-    found = await find_job(front(request).store, request.match_info["id"])
+    here, job_id = front(request), request.match_info["id"]
+    found = await find_job(here.store, job_id)
+    if found is None:
+        return web.json_response({"error": "Job not found"}, status=404)
+    state = await here.job_states.of(job_id) or {}
+    told = {name: state[name] for name in STATE_KEYS if state.get(name) is not None}
+    return web.json_response({**found, **told})
+
+
+@WEFT.get("/weft/jobs/{id}")
+async def get_job_state(request: web.Request) -> web.Response:
+    """Tell how a job stands: state, place in the queue, percent, node, step, seconds left, and how it ended."""
+    found = await front(request).job_states.of(request.match_info["id"])
     if found is None:
         return web.json_response({"error": "Job not found"}, status=404)
     return web.json_response(found)
@@ -80,8 +95,10 @@ async def get_job(request: web.Request) -> web.Response:
 
 @ROUTES.post("/api/jobs/{id}/cancel")
 async def post_job_cancel(request: web.Request) -> web.Response:
-    """Stop a running job or remove a waiting one; tells whether there was one."""
-    return web.json_response({"cancelled": await _cancel(front(request), request.match_info["id"])})
+    """Stop a running job or remove a waiting one; tells whether there was one. With `force` its worker ends."""
+    body = await read_object(request) if request.body_exists else {}
+    force = body.get("force") is True
+    return web.json_response({"cancelled": await _cancel(front(request), request.match_info["id"], force=force)})
 
 
 @ROUTES.post("/api/jobs/cancel")
@@ -104,6 +121,6 @@ async def _may_be_an_id(here: Front, wanted: object) -> bool:
     return _UUID.fullmatch(wanted) is not None or await find_job(here.store, wanted) is not None
 
 
-async def _cancel(here: Front, job_id: str) -> bool:
+async def _cancel(here: Front, job_id: str, *, force: bool = False) -> bool:
     removed = await here.dispatcher.delete([job_id])
-    return await here.dispatcher.interrupt(job_id) or bool(removed)
+    return await here.dispatcher.interrupt(job_id, force=force) or bool(removed)

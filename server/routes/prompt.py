@@ -18,5 +18,6 @@ async def get_prompt(request: web.Request) -> web.Response:
 
 @ROUTES.post("/prompt")
 async def post_prompt(request: web.Request) -> web.Response:
-    """Queue a prompt."""
-    return web.json_response(await front(request).submission.accept(await read_object(request)))
+    """Queue a prompt; one that repeats another, by its Idempotency-Key or prompt_id, gets that one's answer."""
+    key = request.headers.get("Idempotency-Key")
+    return web.json_response(await front(request).submission.accept(await read_object(request), key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from executor.settings import Settings
+from server.readiness import OK
 from server.state import front
 from server.version import weft_version
 
@@ -38,11 +39,10 @@ async def get_health(request: web.Request) -> web.Response:
 
 @ROUTES.get("/ready")
 async def get_ready(request: web.Request) -> web.Response:
-    """Tell whether prompts can run: 503 until a worker is up, and while workers keep crashing."""
-    workers = front(request).engine.workers()
-    up = any(worker.state in ("idle", "busy") for worker in workers)
-    crashing = bool(workers) and all(worker.crashes >= 3 for worker in workers)
-    if up and not crashing:
-        return web.json_response({"ready": True})
-    reason = "workers keep crashing" if crashing else "the worker is starting"
-    return web.json_response({"ready": False, "reason": reason}, status=503, headers={"Retry-After": "2"})
+    """Tell whether prompts can be taken, run and stored: 503 names what stands in the way."""
+    checks = await front(request).readiness.checks()
+    reasons = [state for state in checks.values() if state != OK]
+    if not reasons:
+        return web.json_response({"ready": True, "checks": checks})
+    body = {"ready": False, "reason": "; ".join(reasons), "checks": checks}
+    return web.json_response(body, status=503, headers={"Retry-After": "2"})

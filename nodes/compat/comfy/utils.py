@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ from executor.inference import pixels
 from executor.inference.pixels import bislerp, common_upscale
 from executor.inference.tiling import get_tiled_scale_steps, tiled_scale, tiled_scale_multidim
 from executor.inference.weights import load_torch_file as _load_torch_file
+from executor.wholefile import whole
+from nodes.builtin.services import attempt
 
 __all__ = [
     "PROGRESS_BAR_ENABLED",
@@ -47,8 +51,9 @@ def save_torch_file(sd: Mapping[str, Tensor], ckpt: str, metadata: Mapping[str, 
     """Write tensors as a safetensors file."""
     from safetensors.torch import save_file
 
-    whole = {name: tensor.contiguous() for name, tensor in sd.items()}
-    save_file(whole, ckpt, metadata=dict(metadata) if metadata is not None else None)
+    tensors = {name: tensor.contiguous() for name, tensor in sd.items()}
+    with whole(Path(os.path.abspath(ckpt)), record=attempt()) as part:
+        save_file(tensors, part, metadata=dict(metadata) if metadata is not None else None)
 
 
 def safetensors_header(safetensors_path: str, max_size: int = 100 * 1024 * 1024) -> bytes | None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from executor import context
 from executor.files import BATCH_TOKEN
 from executor.inference.pixels import to_pil
+from executor.wholefile import whole
 from nodes.builtin.picture_files import metadata_texts, output_root, png_metadata, write_atomically, write_png
+from nodes.builtin.services import attempt
 
 if TYPE_CHECKING:
     from executor.files import SaveName
@@ -109,7 +111,8 @@ def _write_sound(path: Path, waveform: object, rate: int, format: str, quality: 
     if format == "opus" and rate not in OPUS_RATES:
         target_rate = next((known for known in OPUS_RATES if known > rate), OPUS_RATES[-1])
     layout = "mono" if waveform.shape[0] == 1 else "stereo"
-    with av.open(str(path), mode="w", format="ogg" if format == "opus" else format) as target:
+    container = "ogg" if format == "opus" else format
+    with whole(path, record=attempt()) as part, av.open(str(part), mode="w", format=container) as target:
         for key, value in texts.items():
             target.metadata[key] = value if isinstance(value, str) else json.dumps(value)
         stream = target.add_stream(codec, rate=target_rate, layout=layout)

@@ -214,7 +214,7 @@ async def test_the_next_job_is_claimed_while_the_end_of_the_last_is_written(
 async def test_a_stop_while_a_job_is_on_its_way_puts_it_back_without_an_attempt(stage: Stage):
     add, stopped = stage.store.add, asyncio.Event()
 
-    async def slow_add(job: Job, worker: str | None = None) -> Job:
+    async def slow_add(job: Job, worker: str | None = None, key: object = None) -> Job:
         stored = await add(job, worker)
         await stopped.wait()
         return stored
@@ -284,7 +284,7 @@ async def test_an_interrupt_between_claim_and_start_is_not_lost(stage: Stage):
 async def test_an_interrupt_of_a_job_that_was_claimed_as_it_came_is_not_lost(stage: Stage):
     add = stage.store.add
 
-    async def slow_add(job: Job, worker: str | None = None) -> Job:
+    async def slow_add(job: Job, worker: str | None = None, key: object = None) -> Job:
         stored = await add(job, worker)
         await stage.dispatcher.interrupt("a")
         return stored

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib import import_module
 from io import BytesIO
+from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
@@ -16,6 +20,8 @@ from comfy_api.latest._input.basic_types import AudioInput
 from comfy_api.latest._input.video_types import VideoInput
 from comfy_api.latest._util.video_types import VideoCodec, VideoComponents, VideoContainer
 from executor.inference.pixels import to_bytes
+from executor.wholefile import whole
+from nodes.builtin.services import attempt
 
 AUDIO_RATE = 44100
 
@@ -105,7 +111,7 @@ class VideoFromFile(VideoInput):
         with av.open(self.get_stream_source()) as source:
             kind = source.format.name.split(",")
             name = "mp4" if "mp4" in kind else kind[0]
-            with av.open(path, mode="w", format=name, options=_mp4_options(name)) as target:
+            with _whole(path) as place, av.open(place, mode="w", format=name, options=_mp4_options(name)) as target:
                 for key, value in {**source.metadata, **_texts(metadata)}.items():
                     target.metadata[key] = value
                 copied = {
@@ -158,7 +164,7 @@ class VideoFromComponents(VideoInput):
             raise ValueError(f"videos are written with h264, not {codec}")
         av, components = pyav(), self._components
         rate = Fraction(round(components.frame_rate * 1000), 1000)
-        with av.open(path, mode="w", format="mp4", options=_mp4_options("mp4")) as target:
+        with _whole(path) as place, av.open(place, mode="w", format="mp4", options=_mp4_options("mp4")) as target:
             for key, value in _texts(metadata).items():
                 target.metadata[key] = value
             pictures = target.add_stream("h264", rate=rate)
@@ -172,6 +178,16 @@ class VideoFromComponents(VideoInput):
             if sound is not None and components.audio is not None:
                 seconds = Fraction(components.images.shape[0]) / rate
                 _write_sound(target, sound, components.audio, seconds)
+
+
+@contextmanager
+def _whole(place: str | os.PathLike[str] | BinaryIO) -> Iterator[str | BinaryIO]:
+    """Where to write what goes to a file or a stream: a file is seen under its name only when all of it is there."""
+    if not isinstance(place, str | os.PathLike):
+        yield place
+        return
+    with whole(Path(os.path.abspath(place)), record=attempt()) as part:
+        yield str(part)
 
 
 def _video_stream(container: object) -> object:

@@ -1,0 +1,152 @@
+"""Files that attempts of jobs wrote: recorded by the worker as they are written, removed when the attempt was lost.
+
+The record of an attempt is a file `<row>-<attempt>` in a folder that front and workers share; each line is a JSON list,
+["part", path] before a temporary file is made, ["file", path, number of the file on its disk] before it gets its name.
+So the death of either process, at any moment, loses no line. A file is removed only while it is that very file: one
+that somebody put in its place stays.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from executor.errors import UnsafePath
+from executor.files import Folders, inside
+from executor.settings import Settings
+
+log = logging.getLogger("weft.dispatcher")
+
+FOLDER = "attempts"
+SHOWN_ROOTS = frozenset({"output", "temp"})
+
+
+def record_folder(settings: Settings) -> Path:
+    """Where the records of a server lie."""
+    return settings.folder("user") / FOLDER
+
+
+class Attempt:
+    """The record of one attempt, written by its worker; a `wholefile.Record`. Its file is made at the first line."""
+
+    def __init__(self, folder: Path, row: int, number: int) -> None:
+        self._path = folder / f"{row}-{number}"
+        self._file: BinaryIO | None = None
+        self._known: set[str] = set()
+        self._began_ns = 0
+
+    @property
+    def has_files(self) -> bool:
+        """Tell whether anything was recorded."""
+        return self._file is not None
+
+    def begin(self, now_ns: int) -> None:
+        """The attempt begins; what is older was not written by it."""
+        self._began_ns = now_ns
+
+    def part(self, path: Path) -> None:
+        """A temporary file is about to be made."""
+        self._write(["part", str(path)])
+
+    def made(self, path: Path, written: Path) -> None:
+        """What was `written` is about to get, or has, the name `path`."""
+        self._known.add(str(path))
+        self._write(["file", str(path), written.stat().st_ino])
+
+    def shown(self, output: object, folders: Folders) -> None:
+        """A node tells files in its `ui`: those that were written since the attempt began are its own."""
+        for path in _files_in(output, folders):
+            if str(path) in self._known:
+                continue
+            with suppress(OSError):
+                if path.stat().st_mtime_ns >= self._began_ns:
+                    self.made(path, path)
+
+    def close(self) -> None:
+        """The attempt is over."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, line: list[object]) -> None:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab", buffering=0)
+        self._file.write(json.dumps(line).encode() + b"\n")
+
+
+class Leftovers:
+    """The records of all attempts, read by the front. Its work belongs in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def take_stock(self, waiting: Collection[int]) -> set[int]:
+        """The waiting rows that have records; records of other rows, whose jobs ended, are forgotten."""
+        found = {row for row, _ in self._records()}
+        for row in found.difference(waiting):
+            self.forget(row)
+        return found.intersection(waiting)
+
+    def remove(self, row: int) -> None:
+        """Remove the files that lost attempts of a job wrote; what cannot be removed stays, with a warning."""
+        for _, record in self._records(row):
+            for line in _lines(record):
+                try:
+                    _remove(line)
+                except (OSError, ValueError, LookupError, TypeError) as error:
+                    log.warning("what a lost attempt wrote could not be removed (%s): %s", line, error)
+        self.forget(row)
+
+    def forget(self, row: int) -> None:
+        """Drop the records of a job; its files stay."""
+        for _, record in self._records(row):
+            with suppress(OSError):
+                record.unlink()
+
+    def _records(self, row: int | None = None) -> Iterator[tuple[int, Path]]:
+        for path in self._folder.glob("*-*" if row is None else f"{row}-*"):
+            number = path.name.partition("-")[0]
+            if number.isdecimal():
+                yield int(number), path
+
+
+def _lines(record: Path) -> list[list[object]]:
+    """The whole lines of a record; its writer may have died in the middle of the last one."""
+    try:
+        text = record.read_bytes()
+    except OSError:
+        return []
+    found: list[list[object]] = []
+    for line in text.split(b"\n"):
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def _remove(line: list[object]) -> None:
+    path = Path(str(line[1]))
+    if line[0] == "part":
+        path.unlink(missing_ok=True)
+        return
+    with suppress(FileNotFoundError):
+        if path.stat().st_ino == line[2]:
+            path.unlink()
+            log.info("removed %s, which a lost attempt wrote", path)
+
+
+def _files_in(output: object, folders: Folders) -> Iterator[Path]:
+    """The files that a `ui` names in the output and temp folders."""
+    for values in output.values() if isinstance(output, Mapping) else ():
+        for value in values if isinstance(values, list) else ():
+            if not isinstance(value, Mapping) or value.get("type") not in SHOWN_ROOTS:
+                continue
+            root = folders.root(value["type"])
+            with suppress(UnsafePath, ValueError):
+                path = inside(root, os.path.join(str(value.get("subfolder") or ""), str(value.get("filename") or "")))
+                if path != root and path.is_file():
+                    yield path

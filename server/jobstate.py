@@ -1,0 +1,80 @@
+"""How a job stands at this moment, for clients that poll. Knows no requests."""
+
+from __future__ import annotations
+
+import json
+
+from executor.queue.dispatcher import Dispatcher
+from executor.queue.job import HistoryEntry, Job
+from executor.queue.progress import Progress
+
+View = dict[str, object]
+
+
+class JobStates:
+    """Answers of GET /weft/jobs/{id}."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._store = dispatcher.store
+
+    async def of(self, job_id: str) -> View | None:
+        """All that is told of a job: its state, how far it is, its times, how it ended; None for an unknown id."""
+        job = self.queued(job_id)
+        if job is not None:
+            return {"id": job_id, **self.state(job), **_times(job), "end_time": None, "error": None, "outputs": {}}
+        entry = await self._store.past.entry(job_id)
+        if entry is None:
+            return None
+        return {
+            "id": job_id,
+            **ended_state(entry),
+            **_times(entry.job),
+            "end_time": entry.ended_ms,
+            "error": _error(entry),
+            "outputs": json.loads(entry.result.outputs_json),
+        }
+
+    def queued(self, job_id: str) -> Job | None:
+        """The job of that id that runs, else the first that waits."""
+        jobs = (*self._store.running(), *self._store.pending())
+        return next((job for job in jobs if job.id == job_id), None)
+
+    def state(self, job: Job) -> View:
+        """How far a job of the queue is; the first to run stands at position 1, one that runs at 0."""
+        if job.state == "pending":
+            return {**_view("pending", Progress()), "queue_position": self._store.position(job.row)}
+        return {**_view("running", self._dispatcher.progress(job.row) or Progress()), "queue_position": 0}
+
+
+def ended_state(entry: HistoryEntry) -> View:
+    """The same of a job that ended."""
+    good = entry.result.state == "succeeded"
+    view = _view(entry.result.state, Progress(percent=100.0, seconds_left=0.0))
+    return view if good else {**view, "percent": None}
+
+
+def _view(state: str, progress: Progress) -> View:
+    node = {"id": progress.node_id, "title": progress.title, "class_type": progress.class_type}
+    return {
+        "state": state,
+        "queue_position": None,
+        "percent": progress.percent,
+        "current_node": None if progress.node_id is None else node,
+        "step": progress.step,
+        "steps": progress.steps,
+        "seconds_left": progress.seconds_left,
+    }
+
+
+def _times(job: Job) -> View:
+    return {"attempts": job.attempts, "create_time": job.created_ms, "start_time": job.started_ms}
+
+
+def _error(entry: HistoryEntry) -> View | None:
+    """What ended a job that failed: the data of its error, without the inputs."""
+    for event, data in json.loads(entry.result.messages_json):
+        if event == "execution_error" and isinstance(data, dict):
+            names = ("node_id", "node_type", "exception_type", "exception_message")
+            return {name: data.get(name) for name in names}
+    return None

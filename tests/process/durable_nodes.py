@@ -1,0 +1,119 @@
+"""Nodes for tests of a server that must not lose anything: they write files, fail in every way, and take their time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from executor.context import current
+from nodes.builtin.picture_files import output_root, write_atomically
+from nodes.builtin.services import services
+from tests.process import fake_nodes, wild_nodes
+from tests.process.fake_nodes import FakeRegistry, Json, _Output
+
+
+class Write(_Output):
+    """Writes `count` files, and kills its process after them the first `deaths` times; the file `tally` counts."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {
+            "required": {"name": ("STRING", {}), "count": ("INT", {}), "bytes": ("INT", {})},
+            "optional": {"tally": ("STRING", {}), "deaths": ("INT", {}), "salt": ("STRING", {})},
+        }
+
+    def run(self, name: str, count: int, bytes: int, tally: str = "", deaths: int = 0, salt: str = "") -> Json:
+        place = services().folders.next_name(name, output_root("output"))
+        shown = []
+        for number in range(count):
+            filename = f"{place.stem}_{place.counter + number:05}_.bin"
+            write_atomically(place.folder / filename, lambda file: file.write(b"x" * bytes))
+            shown.append({"filename": filename, "subfolder": place.subfolder, "type": "output"})
+        path = Path(tally)
+        if tally and (died := len(path.read_bytes()) if path.exists() else 0) < deaths:
+            path.write_bytes(b"x" * (died + 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"ui": {"files": shown}}
+
+
+class Recurse(_Output):
+    """Calls itself without end."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {}}
+
+    def run(self) -> Json:
+        return self.run()
+
+
+class Hoard(_Output):
+    """Wants more memory than there is."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"tensor": ("BOOLEAN", {})}}
+
+    def run(self, tensor: bool) -> Json:
+        return {"ui": {"size": [len(torch.empty(1 << 60) if tensor else bytearray(1 << 60))]}}
+
+
+class LoseDevice(_Output):
+    """Fails as a kernel does whose assertion failed: CUDA is lost until the process ends."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"kind": ("STRING", {})}}
+
+    def run(self, kind: str) -> Json:
+        raise {"AcceleratorError": torch.AcceleratorError, "RuntimeError": RuntimeError}[kind](
+            "CUDA error: device-side assert triggered"
+        )
+
+
+class Steps(_Output):
+    """Does `steps` steps of `seconds` each; with a file `go`, waits in the middle until that is there."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"steps": ("INT", {}), "seconds": ("FLOAT", {})}, "optional": {"go": ("STRING", {})}}
+
+    def run(self, steps: int, seconds: float, go: str = "") -> Json:
+        for step in range(steps):
+            time.sleep(seconds)
+            current().progress(step + 1, steps)
+            while go and step == steps // 2 - 1 and not Path(go).exists():
+                current().check_interrupt()
+                time.sleep(0.01)
+        return {"ui": {"steps": [steps]}}
+
+
+class Shout(_Output):
+    """Sends `count` texts of `bytes` bytes to everybody."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"count": ("INT", {}), "bytes": ("INT", {}), "salt": ("INT", {})}}
+
+    def run(self, count: int, bytes: int, salt: int) -> Json:
+        context = current()
+        for _ in range(count):
+            context.sink.text(context.node_id, "x" * bytes)
+        return {"ui": {"shouted": [count]}}
+
+
+CLASSES: Mapping[str, type] = {
+    **fake_nodes.CLASSES,
+    **wild_nodes.CLASSES,
+    **{cls.__name__: cls for cls in (Write, Recurse, Hoard, LoseDevice, Steps, Shout)},
+}
+
+
+def load(services: object) -> FakeRegistry:
+    """What a worker calls to get its nodes."""
+    return FakeRegistry(CLASSES)

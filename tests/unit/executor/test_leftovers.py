@@ -1,0 +1,101 @@
+"""Records of what attempts wrote: removed when lost, kept when done, and never another's file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executor.files import Folders
+from executor.leftovers import Attempt, Leftovers
+from executor.settings import Settings
+from executor.wholefile import whole, write_whole
+
+
+def write(path: Path, attempt: Attempt, text: bytes = b"x") -> None:
+    write_whole(path, lambda file: file.write(text), record=attempt)
+
+
+@pytest.fixture
+def leftovers(tmp_path: Path) -> Leftovers:
+    return Leftovers(tmp_path / "attempts")
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Iterator[Attempt]:
+    made = Attempt(tmp_path / "attempts", 7, 1)
+    yield made
+    made.close()
+
+
+def test_what_a_lost_attempt_wrote_is_removed(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    write(tmp_path / "a.png", attempt)
+    leftovers.remove(7)
+    assert not (tmp_path / "a.png").exists()
+    assert leftovers.take_stock({7}) == set()
+
+
+def test_a_half_written_file_of_a_dead_worker_is_removed(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    with whole(tmp_path / "a.png", record=attempt) as part:
+        part.write_bytes(b"half")
+        saved = part.read_bytes()
+        os.link(part, tmp_path / "kept")
+    os.replace(tmp_path / "kept", part)
+    assert saved == b"half"
+    leftovers.remove(7)
+    assert list(tmp_path.glob(".*.part*")) == []
+
+
+def test_a_file_that_took_the_place_of_the_lost_one_stays(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    write(tmp_path / "a.png", attempt)
+    write_whole(tmp_path / "a.png", lambda file: file.write(b"theirs"))
+    leftovers.remove(7)
+    assert (tmp_path / "a.png").read_bytes() == b"theirs"
+
+
+def test_a_line_that_breaks_off_hides_no_other(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    write(tmp_path / "a.png", attempt)
+    record = tmp_path / "attempts" / "7-1"
+    record.write_bytes(record.read_bytes() + b'["file", "/some')
+    leftovers.remove(7)
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_records_of_jobs_that_ended_are_forgotten_and_their_files_stay(tmp_path: Path, attempt: Attempt):
+    write(tmp_path / "a.png", attempt)
+    leftovers = Leftovers(tmp_path / "attempts")
+    assert leftovers.take_stock({70}) == set()
+    assert (tmp_path / "a.png").exists()
+    assert list((tmp_path / "attempts").iterdir()) == []
+
+
+def test_another_row_s_files_stay(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    other = Attempt(tmp_path / "attempts", 77, 1)
+    write(tmp_path / "b.png", other)
+    other.close()
+    write(tmp_path / "a.png", attempt)
+    leftovers.remove(7)
+    assert (tmp_path / "b.png").exists()
+
+
+def test_files_that_nodes_show_count_when_they_are_new(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    folders = Folders(Settings(base_directory=tmp_path))
+    folders.create()
+    for name in ("old.png", "new.png"):
+        (tmp_path / "output" / name).write_bytes(b"x")
+    os.utime(tmp_path / "output" / "old.png", ns=(1, 1))
+    attempt.begin(time.time_ns() - 10**9)
+    shown = [{"filename": name, "subfolder": "", "type": "output"} for name in ("old.png", "new.png", "../x", "")]
+    attempt.shown({"images": shown, "text": ["a"], "n": 3}, folders)
+    attempt.close()
+    leftovers.remove(7)
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["old.png"]
+
+
+def test_an_attempt_that_writes_nothing_leaves_no_record(tmp_path: Path, attempt: Attempt):
+    attempt.close()
+    assert not attempt.has_files
+    assert not (tmp_path / "attempts").exists()
