@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,50 @@ Features = dict[str, list[Tensor | None]]
 
 Cond = Mapping[str, object]
 SigmaOf = Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Some places of one dimension of latents."""
+
+    dim: int  # 0: the batch
+    indices: tuple[int, ...]
+    count: int  # of places in all
+
+    def places(self, device: torch.device) -> Tensor:
+        """Its indices [n]."""
+        return torch.tensor(self.indices, device=device)
+
+    def part(self, x: Tensor) -> Tensor:
+        """Its part of latents."""
+        return x.index_select(self.dim, self.places(x.device))
+
+    def rows(self, value: Tensor) -> Tensor:
+        """Its rows of a value [1 or B, ...]; fewer rows than the latents have are repeated."""
+        if value.shape[0] == 1:
+            return value
+        return value[[place % value.shape[0] for place in self.indices]]
+
+    def like(self, value: Tensor, x: Tensor) -> Tensor:
+        """Its part of a value in the cells of latents x; the value where it is in none."""
+        fits = value.ndim == x.ndim and value.shape[self.dim] == self.count
+        return self.part(value) if fits else value
+
+    def size(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of the latents that x is its part of."""
+        height, width = x.shape[-2:]
+        axis = self.dim - x.ndim
+        return (self.count if axis == -2 else height), (self.count if axis == -1 else width)
+
+    def hint(self, hint: Tensor, x: Tensor, ratio: int) -> Tensor:
+        """Its part of pictures [1 or B, C, H, W] of `ratio` pixels per cell, for latents x."""
+        if self.dim == 0:
+            return self.rows(hint)
+        axis = self.dim - x.ndim
+        if axis not in (-2, -1):  # frames within one latent, of which the pictures know nothing
+            return hint
+        pixels = [place * ratio + pixel for place in self.indices for pixel in range(ratio)]
+        return hint.index_select(axis, torch.tensor(pixels, device=hint.device))
 
 
 class Control:
@@ -48,6 +93,7 @@ class Control:
         self.concat_mask = False
         self.extra_concat_orig: list[Tensor] = []
         self.model: DiffusionModel | None = None
+        self.window: Window | None = None  # what is seen of the latents at present; None: all
 
     # ---------------------------------------------------------------- what nodes say
 
@@ -138,10 +184,13 @@ class Control:
 
     def hint_for(self, x: Tensor, batched_number: int) -> Tensor:
         """The picture for latents [B, C, h, w]: scaled to their size, one per row, on their device."""
-        size = (x.shape[-2] * self.compression_ratio, x.shape[-1] * self.compression_ratio)
+        ratio = self.compression_ratio
+        height, width = x.shape[-2:] if self.window is None else self.window.size(x)
+        size = (height * ratio, width * ratio)
         if self.cond_hint is None or tuple(self.cond_hint.shape[-2:]) != size or self.cond_hint.device != x.device:
             self.cond_hint = self.scaled_hint(size).to(x.device)
-        return rows_like(self.cond_hint, x.shape[0], batched_number)
+        seen = self.cond_hint if self.window is None else self.window.hint(self.cond_hint, x, ratio)
+        return rows_like(seen, x.shape[0], batched_number)
 
     def scaled_hint(self, size: tuple[int, int]) -> Tensor:
         """The picture [B, C, H, W] cut around its middle and scaled to (height, width)."""

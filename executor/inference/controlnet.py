@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
-from executor.inference.control import Cond, Control, Features, SigmaOf
+from executor.inference.control import Cond, Control, Features, SigmaOf, Window
 from executor.inference.controlnet_file import Read, read_controlnet
 from executor.inference.controlnet_model import Adapter, ControlNet, grey
 from executor.inference.memory import Memory, Part
@@ -96,18 +97,18 @@ class AdapterControl(Control):
     def __init__(self, part: Part[Adapter], memory: Memory) -> None:
         super().__init__()
         self.part, self.memory = part, memory
-        self._kept: tuple[Tensor, list[Tensor]] | None = None
+        self._kept: tuple[torch.Size, Window | None, list[Tensor]] | None = None  # of a picture's shape and window
 
     def features(self, x_noisy: Tensor, t: Tensor, cond: Cond, batched_number: int) -> Features:
         """One feature map behind each level of the way down."""
         hint = self.hint_for(x_noisy, batched_number)
-        if self._kept is None or self._kept[0].shape != hint.shape:
+        if self._kept is None or self._kept[:2] != (hint.shape, self.window):
             self.memory.load(self.part)
             shown = grey(hint) if self.part.module.shape.channels == GREY_CHANNELS else hint
             given = shown.to(x_noisy.device, self.part.dtype)
-            self._kept = hint, [feature.to(x_noisy.dtype) for feature in self.part.module(given)]
+            self._kept = hint.shape, self.window, [feature.to(x_noisy.dtype) for feature in self.part.module(given)]
         behind: list[Tensor | None] = []
-        for feature in reversed(self._kept[1]):  # the last of the list is used first, by the first block
+        for feature in reversed(self._kept[2]):  # the last of the list is used first, by the first block
             behind += [feature, None, None]
         return {"input": behind, "middle": []}
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.conditions import Condition, completed, fitted_mask, resolve, with_controls, with_counterparts
+from executor.inference.context_windows import HANDLER, ContextWindows
 from executor.inference.extras import Situation
 from executor.inference.guidance import Guider, Inpainting, MaskFunction
 from executor.inference.handle import ModelHandle, copied
@@ -93,7 +94,7 @@ def sample_with(
     hooks = hooks_of(list(conditionings.values()))
     if hooks is not None:
         handle = handle.under(hooks)
-    with handle.loaded_for(torch.Size((2 * samples.shape[0], *samples.shape[1:]))):
+    with handle.loaded_for(evaluated_shape(handle, samples.shape)):
         if hooks is not None:
             handle.register_all_hook_patches(hooks)
         sides = resolved(handle, samples.shape, conditionings, latent)
@@ -102,6 +103,13 @@ def sample_with(
         with controlled(handle, list(sides.values()), samples.shape):
             model, around = make(sides, options), functions(OUTER_SAMPLE, options)
             return run.within(around, model, on_step) if around else run.sampled(model, on_step)
+
+
+def evaluated_shape(handle: ModelHandle, shape: torch.Size) -> torch.Size:
+    """The shape of the latents that one network call is for at most: both sides, a window where they are cut."""
+    windows = handle.model_options.get(HANDLER)
+    largest = windows.largest(shape) if isinstance(windows, ContextWindows) else shape
+    return torch.Size((2 * largest[0], *largest[1:]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.conditions import Condition, with_room
+from executor.inference.context_windows import HANDLER
 from executor.inference.denoiser import ModelSampling
 from executor.inference.handle_hooks import in_force, moved
 from executor.inference.samplers.base import Guided, Model
@@ -184,7 +185,20 @@ def _hooks(options: Options, name: str) -> list[GuidanceHook]:
 def calc_cond_batch(
     model: Denoiser, conds: Sequence[Sequence[Condition]], x_in: Tensor, timestep: Tensor, model_options: Options
 ) -> list[Tensor]:
-    """`answer` at sigmas `timestep` [B], all the same, with the functions around it that packs put there."""
+    """`answer` at sigmas `timestep` [B], all the same, with the functions around it that packs put there.
+
+    Latents longer than the options' context windows are answered window by window.
+    """
+    windows = cast(Any, model_options.get(HANDLER))
+    given = (model, conds, x_in, timestep, model_options)
+    if windows is not None and windows.should_use_context(*given):
+        return cast("list[Tensor]", windows.execute(_whole, *given))
+    return _whole(*given)
+
+
+def _whole(
+    model: Denoiser, conds: Sequence[Sequence[Condition]], x_in: Tensor, timestep: Tensor, model_options: Options
+) -> list[Tensor]:
     inner = WrapperExecutor.new_executor(_calc_cond_batch, functions(CALC_COND_BATCH, model_options))
     return cast("list[Tensor]", inner.execute(model, conds, x_in, timestep, model_options))
 

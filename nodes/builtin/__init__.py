@@ -18,6 +18,7 @@ MODULES = (
     "encoder_options",
     "hooks",
     "hooked_conditioning",
+    "context_windows",
     "latent",
     "latent_batch",
     "latent_io",
