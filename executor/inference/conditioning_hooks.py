@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from torch import Tensor
 
-from executor.errors import ModelFileError
 from executor.inference.adapters import TowardsModel
 from executor.inference.hook_keyframes import HasLevels, HookKeyframeGroup
-from executor.inference.lora import is_for_text_only, model_patches, read_layers, text_patches
+from executor.inference.lora import is_for_text_only, model_patches, read_layers, tell, tell_unfit, text_patches
 from executor.inference.patching import PatchKey
 from executor.inference.weights import WeightFile
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = tuple[tuple[object, float], ...]
 """Which hooks are in force, each with its strength: equal keys mean equal weights and options."""
-SHOWN = 3
 
 
 class EnumHookMode(enum.Enum):
@@ -162,7 +160,7 @@ class WeightHook(Hook):
         target_dict: Mapping[str, object] | None = None,
         registered: HookGroup | None = None,
     ) -> bool:
-        """Tell a MODEL or CLIP the weights it changes at full strength; ModelFileError when nothing fits a MODEL."""
+        """Tell a MODEL or CLIP the weights it changes at full strength; whether there are some."""
         for_clip = (target_dict or {}).get("target") is EnumWeightTarget.Clip
         strength = self._strength_clip if for_clip else self._strength_model
         if strength == 0.0:
@@ -171,28 +169,27 @@ class WeightHook(Hook):
         return bool(model.add_hook_patches(self, patches, strength))
 
     def model_patches(self, model: ModelHandle) -> dict[PatchKey, object]:
-        """What it changes of a diffusion model; ModelFileError when it was made for another one."""
+        """What it changes of a diffusion model; when that is nothing, the log and the node say so."""
         if not self.need_weight_init:
-            return self._same_shapes(self.weights, model.named_weights())
+            found = self._same_shapes(self.weights, model.named_weights())
+            if self.weights and not found:
+                tell(f"{self.file.name}: none of its weights has the shape of this {model.family} model's")
+            return found
         file = WeightFile(path=self.file, tensors=cast("Mapping[str, Tensor]", self.weights))
         layers = read_layers(file)
-        found = model_patches(list(layers.items()), model)
-        if not found and not is_for_text_only(layers):
-            shown = ", ".join(list(layers)[:SHOWN])
-            reason = f"as a hook, none of its {len(layers)} layers fits this {model.family} model (it has {shown})"
-            raise ModelFileError(self.file, reason)
-        return {name: adapter for name, (_, adapter) in found.items()}
+        changes = model_patches(list(layers.items()), model)
+        if not changes and not is_for_text_only(layers):
+            tell_unfit(file, layers, f"{model.family} model")
+        return {name: adapter for name, (_, adapter) in changes.items()}
 
     def clip_patches(self, clip: Clip) -> dict[PatchKey, object]:
         """What it changes of a text model; nothing when it has nothing for text."""
         if not self.need_weight_init:
-            return self._same_shapes(self.weights_clip, clip.named_weights(), needed=False)
+            return self._same_shapes(self.weights_clip, clip.named_weights())
         file = WeightFile(path=self.file, tensors=cast("Mapping[str, Tensor]", self.weights))
         return {name: each for name, (_, each) in text_patches(list(read_layers(file).items()), clip).items()}
 
-    def _same_shapes(
-        self, given: Mapping[PatchKey, object], pristine: Mapping[str, Tensor], *, needed: bool = True
-    ) -> dict[PatchKey, object]:
+    def _same_shapes(self, given: Mapping[PatchKey, object], pristine: Mapping[str, Tensor]) -> dict[PatchKey, object]:
         """Patches for weights that are there; the way to another model starts at the pristine weight."""
         found: dict[PatchKey, object] = {}
         for key, value in given.items():
@@ -201,8 +198,6 @@ class WeightHook(Hook):
                 value = TowardsModel(value, own)
             if own is not None and (not isinstance(value, TowardsModel) or value.target.shape == own.shape):
                 found[key] = value
-        if given and not found and needed:
-            raise ModelFileError(self.file, "as a hook, none of its weights has the shape of this model's")
         return found
 
 

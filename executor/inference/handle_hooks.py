@@ -73,7 +73,7 @@ class ModelHooks:
         model_options: Options | None = None,
         registered: HookGroup | None = None,
     ) -> None:
-        """Know hooks that will come into force; ModelFileError when one was made for another family of models."""
+        """Know hooks that will come into force; the node is told of those that fit nothing."""
         target = {"target": EnumWeightTarget.Model} if target_dict is None else target_dict
         for hook in hooks:
             if self.registered_hooks.contains(hook):

@@ -115,7 +115,11 @@ def apply_lora(
 def tell_unfit(file: WeightFile, layers: Mapping[str, Parts], what: str) -> None:
     """Say in the log and at the running node that a LoRA changes nothing."""
     shown = ", ".join(list(layers)[:SHOWN])
-    message = f"{file.path.name}: none of its {len(layers)} layers fits this {what} (it has {shown}): nothing changes"
+    tell(f"{file.path.name}: none of its {len(layers)} layers fits this {what} (it has {shown}): nothing changes")
+
+
+def tell(message: str) -> None:
+    """Say something in the log and at the running node."""
     logger.warning("%s", message)
     here = context.current()
     here.sink.text(here.node_id, message)

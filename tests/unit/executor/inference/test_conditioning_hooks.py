@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executor.context import InterruptFlag, RunContext, entered
-from executor.errors import Interrupted, ModelFileError, NodeInputError
+from executor.errors import Interrupted, NodeInputError
 from executor.inference.checkpoint import Checkpoint, load_checkpoint
 from executor.inference.conditioning_hooks import (
     AdditionalModelsHook,
@@ -351,17 +351,18 @@ def test_areas_and_controls_work_under_hooks(opened):
     assert torch.equal(under, draw(loaded(opened, (0, 1.0)), left + POSITIVE))
 
 
-def test_a_lora_of_another_model_is_refused_before_the_first_step(opened):
+def test_a_lora_of_another_model_changes_nothing_and_is_told(opened, caplog):
     foreign = {f"lora_unet_input_blocks_9_9.lora_{side}.weight": torch.ones(2, 2) for side in ("up", "down")}
-    with pytest.raises(ModelFileError, match="as a hook, none of its 1 layers fits"):
-        draw(opened.model, hooked(POSITIVE, create_hook_lora(foreign, 1.0, 1.0)))
-    assert_pristine_after_load(opened)
+    under = draw(opened.model, hooked(POSITIVE, create_hook_lora(foreign, 1.0, 1.0)))
+    torch.testing.assert_close(under, draw(opened.model), rtol=1e-3, atol=1e-2)  # two calls, not one
+    assert caplog.text.count("none of its 1 layers fits this") == 1
 
 
-def test_a_model_of_other_shapes_is_refused(opened):
+def test_a_model_of_other_shapes_changes_nothing_and_is_told(opened, caplog):
     other = {name: weight.flatten()[:1] for name, weight in opened.model.named_weights().items() if weight.numel() > 1}
-    with pytest.raises(ModelFileError, match="none of its weights has the shape"):
-        draw(opened.model, hooked(POSITIVE, create_hook_model_as_lora(other, {}, 1.0, 1.0)))
+    under = draw(opened.model, hooked(POSITIVE, create_hook_model_as_lora(other, {}, 1.0, 1.0)))
+    torch.testing.assert_close(under, draw(opened.model), rtol=1e-3, atol=1e-2)  # two calls, not one
+    assert "model: none of its weights has the shape" in caplog.text
 
 
 def test_a_model_without_known_weights_is_not_put_under_hooks(opened):
