@@ -31,6 +31,15 @@ class CastConv2d(nn.Conv2d):
         return output
 
 
+class CastConv3d(nn.Conv3d):
+    """A convolution of videos in the type of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x * W + b."""
+        output: Tensor = self._conv_forward(input, self.weight.to(input), like(self.bias, input))
+        return output
+
+
 class CastGroupNorm(nn.GroupNorm):
     """A group norm in the type of its input."""
 
@@ -61,6 +70,7 @@ class CastEmbedding(nn.Embedding):
 CASTS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: CastLinear,
     nn.Conv2d: CastConv2d,
+    nn.Conv3d: CastConv3d,
     nn.GroupNorm: CastGroupNorm,
     nn.LayerNorm: CastLayerNorm,
     nn.Embedding: CastEmbedding,

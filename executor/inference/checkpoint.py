@@ -26,7 +26,7 @@ class Checkpoint:
     """What one checkpoint file holds."""
 
     model: ModelHandle
-    clip: Clip
+    clip: Clip | None  # None for models that pictures lead
     vae: Vae
 
 
@@ -47,7 +47,7 @@ def load_checkpoint(
     encoders = [Encoder(kind=kind, part=part, embedding_folders=embedding_folders) for kind, part in parts.texts]
     return Checkpoint(
         model=model_of(parts.diffusion, family, memory),
-        clip=Clip(encoders=encoders, memory=memory),
+        clip=Clip(encoders=encoders, memory=memory) if encoders else None,
         vae=Vae(part=parts.vae, memory=memory),
     )
 

@@ -30,6 +30,7 @@ Area = tuple[int, int, int, int]
 FADED_SHARE = 1 / 4
 SMALLEST_BOUNDS = 8
 SPATIAL_DIMS = 4
+VIDEO_SHARES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +48,8 @@ class Condition:
     hooks: HookGroup | None = None  # what holds while it is evaluated
     default: bool = False  # counts only as far as others of its side leave room
     options: Mapping[str, object] = field(default_factory=dict)
-    extras: Mapping[str, Tensor] = field(default_factory=dict)  # what the network takes beside, [1 or B, ...] each
+    # what the network takes beside, [1 or B, ...] each, or a number for all rows
+    extras: Mapping[str, Tensor | int] = field(default_factory=dict)
 
     def active(self, sigma: float) -> bool:
         """Whether it counts at this noise level."""
@@ -60,9 +62,11 @@ class Condition:
         height, width, top, left = self.area
         return x[..., top : top + height, left : left + width]
 
-    def extra(self, name: str, rows: int) -> Tensor:
+    def extra(self, name: str, rows: int) -> Tensor | int:
         """One of `extras` for so many rows; one in the latents' cells is cut to the area."""
         value = self.extras[name]
+        if isinstance(value, int):
+            return value
         value = self.crop(value) if value.ndim == SPATIAL_DIMS else value
         copies = -(-rows // value.shape[0])
         return value.repeat(copies, *(1,) * (value.ndim - 1))[:rows]
@@ -157,6 +161,8 @@ def _area_in_cells(area: Sequence[object], size: tuple[int, int]) -> Area:
         height, width, top, left = (int(str(value)) for value in area)
         return height, width, top, left
     shares = [float(str(value)) for value in area[1:]]
+    if len(shares) == VIDEO_SHARES:  # of pictures, a share of the frames says nothing
+        shares = [*shares[1:3], *shares[4:]]
     height, width, top, left = (round(share * size[place % 2]) for place, share in enumerate(shares))
     return max(height, 1), max(width, 1), top, left
 
@@ -223,7 +229,7 @@ def completed(conditions: Iterable[Condition], network: Network, situation: Situ
             widths = f"text of width {network.text_width}, and this conditioning has {each.context.shape[-1]}"
             reason = f"this model takes {widths}. Encode the text with the text encoder that belongs to the model"
             raise NodeInputError(reason)
-        extras: dict[str, Tensor] = {}
+        extras: dict[str, Tensor | int] = {}
         for extra in network.extras:
             extras |= extra(each.options, situation)
         found.append(replace(each, extras=extras))

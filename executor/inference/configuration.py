@@ -45,6 +45,6 @@ def configured(checkpoint: Checkpoint, configuration: Configuration) -> Checkpoi
     if configuration.predicts_v:
         model = model.clone()
         model.add_object_patch("model_sampling", discrete_v())
-    if configuration.layer is not None:
+    if configuration.layer is not None and clip is not None:
         clip = clip.clone().clip_layer(configuration.layer)
     return replace(checkpoint, model=model, clip=clip)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -35,8 +35,8 @@ class Situation:
 class Extra(Protocol):
     """One kind of further input."""
 
-    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
-        """The inputs by name: `y` [1 or B, V], `c_concat` [1 or B, C, h, w].
+    def __call__(self, options: Options, situation: Situation) -> Mapping[str, Tensor | int]:
+        """The inputs by name: `y` [1 or B, V], `c_concat` [1 or B, C, h, w], or a number that holds for all rows.
 
         Raises NodeInputError when the conditioning lacks what the network needs.
         """
@@ -116,6 +116,28 @@ class PictureBeside:
         if picture is None:
             picture = torch.zeros(1, self.latent_format.channels, *situation.shape[-2:])
         return {"c_concat": picture}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """A vector of numbers, each as a row of waves (Blattmann et al. 2023, arXiv:2311.15127, appendix D)."""
+
+    names: Mapping[str, float]  # option → what stands for a missing one
+    offsets: Mapping[str, float] = field(default_factory=dict)  # option → what is added to it
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """`y` [1, 256 n]."""
+        values = [number(options, name, usual) + self.offsets.get(name, 0.0) for name, usual in self.names.items()]
+        return {"y": timestep_embedding(torch.tensor(values), NUMBER_WIDTH).reshape(1, -1)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """How many rows are one video: all latents of the sampling."""
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, int]:
+        """`num_video_frames`."""
+        return {"num_video_frames": situation.shape[0]}
 
 
 def picture_of(options: Options, situation: Situation, latent_format: LatentFormat | None) -> Tensor | None:

@@ -260,9 +260,16 @@ def _fits(condition: Condition, others: Sequence[Condition], x: Tensor) -> bool:
     return math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
 
 
-def extra_shapes(condition: Condition) -> dict[str, tuple[int, ...]]:
+def extra_shapes(condition: Condition) -> dict[str, tuple[int, ...] | int]:
     """What a condition gives the network beside the text, and how large."""
-    return {name: tuple(condition.extra(name, 1).shape) for name in condition.extras}
+    given = {name: condition.extra(name, 1) for name in condition.extras}
+    return {name: value if isinstance(value, int) else tuple(value.shape) for name, value in given.items()}
+
+
+def joined(values: Sequence[Tensor | int], like: Tensor) -> Tensor | int:
+    """One further input of several conditions, row below row; a number is the same for all."""
+    rows = [value for value in values if isinstance(value, Tensor)]
+    return torch.cat(rows).to(like) if rows else values[0]
 
 
 def _call(
@@ -277,7 +284,7 @@ def _call(
     which = [side for side, _ in group]
     transformer_options = {**given, "cond_or_uncond": which, "sigmas": levels}
     conditions: dict[str, object] = {
-        name: torch.cat([condition.extra(name, rows) for _, condition in group]).to(x) for name in group[0][1].extras
+        name: joined([condition.extra(name, rows) for _, condition in group], x) for name in group[0][1].extras
     }
     control = group[0][1].control
     if control is not None:

@@ -36,6 +36,32 @@ def rescaled(multiplier: float) -> Hook:
     return mix
 
 
+Share: TypeAlias = Callable[[Tensor], Tensor]
+"""How far each frame is from the smallest scale (0) to the sampler's (1), of places 0..1 in the video."""
+
+
+def rising(places: Tensor) -> Tensor:
+    """From the first frame to the last in equal steps (Blattmann et al. 2023, arXiv:2311.15127, section 4.3)."""
+    return places
+
+
+def triangle(places: Tensor) -> Tensor:
+    """Up to the middle frame and down again."""
+    return 1.0 - (2.0 * places - 1.0).abs()
+
+
+def by_frame(share: Share, smallest: float) -> Hook:
+    """Guidance with a scale for each frame, a row of the batch."""
+
+    def mix(given: Mapping[str, Any]) -> Tensor:
+        cond, uncond = given["cond"], given["uncond"]
+        places = torch.linspace(0.0, 1.0, len(cond), device=cond.device)
+        scales = smallest + share(places) * (given["cond_scale"] - smallest)
+        return cast(Tensor, uncond + scales.reshape(-1, *([1] * (cond.ndim - 1))) * (cond - uncond))
+
+    return mix
+
+
 def zero_star(given: Mapping[str, Any]) -> Tensor:
     """The negative side scaled to where it is nearest to the positive one (Fan et al. 2025, arXiv:2503.18886)."""
     x, scale = given["input"], given["cond_scale"]

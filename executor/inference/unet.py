@@ -21,6 +21,7 @@ from executor.inference.unet_layers import (
     groups,
     timestep_embedding,
 )
+from executor.inference.video_layers import FRAMES, VideoResBlock, VideoTransformer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class UNetShape:
     linear: bool = False  # whether attentions project by linear layers
     heads: int | None = None  # of every attention, or
     head_width: int | None = None  # the width of each
+    video: bool = False  # whether its layers mix frames
 
     def heads_of(self, width: int) -> int:
         """The number of attention heads at a width."""
@@ -80,7 +82,7 @@ class Block(nn.Sequential):
         """x [B, C, H, W] through the layers; `size` is what an upsampling layer makes of it."""
         for layer in self:
             if isinstance(layer, ResBlock):
-                x = layer(x, embedding)
+                x = layer(x, embedding, options)
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context, options)
             elif isinstance(layer, Upsample):
@@ -101,13 +103,14 @@ def build_layer(layer: LayerShape, shape: UNetShape) -> nn.Module:
         case "conv":
             return nn.Conv2d(layer.into, layer.out, 3, padding=1)
         case "residual":
-            return ResBlock(layer.into, layer.out, shape.embedding)
+            return (VideoResBlock if shape.video else ResBlock)(layer.into, layer.out, shape.embedding)
         case "down":
             return Downsample(layer.out)
         case "up":
             return Upsample(layer.out)
     context = layer.out if shape.context is None else shape.context
-    return SpatialTransformer(layer.out, context, shape.heads_of(layer.out), layer.depth, linear=shape.linear)
+    kind = VideoTransformer if shape.video else SpatialTransformer
+    return kind(layer.out, context, shape.heads_of(layer.out), layer.depth, linear=shape.linear)
 
 
 def mlp(into: int, width: int) -> nn.Sequential:
@@ -143,12 +146,16 @@ class UNet(nn.Module):
         y: Tensor | None = None,
         control: Control | None = None,
         transformer_options: Options | None = None,
+        num_video_frames: int | None = None,
     ) -> Tensor:
         """The prediction [B, C, h, w] for latents x at timesteps [B] under text [B, T, C] and a vector y [B, V].
 
-        `control` holds features to add; `transformer_options` the functions of packs at the patch points.
+        `control` holds features to add; `transformer_options` the functions of packs at the patch points. In a network
+        of videos each `num_video_frames` rows are one video; without a number all rows are.
         """
         options: Options = {**(transformer_options or {}), "original_shape": list(x.shape), "transformer_index": 0}
+        if self.shape.video:
+            options[FRAMES] = num_video_frames or len(x)
         left = {side: list(features) for side, features in control.items()} if control else None
         embedding = self.embedded(timesteps, y, x.dtype, options)
         skips: list[Tensor] = []

@@ -42,8 +42,8 @@ class ResBlock(nn.Module):
         self.out_layers = nn.Sequential(groups(out), nn.SiLU(), nn.Identity(), nn.Conv2d(out, out, 3, padding=1))
         self.skip_connection = nn.Identity() if into == out else nn.Conv2d(into, out, 1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x [B, into, H, W] and the time embedding [B, E] to [B, out, H, W]."""
+    def forward(self, x: Tensor, embedding: Tensor, options: Options | None = None) -> Tensor:
+        """x [B, into, H, W] and the time embedding [B, E] to [B, out, H, W]; `options` are for its video form."""
         hidden = self.in_layers(x) + self.emb_layers(embedding)[:, :, None, None]
         mixed: Tensor = self.skip_connection(x) + self.out_layers(hidden)
         return mixed
@@ -160,14 +160,18 @@ class SpatialTransformer(nn.Module):
         tokens = tokens if self.use_linear else self.proj_in(tokens)
         tokens = tokens.flatten(2).transpose(1, 2)
         tokens = self.proj_in(tokens) if self.use_linear else tokens
-        for number, block in enumerate(self.transformer_blocks):
+        for number in range(len(self.transformer_blocks)):
             options["block_index"] = number
-            tokens = block(tokens, context, options)
+            tokens = self.run_block(number, tokens, context, options)
             options["transformer_index"] = cast(int, options.get("transformer_index", 0)) + 1
         tokens = self.proj_out(tokens) if self.use_linear else tokens
         tokens = tokens.transpose(1, 2).unflatten(2, x.shape[2:])
         mixed: Tensor = x + (tokens if self.use_linear else self.proj_out(tokens))
         return mixed
+
+    def run_block(self, number: int, tokens: Tensor, context: Tensor | None, options: Options) -> Tensor:
+        """Tokens [B, N, C] through one transformer block."""
+        return self.transformer_blocks[number](tokens, context, options)  # type: ignore[no-any-return]
 
 
 class Downsample(nn.Module):

@@ -10,9 +10,10 @@ from torch import Tensor
 from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.detect import describe
-from executor.inference.families.ldm_vae import read_vae_shape, vae_key
+from executor.inference.families.ldm_vae import LAST_TEMPORAL, read_vae_shape, vae_key
 from executor.inference.memory import Part
 from executor.inference.vae_model import ImageAutoencoder
+from executor.inference.video_autoencoder import autoencoder
 from executor.inference.weights import WeightFile
 
 WRAPPERS = ("first_stage_model.", "vae.", "")
@@ -43,14 +44,15 @@ def build_vae(file: WeightFile) -> Part[ImageAutoencoder]:
     inside = {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
     originals = {name: original_name(name, inside) for name in inside}
     renamed = {originals[name]: tensor for name, tensor in inside.items()}
-    if "quant_conv.weight" not in renamed or renamed["decoder.conv_in.weight"].ndim != 4:
+    is_known = "quant_conv.weight" in renamed or f"{LAST_TEMPORAL}weight" in renamed
+    if not is_known or renamed["decoder.conv_in.weight"].ndim != 4:
         raise ModelFileError(file.path, "is a VAE of a kind that is not supported yet", FITS)
     try:
         shape = read_vae_shape(renamed)
     except KeyError as error:
         raise ModelFileError(file.path, f"its VAE lacks {error.args[0]}") from error
     keys = {prefix + name: key for name, original in originals.items() if (key := vae_key(original, shape))}
-    return build_part(file, "VAE", "vae", lambda: ImageAutoencoder(shape), keys)
+    return build_part(file, "VAE", "vae", lambda: autoencoder(shape), keys)
 
 
 def original_name(name: str, tensors: Mapping[str, Tensor]) -> str:

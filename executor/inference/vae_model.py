@@ -20,6 +20,8 @@ class VaeShape:
     decoder_layers: int = 2
     decoder_attends: bool = True
     latent_channels: int = 4
+    video: bool = False  # whether the decoder looks along the frames
+    quantized: bool = True  # whether there are convolutions around the latents
 
     @property
     def downscale(self) -> int:
@@ -53,8 +55,8 @@ class ImageAutoencoder(nn.Module):
             norm_num_groups=1,
             mid_block_add_attention=shape.decoder_attends,
         )
-        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)
-        self.post_quant_conv = nn.Conv2d(channels, channels, 1)
+        self.quant_conv: nn.Module = nn.Conv2d(2 * channels, 2 * channels, 1)
+        self.post_quant_conv: nn.Module = nn.Conv2d(channels, channels, 1)
         fit_groups(self)
 
     def encode(self, pixels: Tensor) -> Tensor:

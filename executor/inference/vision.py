@@ -6,7 +6,6 @@ files; OpenCLIP's names are read too. Method names are the ecosystem's (referenc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from executor.inference.detect import describe
 from executor.inference.memory import Memory, Part
 from executor.inference.text.clip_model import Activation, VisionLayer
 from executor.inference.values import Image
+from executor.inference.vision_names import MARK, transformers_names
 from executor.inference.weights import WeightFile, read_weights
 
 FITS = "a CLIP vision model (ViT-L, ViT-H or ViT-bigG) fits here"
@@ -28,6 +28,9 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 HEAD_WIDTHS = {1280: 80, 1664: 104}  # width → of each head; 64 in the others
 """ViT-H and ViT-bigG."""
 QUICK_WIDTHS = (768, 1024)  # OpenAI's own models, ViT-B and ViT-L, have the quick GELU
+
+IN_CHECKPOINTS = ("embedder.model.", "conditioner.embedders.0.open_clip.model.", "cond_stage_model.model.")
+"""Where checkpoints hold one: unCLIP's, video models', Zero123's."""
 
 
 class Output(Mapping[str, object]):
@@ -196,14 +199,15 @@ def load_clip_vision(path: Path, memory: Memory) -> ClipVision:
 
 def vision_of_checkpoint(path: Path, memory: Memory) -> ClipVision | None:
     """The vision model that a checkpoint brings for its pictures, or None."""
-    found = vision_in(read_weights(path), "embedder.model.")
+    file = read_weights(path)
+    found = next(filter(None, (vision_in(file, prefix) for prefix in IN_CHECKPOINTS)), None)
     return None if found is None else ClipVision(found, memory)
 
 
 def vision_in(file: WeightFile, prefix: str) -> Part[VisionTower] | None:
     """The vision model below a prefix, in transformers' names or OpenCLIP's; None when there is none."""
     inside = {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
-    if "visual.transformer.resblocks.0.attn.in_proj_weight" in inside:
+    if MARK in inside:
         inside = transformers_names(inside)
     keys = {name: name for name in inside if name.startswith(("vision_model.", "visual_projection."))}
     if "vision_model.embeddings.patch_embedding.weight" not in keys:
@@ -212,39 +216,3 @@ def vision_in(file: WeightFile, prefix: str) -> Part[VisionTower] | None:
     keys = {name: key for name, key in keys.items() if not name.endswith("position_ids")}
     part = build_part(whole, "vision model", "text", lambda: VisionTower(inside), keys)
     return part
-
-
-OPEN_BLOCK = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.(.+)")
-OPEN_TOP = {
-    "visual.class_embedding": "vision_model.embeddings.class_embedding",
-    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-}
-OPEN_LAYERS = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-    "attn.out_proj": "self_attn.out_proj",
-}
-
-
-def transformers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """OpenCLIP's vision tensors under transformers' names: joint projections apart, the last one turned round."""
-    renamed = {OPEN_TOP[name]: tensor for name, tensor in tensors.items() if name in OPEN_TOP}
-    for name, tensor in tensors.items():
-        for ours, theirs in (("ln_pre", "pre_layrnorm"), ("ln_post", "post_layernorm")):
-            if name.startswith(f"visual.{ours}."):
-                renamed[f"vision_model.{theirs}.{name.rpartition('.')[2]}"] = tensor
-        if name == "visual.proj":
-            renamed["visual_projection.weight"] = tensor.transpose(0, 1).contiguous()
-        if found := OPEN_BLOCK.fullmatch(name):
-            layer = f"vision_model.encoder.layers.{found[1]}"
-            if found[2].startswith("attn.in_proj_"):
-                kind = found[2].removeprefix("attn.in_proj_")
-                for part, piece in zip("qkv", tensor.chunk(3), strict=True):
-                    renamed[f"{layer}.self_attn.{part}_proj.{kind}"] = piece
-            else:
-                stem, _, kind = found[2].rpartition(".")
-                renamed[f"{layer}.{OPEN_LAYERS.get(stem, stem)}.{kind}"] = tensor
-    return renamed

@@ -46,6 +46,6 @@ MODULES = (
     "primitive",
     "text",
     "preview",
-    "pending_loaders",
+    "video_model",
 )
 """Files whose NODES tuples are listed, in the order of the listing."""

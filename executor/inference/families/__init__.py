@@ -6,9 +6,10 @@ from executor.inference.families.base import Family
 from executor.inference.families.sd2 import SD2
 from executor.inference.families.sd15 import SD15
 from executor.inference.families.sdxl import SDXL, SDXL_REFINER
+from executor.inference.families.svd import SVD
 from executor.inference.seams import seam
 
-FAMILIES: tuple[Family, ...] = (SD15, SD2, SDXL_REFINER, SDXL)
+FAMILIES: tuple[Family, ...] = (SD15, SD2, SDXL_REFINER, SDXL, SVD)
 
 
 @seam("supported_models.models")

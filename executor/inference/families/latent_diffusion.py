@@ -28,20 +28,19 @@ from executor.inference.text.clip_file import build_text_model, read_text_shape,
 from executor.inference.text.clip_model import ClipShape
 from executor.inference.text.encoder import EncoderKind
 from executor.inference.unet import UNet, UNetShape
-from executor.inference.vae_model import ImageAutoencoder, VaeShape
+from executor.inference.vae_model import VaeShape
+from executor.inference.video_autoencoder import autoencoder
 from executor.inference.weights import CONFIG_KEY, WeightFile
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 FIRST = "input_blocks.0.0.weight"
 HEAD_WIDTH = 64
-# parts of names that other networks of the same outline have: videos, and pictures that lead
-OTHERS = {
-    ".time_stack.": "a video model (SVD)",
-    "noise_augmentor.": "an unCLIP model",
-    "cc_projection.": "a Zero123 model",
-}
+# parts of names that only some networks of this outline have: videos, and pictures that lead
+VIDEO, UNCLIP, ZERO123 = "input_blocks.1.0.time_stack.", "noise_augmentor.", "cc_projection."
+MARKS = (VIDEO, UNCLIP, ZERO123)
 Shape = TypeVar("Shape")
 ReadExtras = Callable[[UNetShape, LatentFormat], tuple[Extra, ...]]
+ReadFileExtras = Callable[[WeightFile], tuple[Extra, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +77,13 @@ class LatentDiffusion:
     name: str
     title: str  # as people call it
     latent_format: LatentFormat
-    texts: tuple[TextPlace, ...]
+    texts: tuple[TextPlace, ...]  # none where pictures lead
     is_ours: Callable[[UNetShape], bool]  # whether a UNet of these sizes is of the family
     channels: Mapping[int, ReadExtras]  # input channels → what the channels beyond the latents' are
     vector: ReadExtras = no_extras  # what the vector beside the time is made of
+    marks: tuple[str, ...] = ()  # those of MARKS that its files have
+    vision: str = ""  # where its checkpoints hold a vision model
+    read_beside: ReadFileExtras = lambda file: ()  # what else the network takes, as the file tells
     read_sampling: Callable[[WeightFile, Part[nn.Module]], ModelSampling] = eps_unless_told
     read_format: Callable[[WeightFile, LatentFormat], LatentFormat] = lambda file, usual: usual
 
@@ -97,7 +99,7 @@ class LatentDiffusion:
         Raises ModelFileError when a part is missing or of a kind that this version does not run.
         """
         names = file.tensors
-        if UNET + FIRST not in names or other_network(names) or not self._may_hold(names):
+        if UNET + FIRST not in names or not self._is_marked(names) or not self._may_hold(names):
             return None
         unet = self._unet_shape(file, below(names, UNET))
         if not self.is_ours(unet):
@@ -105,13 +107,17 @@ class LatentDiffusion:
         self._check_channels(file, unet)
         self._check_parts(file)
         dtype = most_common_dtype(below(names, UNET))
-        prefixes = {"diffusion": UNET, "text": self.texts[0].prefix, "vae": VAE}
+        prefixes = {"diffusion": UNET, "vae": VAE} | ({"text": self.texts[0].prefix} if self.texts else {})
         return Detection(family=self.name, config=self._config(file, unet), dtype=dtype, prefixes=prefixes)
+
+    def _is_marked(self, names: Mapping[str, Tensor]) -> bool:
+        """Whether the file has the marks of this family and no others."""
+        return tuple(mark for mark in MARKS if any(mark in name for name in names)) == self.marks
 
     def _may_hold(self, names: Mapping[str, Tensor]) -> bool:
         """Whether text encoders stand where this family has one, or nowhere."""
         texts = [name for name in names if name.startswith(("cond_stage_model.", "conditioner."))]
-        ours = tuple(text.prefix for text in self.texts)
+        ours = tuple(text.prefix for text in self.texts) + ((self.vision,) if self.vision else ())
         return not texts or any(name.startswith(ours) for name in texts)
 
     def _unet_shape(self, file: WeightFile, tensors: Mapping[str, Tensor]) -> UNetShape:
@@ -136,7 +142,8 @@ class LatentDiffusion:
             wanted = {"text": self.texts[0].prefix, "vae": VAE}
         missing = [part for part, prefix in wanted.items() if not any(n.startswith(prefix) for n in file.tensors)]
         if missing:
-            fits = "a checkpoint that holds the UNet, the text encoder and the VAE fits here"
+            parts = "the UNet, the text encoder and the VAE" if self.texts else "the UNet and the VAE"
+            fits = f"a checkpoint that holds {parts} fits here"
             raise ModelFileError(file.path, f"looks like {self.title} without its {' and '.join(missing)} part", fits)
 
     def _config(self, file: WeightFile, unet: UNetShape) -> Config:
@@ -144,7 +151,7 @@ class LatentDiffusion:
         texts = tuple(text_shape(file, text, heads) for text in self.texts)
         vae = read_shape(file, "VAE", lambda: read_vae_shape(below(file.tensors, VAE)))
         width = sum(text.width for text in texts)
-        if width != unet.context:
+        if texts and width != unet.context:
             reason = f"its text encoder gives width {width} and its UNet takes {unet.context}"
             raise ModelFileError(file.path, reason)
         check_heads(file, unet, texts)
@@ -168,7 +175,7 @@ class LatentDiffusion:
         return Parts(
             diffusion=self._diffusion(file, config.unet, unet),
             texts=texts,
-            vae=build_part(file, "VAE", "vae", lambda: ImageAutoencoder(config.vae), vae),
+            vae=build_part(file, "VAE", "vae", lambda: autoencoder(config.vae), vae),
         )
 
     def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
@@ -177,7 +184,7 @@ class LatentDiffusion:
         Raises ModelFileError when tensors are missing or do not fit together.
         """
         tensors = {original: file.tensors[name] for name, original in names.items()}
-        if FIRST not in tensors or other_network(file.tensors):
+        if FIRST not in tensors or not self._is_marked(file.tensors):
             return None
         shape = self._unet_shape(file, tensors)
         if not self.is_ours(shape):
@@ -194,13 +201,12 @@ class LatentDiffusion:
             width=2 * shape.width,  # the last level joins its input with a skip
             sampling=self.sampling(file, part),
             latent_format=latent_format,
-            extras=self.channels[shape.in_channels](shape, latent_format) + self.vector(shape, latent_format),
+            extras=self._extras(file, shape, latent_format),
         )
 
-
-def other_network(names: Mapping[str, Tensor]) -> bool:
-    """Whether the network has parts that no family here has."""
-    return any(mark in name for name in names for mark in OTHERS)
+    def _extras(self, file: WeightFile, shape: UNetShape, latent_format: LatentFormat) -> tuple[Extra, ...]:
+        beside = self.channels[shape.in_channels](shape, latent_format)
+        return beside + self.vector(shape, latent_format) + self.read_beside(file)
 
 
 def check_heads(file: WeightFile, unet: UNetShape, texts: tuple[ClipShape, ...]) -> None:

@@ -28,6 +28,7 @@ RESIDUAL = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
+VIDEO_MARK = ".time_stack."
 MIDDLE = {"0": "mid_block.resnets.0", "1": "mid_block.attentions.0", "2": "mid_block.resnets.1"}
 
 
@@ -58,6 +59,7 @@ def read_unet_shape(
         linear=any(name.endswith(".proj_in.weight") and tensor.ndim == 2 for name, tensor in tensors.items()),
         heads=heads,
         head_width=head_width,
+        video=any(VIDEO_MARK in name for name in tensors),
     )
 
 

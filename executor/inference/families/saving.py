@@ -11,13 +11,17 @@ from executor.inference.families.latent_diffusion import LatentDiffusion
 from executor.inference.families.sd2 import SD2
 from executor.inference.families.sd15 import SD15
 from executor.inference.families.sdxl import SDXL, SDXL_REFINER
+from executor.inference.families.svd import SVD
 from executor.inference.text.clip_file import WRAPPER
 from executor.inference.text.encoder import PROJECTION
 from executor.inference.text.open_clip import original_names
+from executor.inference.vision_names import open_clip_names
 
 if TYPE_CHECKING:
     from executor.inference.text.clip import Clip
+    from executor.inference.vision import ClipVision
 
+WITH_VISION: tuple[LatentDiffusion, ...] = (SVD,)
 SAVED: tuple[LatentDiffusion, ...] = (SD15, SD2, SDXL, SDXL_REFINER)
 OPEN_CLIP_PREFIX = "model."
 
@@ -44,3 +48,14 @@ def checkpoint_texts(family: str, clip: Clip) -> dict[str, Tensor]:
             own = {key if key.startswith(PROJECTION) else WRAPPER + key: weight for key, weight in own.items()}
         found |= {text.prefix + key: weight for key, weight in own.items()}
     return found
+
+
+def checkpoint_vision(family: str, vision: ClipVision) -> dict[str, Tensor]:
+    """A vision model's weights by the names in a family's checkpoints.
+
+    Raises NodeInputError when the family's checkpoints hold none.
+    """
+    layout = next((each for each in WITH_VISION if each.name == family), None)
+    if layout is None:
+        raise NodeInputError(f"checkpoints of the family {family!r} hold no vision model; save the model by itself")
+    return {layout.vision + name: tensor for name, tensor in open_clip_names(vision.get_sd()).items()}
