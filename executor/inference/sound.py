@@ -192,7 +192,7 @@ def add_sound(video: Path, target_path: Path, container: str, codec: str, audio:
         waveform = audio["waveform"][0]
         end_s = min(seconds, waveform.shape[1] / rate) if trim else seconds
         with av.open(str(target_path), mode="w", format=container, options=options) as target:
-            target.metadata.update({key: text for key, text in source.metadata.items() if _is_ours(key)})
+            target.metadata.update({key: text for key, text in source.metadata.items() if is_ours(key)})
             copy = target.add_stream_from_template(pictures, opaque=True)  # as it is, encoder or not
             if container in ("mp4", "mov"):  # players of Apple take H.265 by its tag
                 copy.codec_context.codec_tag = pictures.codec_context.codec_tag
@@ -210,7 +210,7 @@ def _length_s(source: Any, pictures: Any) -> float:  # noqa: ANN401  # container
     return float(pictures.duration * pictures.time_base)
 
 
-def _is_ours(key: str) -> bool:
+def is_ours(key: str) -> bool:
     """Tell whether metadata came from a user: the rest is the file format's own."""
     return key.lower() not in ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 
@@ -221,7 +221,7 @@ def _by_time(pictures: Iterator[Any], sounds: Iterator[Any], end_s: float) -> It
     for packet in pictures:
         if packet.dts is None or float(packet.dts * packet.time_base) >= end_s:
             continue  # by the order of decoding: what is kept needs nothing that is left out
-        while waiting is not None and _time_s(waiting) <= float(packet.dts * packet.time_base):
+        while waiting is not None and time_s(waiting) <= float(packet.dts * packet.time_base):
             yield waiting
             waiting = next(sounds, None)
         yield packet
@@ -230,5 +230,6 @@ def _by_time(pictures: Iterator[Any], sounds: Iterator[Any], end_s: float) -> It
         waiting = next(sounds, None)
 
 
-def _time_s(packet: Any) -> float:  # noqa: ANN401  # as above
+def time_s(packet: Any) -> float:  # noqa: ANN401  # as above
+    """When a packet is shown or heard, in seconds."""
     return float((packet.pts or 0) * packet.time_base)

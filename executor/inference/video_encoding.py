@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
 from executor.errors import NodeInputError
 from executor.inference.media import container_options, encoding, pyav
+from executor.inference.sound import encoded, sound_stream, time_s
+from executor.inference.values import Audio
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -43,12 +47,18 @@ class VideoEncoding:
     tag: str | None = None
     bits: int = 8
     bt709: bool = True  # converted to BT.709 in its limited range, and tagged so
+    sound: str = "aac"  # the encoder of sound
 
 
 def encode_video(
-    path: Path, frames: Iterable[Frame], rate: Fraction, how: VideoEncoding, metadata: Mapping[str, str] | None = None
+    path: Path | str | BinaryIO,
+    frames: Iterable[Frame],
+    rate: Fraction,
+    how: VideoEncoding,
+    metadata: Mapping[str, str] | None = None,
+    audio: Audio | None = None,
 ) -> int:
-    """Write frames of one size, `rate` of them per second, as a silent video; how many there were.
+    """Write frames of one size, `rate` of them per second, and the first sound of `audio`; how many frames there were.
 
     NodeInputError when the encoder is missing, cannot run here or refuses its options, or when there is no frame.
     """
@@ -59,15 +69,19 @@ def encode_video(
         raise NodeInputError("there are no pictures to make a video of")
     with encoding(f"encoding with {how.codec}"), _quiet_svt():
         options = container_options(how.container)
-        with av.open(str(path), mode="w", format=how.container, options=options) as target:
-            for key, value in (metadata or {}).items():
-                target.metadata[key] = value
-            return _encode_all(target, _stream(target, first, rate, how), _chained(first, source), rate, how)
+        place = str(path) if isinstance(path, Path) else path
+        with av.open(place, mode="w", format=how.container, options=options) as target:
+            target.metadata.update(metadata or {})
+            stream = _stream(target, first, rate, how)
+            sounds = _sounds(target, how, audio)  # every stream has to be there before the first packet
+            return _encode_all(target, stream, chain([first], source), rate, how, sounds)
 
 
-def _chained(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from rest
+def _sounds(target: OutputContainer, how: VideoEncoding, audio: Audio | None) -> Iterator[Packet[Any]]:
+    if audio is None:
+        return iter(())
+    stream = sound_stream(target, how.sound, audio, {})
+    return encoded(stream, audio["waveform"][0], audio["sample_rate"])
 
 
 def _stream(target: OutputContainer, first: Frame, rate: Fraction, how: VideoEncoding) -> VideoStream:
@@ -91,15 +105,26 @@ def _stream(target: OutputContainer, first: Frame, rate: Fraction, how: VideoEnc
 
 
 def _encode_all(
-    target: OutputContainer, stream: VideoStream, frames: Iterable[Frame], rate: Fraction, how: VideoEncoding
+    target: OutputContainer,
+    stream: VideoStream,
+    frames: Iterable[Frame],
+    rate: Fraction,
+    how: VideoEncoding,
+    sounds: Iterator[Packet[Any]],
 ) -> int:
     convert = _converter(how)
     number = -1
+    waiting = next(sounds, None)
     for number, values in enumerate(frames):
         frame = convert(raw_frame(values, how.bits))
         frame.pts, frame.time_base = number, 1 / rate
         target.mux(stream.encode(frame))
+        while waiting is not None and time_s(waiting) <= number / rate:  # sound goes along with the pictures
+            target.mux(waiting)
+            waiting = next(sounds, None)
     target.mux(stream.encode(None))
+    if waiting is not None:
+        target.mux([waiting, *sounds])
     return number + 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -24,6 +23,7 @@ from executor.settings import Settings
 from nodes.builtin import video_combine, video_formats
 from nodes.builtin.video_combine import VHS_VideoCombine
 from nodes.builtin.video_formats import FORMATS
+from tests.unit.nodes.media_files import bar_of, bars, read, tone
 
 PROMPT, EXTRA = {"1": {"class_type": "Ünï"}}, {"workflow": {"nodes": [1, "a=b;c#d"]}}
 VIDEOS = {
@@ -37,61 +37,10 @@ VIDEOS = {
 """Format -> decoder, pixels and sound when every widget stands as declared."""
 
 
-def bars(count=4, height=48, width=64, channels=3):
-    """Frames of dark red with one bright bar, at another place in each."""
-    images = torch.zeros(count, height, width, channels)
-    images[..., 0] = 0.4
-    if channels == 4:
-        images[..., 3] = 1.0
-    for number in range(count):
-        images[number, :, number * 8 : number * 8 + 8, 1] = 1.0
-    return images
-
-
-def tone(seconds=0.5, rate=44100, channels=1):
-    wave = 0.5 * torch.sin(torch.arange(int(seconds * rate)) * (6.2832 * 440 / rate))
-    return {"waveform": wave.repeat(1, channels, 1), "sample_rate": rate}
-
-
 def combine(images=None, **inputs):
     asked = {"images": bars() if images is None else images, "frame_rate": 8.0, "filename_prefix": "x"}
     answer = VHS_VideoCombine().combine_video(**{**asked, **inputs})
     return answer.get("ui", {}).get("gifs", [None])[0], answer["result"][0]
-
-
-@dataclass
-class Read:
-    codec: str
-    pix_fmt: str
-    tag: str
-    rate: object
-    colours: tuple
-    frames: list
-    duration: int  # microseconds
-    metadata: dict
-    sounds: list  # (codec, rate, channels)
-
-
-def read(path):
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        about = stream.codec_context
-        return Read(
-            codec=stream.codec.name,
-            pix_fmt=about.pix_fmt,
-            tag=about.codec_tag,
-            rate=stream.average_rate,
-            colours=(about.color_range, about.colorspace, about.color_primaries, about.color_trc),
-            frames=[frame.to_ndarray(format="rgb24") for frame in container.decode(stream)],
-            duration=container.duration,
-            metadata=dict(container.metadata),
-            sounds=[(sound.codec.name, sound.rate, sound.channels) for sound in container.streams.audio],
-        )
-
-
-def bar_of(frame):
-    """Which of eight columns is bright."""
-    return int(np.asarray(frame)[..., 1].astype(int).reshape(frame.shape[0], 8, -1).mean((0, 2)).argmax())
 
 
 def animation(path):

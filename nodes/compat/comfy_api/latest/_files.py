@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import string
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from executor import context
 from executor.files import BATCH_TOKEN
 from executor.inference.pixels import to_pil
-from executor.wholefile import whole
 from nodes.builtin.picture_files import metadata_texts, output_root, png_metadata, write_atomically, write_png
-from nodes.builtin.services import attempt
+from nodes.builtin.sound_files import write_sounds
 
 if TYPE_CHECKING:
     from executor.files import SaveName
-
-AUDIO_EXTENSIONS = {"flac": "flac", "mp3": "mp3", "opus": "opus"}
-OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 def random_prefix() -> str:
@@ -90,48 +84,4 @@ def save_sounds(
     audio: dict[str, object], prefix: str, folder: str, cls: object, format: str, quality: str
 ) -> list[dict[str, str]]:
     """Write each sound of a batch as a file (flac, mp3, opus), and tell the files; needs PyAV."""
-    if format not in AUDIO_EXTENSIONS:
-        raise ValueError(f"sound is written as {', '.join(AUDIO_EXTENSIONS)}, not {format!r}")
-    name = place(prefix, folder)
-    saved = []
-    for number, waveform in enumerate(audio["waveform"].cpu()):
-        filename = f"{name.stem.replace(BATCH_TOKEN, str(number))}_{name.counter + number:05}_.{format}"
-        _write_sound(name.folder / filename, waveform, int(audio["sample_rate"]), format, quality, texts_of(cls))
-        saved.append({"filename": filename, "subfolder": name.subfolder, "type": folder})
-    return saved
-
-
-def _write_sound(path: Path, waveform: object, rate: int, format: str, quality: str, texts: dict[str, str]) -> None:
-    """One file; opus takes only some rates, so others are brought to the next one above."""
-    from comfy_api.latest._input_impl.video_types import pyav
-
-    av = pyav()
-    codec = {"flac": "flac", "mp3": "libmp3lame", "opus": "libopus"}[format]
-    target_rate = rate
-    if format == "opus" and rate not in OPUS_RATES:
-        target_rate = next((known for known in OPUS_RATES if known > rate), OPUS_RATES[-1])
-    layout = "mono" if waveform.shape[0] == 1 else "stereo"
-    container = "ogg" if format == "opus" else format
-    with whole(path, record=attempt()) as part, av.open(str(part), mode="w", format=container) as target:
-        for key, value in texts.items():
-            target.metadata[key] = value if isinstance(value, str) else json.dumps(value)
-        stream = target.add_stream(codec, rate=target_rate, layout=layout)
-        _set_quality(stream, format, quality)
-        frame = av.AudioFrame.from_ndarray(
-            waveform[:2].movedim(0, 1).reshape(1, -1).float().contiguous().numpy(), format="flt", layout=layout
-        )
-        frame.sample_rate, frame.pts = rate, 0
-        resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=target_rate)
-        for part in [*resampler.resample(frame), *resampler.resample(None)]:
-            target.mux(stream.encode(part))
-        target.mux(stream.encode(None))
-
-
-def _set_quality(stream: object, format: str, quality: str) -> None:
-    """A bit rate ("128k"), or the best variable one ("V0", mp3)."""
-    if format == "flac":
-        return
-    if quality == "V0":
-        stream.codec_context.options = {"q": "0"}
-    elif quality.endswith("k"):
-        stream.bit_rate = int(quality[:-1]) * 1000
+    return write_sounds(audio, place(prefix, folder), folder, format, quality, texts_of(cls))

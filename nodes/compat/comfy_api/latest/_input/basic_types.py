@@ -6,15 +6,11 @@ from typing import TypedDict
 
 from torch import Tensor
 
+from executor.inference.values import Audio
+
 ImageInput = Tensor  # [B, H, W, C]
 MaskInput = Tensor  # [B, H, W]
-
-
-class AudioInput(TypedDict):
-    """Sound: `waveform` [B, C, T] and its samples per second."""
-
-    waveform: Tensor
-    sample_rate: int
+AudioInput = Audio
 
 
 class LatentInput(TypedDict, total=False):

@@ -1,0 +1,58 @@
+"""Pictures out of video files, one after another. Knows no nodes and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from executor.errors import NodeInputError
+from executor.inference.values import Image
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The first video stream of an open file; NodeInputError if it has none."""
+    if not container.streams.video:
+        raise NodeInputError(f"{_name(container)} has no video stream")
+    return container.streams.video[0]
+
+
+def _name(container: InputContainer) -> str:
+    return str(container.name).replace("\\", "/").rpartition("/")[2] or "the file"
+
+
+def frame_values(container: InputContainer, channels: int = 3) -> Iterator[Values]:
+    """Every picture of the first video stream as 8-bit values [H, W, 3 or 4]."""
+    stream = video_stream(container)
+    stream.thread_type = "AUTO"
+    name = "rgb24" if channels == 3 else "rgba"
+    for frame in container.decode(stream):  # a stream may change its size on the way
+        yield frame.to_ndarray(format=name, width=stream.width, height=stream.height)
+
+
+def read_frames(container: InputContainer) -> Image:
+    """Every picture of the first video stream [B, H, W, 3]; NodeInputError if there is none."""
+    images = stacked(frame_values(container))
+    if images is None:
+        raise NodeInputError(f"{_name(container)} has no pictures")
+    return images
+
+
+def stacked(frames: Iterable[Values]) -> Image | None:
+    """8-bit pictures as one batch in 0..1; None for no pictures. Each array is let go as soon as its values are in."""
+    kept: list[Values | None] = list(frames)
+    if not kept or kept[0] is None:
+        return None
+    images = torch.empty(len(kept), *kept[0].shape)
+    for number, values in enumerate(kept):
+        images[number] = torch.from_numpy(np.ascontiguousarray(values)).float() / 255.0
+        kept[number] = None
+    return images
