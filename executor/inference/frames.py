@@ -5,8 +5,8 @@ Nothing here holds a second copy of a batch: a latent is decoded in groups, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image as PilImage
@@ -15,6 +15,9 @@ from torch import Tensor
 from executor.errors import NodeInputError
 from executor.inference.pixels import to_rounded
 from executor.inference.values import Image, Latent
+
+if TYPE_CHECKING:
+    from PIL._imaging import PixelAccess
 
 DECODED_PIXELS = 1920 * 1080 * 16
 """Pixels that are decoded at a time (reference/vhs_video_combine.md section 2)."""
@@ -92,23 +95,33 @@ def file_values(picture: Tensor, bits: int = 8, alignment: int = 1) -> Values:
 
 
 class FrameSequence(PilImage.Image):
-    """Frames as one picture of many, as Pillow's writers take it: each is made when it is sought."""
+    """Frames as one picture of many, as Pillow's writers take it: each is made when its values are read.
 
-    def __init__(self, frames: Iterator[Values], count: int) -> None:
+    `frames` gives all of them from the first one on; it is called again when a writer goes back.
+    """
+
+    def __init__(self, frames: Callable[[], Iterator[Values]], count: int) -> None:
         super().__init__()
-        self._frames, self.n_frames = frames, count
-        self._at = -1
-        self.seek(0)
+        self._make, self._frames, self.n_frames = frames, frames(), count
+        self._at, self._sought = -1, 0
+        self.load()
 
     def seek(self, frame: int) -> None:
-        """Go to a frame, forward only; EOFError behind the last one."""
+        """Go to a frame; EOFError behind the last one."""
         if frame >= self.n_frames:
             raise EOFError
-        while self._at < frame:
-            picture = PilImage.fromarray(next(self._frames))
-            self._im, self._mode, self._size = picture.im, picture.mode, picture.size
-            self._at += 1
+        self._sought = frame
 
     def tell(self) -> int:
         """The number of the frame it is at."""
-        return self._at
+        return self._sought
+
+    def load(self) -> PixelAccess | None:
+        """Make the frame that was sought, and those before it that were not made yet."""
+        if self._at > self._sought:
+            self._frames, self._at = self._make(), -1
+        while self._at < self._sought:
+            picture = PilImage.fromarray(next(self._frames))
+            self._im, self._mode, self._size = picture.im, picture.mode, picture.size
+            self._at += 1
+        return super().load()

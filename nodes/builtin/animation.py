@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from PIL import Image as PilImage
 from PIL.PngImagePlugin import PngInfo
 
-from executor.inference.pixels import to_pil
+from executor import context
+from executor.errors import NodeInputError
+from executor.inference.frames import FrameSequence, Values
+from executor.inference.pixels import to_bytes
 from executor.inference.values import Image
 from nodes.builtin.inputs import PNG_HIDDEN, InputTypes, choice, decimal, flag, integer, socket, text
 from nodes.builtin.picture_files import metadata_texts, output_root, write_atomically
@@ -22,6 +25,20 @@ Animated = dict[str, dict[str, object]]
 
 def _frame_ms(fps: float) -> int:
     return int(1000.0 / fps)
+
+
+def _frames(images: Image) -> FrameSequence:
+    """The frames, each made when it is written; NodeInputError for none."""
+    if not len(images):
+        raise NodeInputError("input 'images': there are no pictures to make an animation of")
+    return FrameSequence(lambda: _values(images), len(images))
+
+
+def _values(images: Image) -> Iterator[Values]:
+    for image in images:
+        context.current().check_interrupt()
+        values = to_bytes(image)
+        yield values[..., 0] if values.shape[-1] == 1 else values
 
 
 def _shown(filename: str, subfolder: str) -> Animated:
@@ -66,16 +83,15 @@ class SaveAnimatedWEBP:
     ) -> Animated:
         """One file; prompt and extras go into its EXIF data as `name:JSON`."""
         name = services().folders.next_name(filename_prefix, output_root("output"), images.shape[2], images.shape[1])
-        frames = [to_pil(image) for image in images]
+        frames = _frames(images)
         filename = f"{name.stem}_{name.counter:05}_.webp"
         exif = _exif(metadata_texts(prompt, extra_pnginfo))
         write_atomically(
             name.folder / filename,
-            lambda file: frames[0].save(
+            lambda file: frames.save(
                 file,
                 format="WEBP",
                 save_all=True,
-                append_images=frames[1:],
                 duration=_frame_ms(fps),
                 exif=exif,
                 lossless=lossless,
@@ -131,18 +147,17 @@ class SaveAnimatedPNG:
     ) -> Animated:
         """One file; prompt and extras go into `comf` chunks behind the frames."""
         name = services().folders.next_name(filename_prefix, output_root("output"), images.shape[2], images.shape[1])
-        frames = [to_pil(image) for image in images]
+        frames = _frames(images)
         filename = f"{name.stem}_{name.counter:05}_.png"
         info = PngInfo()
         for key, value in metadata_texts(prompt, extra_pnginfo).items():
             info.add(b"comf", _latin(key) + b"\0" + _latin(value), after_idat=True)
         write_atomically(
             name.folder / filename,
-            lambda file: frames[0].save(
+            lambda file: frames.save(
                 file,
                 format="PNG",
                 save_all=True,
-                append_images=frames[1:],
                 duration=_frame_ms(fps),
                 pnginfo=info,
                 compress_level=compress_level,

@@ -220,7 +220,7 @@ class Job:
             exif = PilImage.Exif()
             exif[EXIF_TAKEN] = time.strftime("%Y:%m:%d %H:%M:%S")
             options |= {"lossless": self.widgets["lossless"], "exif": exif}
-        sequence = FrameSequence(self._values(8), len(self._order()))
+        sequence = FrameSequence(lambda: self._values(8), len(self._order()))
         with part.open("wb") as file:
             sequence.save(file, format=self.chosen.extension.upper(), save_all=True, **options)
 

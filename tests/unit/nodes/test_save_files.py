@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from executor import context
-from executor.errors import UnsafePath
+from executor.errors import NodeInputError, UnsafePath
 from nodes.builtin.animation import SaveAnimatedPNG, SaveAnimatedWEBP
 from nodes.builtin.image_io import PreviewImage, SaveImage
 from nodes.builtin.latent_io import SaveLatent
@@ -162,3 +162,23 @@ def test_metadata_of_no_prompt_is_empty(place):
     with Image.open(place.folders.root("output") / "none_00001_.png") as picture:
         assert picture.info == {}
     assert context.current().services is place
+
+
+@pytest.mark.parametrize("save", [
+    lambda: SaveAnimatedWEBP().save_images(torch.zeros(0, 2, 2, 3), 6.0, "x", True, 80, "default"),
+    lambda: SaveAnimatedPNG().save_images(torch.zeros(0, 2, 2, 3), 6.0, 4, "x"),
+])  # fmt: skip
+def test_animation_of_nothing_is_refused(place, save):
+    with pytest.raises(NodeInputError, match="there are no pictures"):
+        save()
+
+
+def test_frames_of_an_animation_follow_each_other(place):
+    images = torch.linspace(0, 1, 5).reshape(5, 1, 1, 1).expand(5, 4, 4, 3)
+    SaveAnimatedPNG().save_images(images, 10.0, 4, "grey")
+    with Image.open(place.folders.root("output") / "grey_00001_.png") as picture:
+        seen = []
+        for number in range(picture.n_frames):
+            picture.seek(number)
+            seen.append(picture.convert("RGB").getpixel((0, 0))[0])
+    assert seen == [0, 63, 127, 191, 255]
