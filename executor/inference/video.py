@@ -26,7 +26,6 @@ from executor.inference.sound import fitted, is_ours, read_sound
 from executor.inference.values import Audio, Image
 from executor.inference.video_decoding import read_frames, video_stream
 from executor.inference.video_encoding import VideoEncoding, encode_video
-
 from executor.wholefile import Record, whole
 
 if TYPE_CHECKING:
