@@ -156,9 +156,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request"):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
-    """Devices as they stand after a prompt."""
+    """Devices as they stand after work, and how often this process placed a model's module and had to release one."""
 
     devices: tuple[Device, ...]
+    loads: int = 0
+    evictions: int = 0
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True, tag="emit"):
@@ -188,7 +190,8 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     """A prompt ended. `messages_json` holds the history's [[event, data], ...]; the last of them has not been sent:
     the front sends it once the row is stored. `leaves`: this worker ends now; `wrote_files`: there is a record of
-    files that it wrote."""
+    files that it wrote. `nodes` are (class, seconds) of each
+    node that ran, `reused` is how many results the cache had."""
 
     job_id: str
     state: Literal["succeeded", "failed", "interrupted"]
@@ -197,6 +200,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     messages_json: bytes
     leaves: bool = False
     wrote_files: bool = False
+    nodes: tuple[tuple[str, float], ...] = ()
+    reused: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):

@@ -21,7 +21,7 @@ def make_app(front: Front) -> web.Application:
     settings = front.settings
     app = web.Application(
         client_max_size=max(1, round(settings.max_upload_mb * 1024 * 1024)),
-        middlewares=_middlewares(settings, front.keys),
+        middlewares=[middleware.measured(front.metrics), *_middlewares(settings, front.keys)],
     )
     app[FRONT] = front
     app.on_response_prepare.append(middleware.add_cache_header)

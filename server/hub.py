@@ -178,6 +178,10 @@ class Hub:
         with suppress(ClientConnectionError, ConnectionError, RuntimeError):  # the socket is gone: its reader ends too
             await client.send_forever()
 
+    def count(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
     async def close(self) -> None:
         """Close every connection."""
         if self._turn is not None:

@@ -35,6 +35,7 @@ from server.jobstate import JobStates
 from server.keys import key_ring
 from server.logbook import Entry, LogBook
 from server.logs import set_up_logging
+from server.metrics import Metrics
 from server.news import News
 from server.packfiles import PackFiles
 from server.packs import PackHost
@@ -81,6 +82,7 @@ def build(
         greet=lambda worker: engine.inform(worker, Clients(changes=hub.connected(), whole=True)),
     )
     hub.on_change = lambda changes: engine.inform(engine.workers()[0].id, Clients(changes=changes))
+    metrics = news.metrics = Metrics(store, engine, hub.count)
     dispatcher = Dispatcher(
         store,
         engine,
@@ -109,6 +111,7 @@ def build(
         uploads=Uploads(folders),
         users=Users(folders.user, multi_user=settings.multi_user),
         logbook=logbook or LogBook(),
+        metrics=metrics,
         stats=SystemStats(engine, definitions, argv),
         web=web_root or find_web_root(settings),
         packs=packs,

@@ -6,13 +6,15 @@ import errno
 import ipaddress
 import logging
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from executor.errors import BadInput, Conflict, InvalidPrompt, NotReady, QueueFull
+from server.metrics import Metrics
 from server.refusals import one_line
 from server.users import UnknownUser
 
@@ -26,6 +28,7 @@ UNUSABLE_NAMES = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, err
 """What the system says of a name that is too long, or that a file or folder stands in the way of."""
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 """What the system says when it cannot write: the disk is full, or may not be written."""
+WEBSOCKET = 101
 CHANGING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -98,6 +101,30 @@ def _other_answer(request: web.Request, answer: web.HTTPException) -> web.Respon
         limit = request.client_max_size
         return web.Response(status=413, text=f"Maximum request body size {limit} exceeded.")
     return None
+
+
+# ---------------------------------------------------------------- figures
+
+
+def measured(metrics: Metrics) -> Middleware:
+    """The middleware that counts and times every answer; of websockets only that they were opened."""
+
+    @web.middleware
+    async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began_s, status = time.perf_counter(), 500
+        try:
+            response = await handler(request)
+            status = response.status
+        except web.HTTPException as answer:
+            status = answer.status
+            raise
+        finally:
+            resource = request.match_info.route.resource
+            seconds = time.perf_counter() - began_s if status != WEBSOCKET else None
+            metrics.answered(request.method, resource.canonical if resource is not None else None, status, seconds)
+        return response
+
+    return measure
 
 
 # ---------------------------------------------------------------- origins

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from executor.engine.base import WorkerInfo
 from executor.errors import NotReady
 from executor.files import Folders
-from executor.messages import Packs, Ready, Refreshed, Request
+from executor.messages import Finished, Packs, Ready, Refreshed, Request, Stats
 from executor.queue.dispatcher import Ears
+from executor.queue.job import Job
 from server.definitions import Definitions
 from server.listing import split
+from server.metrics import Metrics
 from server.packs import PackHost
 from server.wishes import Wishes
 
@@ -35,6 +37,7 @@ class News:
         self._definitions = definitions
         self._packs = packs
         self._host, self._greet = host, greet
+        self.metrics: Metrics | None = None  # the same
         self.wishes: Wishes | None = None  # what meets them is made after the dispatcher
 
     def ears(self) -> Ears:
@@ -42,6 +45,8 @@ class News:
         return Ears(
             ready=self._ready,
             refreshed=self._refreshed,
+            stats=self._stats,
+            ended=self._ended,
             lost=self._lost,
             request=self._request,
             is_tied=lambda job: self._packs.is_tied(job, self._definitions.known()),
@@ -63,6 +68,14 @@ class News:
         self._folders.learn(packs.folders)
         if worker == self._host().id:
             self._packs.take(packs)
+
+    def _stats(self, worker: str, told: Stats) -> None:
+        if self.metrics is not None:
+            self.metrics.stats(worker, told)
+
+    def _ended(self, job: Job, told: Finished) -> None:
+        if self.metrics is not None:
+            self.metrics.ended(job, told)
 
     def _lost(self, worker: str) -> None:
         if worker == self._host().id:

@@ -18,6 +18,7 @@ from server.jobs import JobList
 from server.jobstate import JobStates
 from server.keys import KeyRing
 from server.logbook import LogBook
+from server.metrics import Metrics
 from server.packfiles import PackFiles
 from server.packs import PackHost
 from server.proxy import PackProxy
@@ -50,6 +51,7 @@ class Front:
     uploads: Uploads
     users: Users
     logbook: LogBook
+    metrics: Metrics
     stats: SystemStats
     web: WebRoot
     packs: PackHost

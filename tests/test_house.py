@@ -198,7 +198,7 @@ def test_the_front_loads_neither_torch_nor_nodes():
 # ---------------------------------------------------------------- packaging
 
 
-IMPORT_NAMES = {"PIL": "pillow", "yaml": "pyyaml"}
+IMPORT_NAMES = {"PIL": "pillow", "prometheus_client": "prometheus-client", "yaml": "pyyaml"}
 """Where the name that is imported is not the name that is installed."""
 
 

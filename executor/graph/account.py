@@ -31,6 +31,8 @@ class Account:
     messages: list[list[object]] = field(default_factory=list)
     executed: list[str] = field(default_factory=list)
     shown: dict[str, Shown] = field(default_factory=dict)
+    reused: int = 0  # results that the cache had
+    seconds: list[tuple[str, float]] = field(default_factory=list)  # of each node that ran, with its class
     _inner: dict[str, list[Shown]] = field(default_factory=dict)  # ui of an expansion's nodes, by who expanded
 
     # ---------------------------------------------------------------- the prompt
@@ -43,6 +45,7 @@ class Account:
         """These nodes have results already; their ui belongs to this prompt's outputs too."""
         for node_id, entry in entries.items():
             self._show(node_id, entry)
+        self.reused = len(entries)
         data: Json = {"nodes": list(entries), "prompt_id": self.job_id, "timestamp": report.now_ms()}
         self._tell("execution_cached", data)
 

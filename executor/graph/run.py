@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from executor.context import InterruptFlag, RunContext, current
@@ -73,6 +73,8 @@ class RunResult:
     outputs: Json
     meta: Json
     messages: list[list[object]]
+    nodes: list[tuple[str, float]] = field(default_factory=list)  # (class, seconds) of each that ran
+    reused: int = 0
 
 
 async def run_prompt(
@@ -188,6 +190,8 @@ class PromptRun:
             outputs={node_id: item.ui for node_id, item in shown.items()},
             meta={node_id: item.meta for node_id, item in shown.items()},
             messages=self.account.messages,
+            nodes=self.account.seconds,
+            reused=self.account.reused,
         )
 
     # ---------------------------------------------------------------- start
@@ -471,6 +475,7 @@ class PromptRun:
         self.cache.put(self.signatures[node_id], entry)
         self.results.hold(node_id, entry)
         self.account.executed.append(node_id)
+        self.account.seconds.append((self.graph.class_type(node_id), seconds))
         self._leave(node_id)
         for equal in self._joined.pop(node_id, ()):
             self.results.hold(equal, entry)

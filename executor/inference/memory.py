@@ -113,6 +113,7 @@ class Memory:
         self.mode = mode
         self.device = choose_device(mode) if device is None else device
         self.reserve_bytes = reserve_bytes
+        self.loads = self.evictions = 0  # how often a module was placed, and had to make room
         self._used: list[weakref.ref[Part[nn.Module]]] = []  # longest unused first
         self._kept: list[Part[nn.Module]] = []  # stay whatever else is loaded
 
@@ -141,6 +142,7 @@ class Memory:
                 logger.info("%s does not fit into memory: its weights are used from the file", part.name)
                 placement = from_file
             part.put(placement)
+            self.loads += 1
         part.patch(patches or PatchSet())
         self._touch(part)
 
@@ -162,6 +164,7 @@ class Memory:
             if part is not spare and part not in self._kept and part.resident_bytes():
                 logger.info("%s makes room", part.name)
                 part.release()
+                self.evictions += 1
                 self._forget(part)
                 self._give_back()
         return self.free() >= nbytes

@@ -54,6 +54,8 @@ class Ears:
 
     ready: Callable[[str, Ready], None] = lambda worker, told: None
     refreshed: Callable[[str, Refreshed], None] = lambda worker, told: None
+    stats: Callable[[str, Stats], None] = lambda worker, told: None
+    ended: Callable[[Job, Finished], None] = lambda job, told: None
     lost: Callable[[str], None] = lambda worker: None
     request: Callable[[Request], Awaitable[bytes]] = _refuse
     is_tied: Callable[[Job], bool] = lambda job: False
@@ -413,7 +415,7 @@ class Dispatcher:
                 level = level if isinstance(level, int) else logging.INFO
                 logging.getLogger(message.logger).log(level, message.text, extra=about(message.job_id))
             case Stats():
-                pass  # the engine has noted it in the worker's info
+                self._ears.stats(worker, message)
 
     async def _meet(self, worker: str, request: Request) -> None:
         """Do what a pack wishes of the queue, one after another but for those that come aside, and answer."""
@@ -448,6 +450,7 @@ class Dispatcher:
             late = self._overdue_result(running)
             result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
+        self._ears.ended(running.job, message)
         end = self._finish(running, result, wrote_files=message.wrote_files)
         self._ends[worker] = asyncio.create_task(end, name=f"end {running.job.id}")
         self._wake.set()  # the next job is claimed meanwhile

@@ -153,7 +153,9 @@ class Bulletin:
             with suppress(queue.Empty):
                 return jobs.get(timeout=QUIET_S)
         if self._is_old:
-            self._worker.control.send(Stats(devices=devices(cpu_only=self._worker.cpu_only)))
+            loads, evictions = self._worker.services.moves()
+            figures = devices(cpu_only=self._worker.cpu_only)
+            self._worker.control.send(Stats(devices=figures, loads=loads, evictions=evictions))
             self._told_s = time.monotonic()
         self._is_old = True
         return jobs.get()
@@ -209,6 +211,8 @@ def _run(worker: Worker, job: Job) -> Finished:
         messages_json=json.dumps(result.messages).encode(),
         leaves=result.state == "failed" and (worker.device_lost or not device_works()),
         wrote_files=attempt.has_files,
+        nodes=tuple(result.nodes),
+        reused=result.reused,
     )
 
 

@@ -83,6 +83,11 @@ class Services:
         reserve_bytes = int((self.settings.reserve_vram_gb or 0.0) * 2**30)
         return Memory(mode=self.settings.vram_mode, reserve_bytes=reserve_bytes)
 
+    def moves(self) -> tuple[int, int]:
+        """How often models' modules were placed, and had to make room, in this process."""
+        memory = self.__dict__.get("memory")
+        return (0, 0) if memory is None else (memory.loads, memory.evictions)
+
     def unload_models(self) -> None:
         """Take every model off the device, if any was ever loaded."""
         if "memory" in self.__dict__:

@@ -52,6 +52,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         topic="Nodes and models", answers={200: ("image/webp", {}), 400: PROBLEM, 403: PLAIN, 404: PLAIN}
     ),
     ("GET", "/system_stats"): Operation(topic="Server", answers={200: json(ref("SystemStats"))}),
+    ("GET", "/metrics"): Operation(topic="Server", answers={200: PLAIN}),
     ("GET", "/features"): Operation(
         topic="Server",
         answers={200: json(members({"supports_preview_metadata": BOOLEAN, "max_upload_size": INTEGER}))},

@@ -1,4 +1,4 @@
-"""GET /system_stats, /features, /health, /ready."""
+"""GET /system_stats, /features, /metrics, /health, /ready."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ async def get_features(request: web.Request) -> web.Response:
 def features(settings: Settings) -> dict[str, object]:
     """The feature flags of this server; the upload limit is in bytes."""
     return {"supports_preview_metadata": True, "max_upload_size": round(settings.max_upload_mb * 1024 * 1024)}
+
+
+@ROUTES.get("/metrics")
+async def get_metrics(request: web.Request) -> web.Response:
+    """Show all figures in Prometheus's text form."""
+    body = front(request).metrics.text()
+    return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 @ROUTES.get("/health")
