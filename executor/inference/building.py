@@ -48,6 +48,15 @@ def assign(file: WeightFile, module: nn.Module, weights: Mapping[str, Tensor], w
         raise ModelFileError(file.path, f"its {what} leaves {len(left)} weights unset, such as {left[0]}")
 
 
+def scaled(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """A weight as it is meant: files of 8 bits may store a scale beside it (`x.weight`, `x.scale_weight`)."""
+    stem, _, kind = name.rpartition(".")
+    scale = tensors.get(f"{stem}.scale_weight") if kind == "weight" else None
+    if scale is None:
+        return tensors[name]
+    return (tensors[name].float() * scale.float()).to(torch.float16)
+
+
 def build_part(
     file: WeightFile, what: str, role: Role, build: Callable[[], Module], keys: Mapping[str, str]
 ) -> Part[Module]:
@@ -60,7 +69,7 @@ def build_part(
         module = build()
     wanted = module.state_dict()
     keys = {name: key for name, key in keys.items() if key in wanted}
-    weights = {key: file.tensors[name] for name, key in keys.items()}
+    weights = {key: scaled(file.tensors, name) for name, key in keys.items()}
     for key, empty in wanted.items():
         # the original keeps some linear layers as 1x1 convolutions
         if key in weights and empty.ndim == 2 and weights[key].ndim == 4:

@@ -40,8 +40,10 @@ def load_folder(folder: Path, memory: Memory, *, embedding_folders: Sequence[Pat
 
 
 def part_file(folder: Path, part: str, names: Sequence[str]) -> Path:
-    """The file of a part; ModelFileError naming the first when there is none."""
+    """The file of a part, or the first of those that it was saved as; ModelFileError when there is none."""
     for name in names:
         if (path := folder / part / name).is_file():
             return path
+        if pieces := sorted(path.parent.glob(f"{path.stem}-00001-of-*{path.suffix}")):
+            return pieces[0]
     raise ModelFileError(folder, f"has no {part}/{names[0]}", "a folder that diffusers saved a model into fits here")

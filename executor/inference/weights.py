@@ -2,9 +2,10 @@
 
 import json
 import pickle
+import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from executor.errors import ModelFileError
 from executor.inference.seams import seam
 
+PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
 CONFIG_KEY = "weft.config"
 FITS = "a .safetensors file, or a .ckpt/.pt file that holds tensors only, fits here"
 # first bytes of files that are often saved under a model's name
@@ -69,8 +71,33 @@ def load_torch_file(
 def read_weights(path: Path) -> WeightFile:
     """The tensors of a safetensors or torch file, mapped from disk: nothing is copied until it is used.
 
-    Raises ModelFileError when the file is missing, truncated, foreign, or holds more than tensors.
+    Of a file that was saved in parts, any part stands for all. Raises ModelFileError when the file or one of its parts
+    is missing, truncated, foreign, or holds more than tensors.
     """
+    files = [_read_seen(part) for part in parts_of(path)]
+    tensors = {name: tensor for file in files for name, tensor in file.tensors.items()}
+    return WeightFile(path=path, tensors=tensors, metadata=files[0].metadata) if len(files) > 1 else files[0]
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files that a file was saved as, `name-00001-of-00003`, in order; itself where it is whole.
+
+    Raises ModelFileError naming the first part that is missing.
+    """
+    found = PART.fullmatch(path.name)
+    if found is None:
+        return [path]
+    stem, number, count, ending = found.groups()
+    parts = [path.with_name(f"{stem}-{place:05}-of-{count}{ending}") for place in range(1, int(count) + 1)]
+    missing = next((part for part in parts if not part.is_file()), None)
+    if missing is not None and path.is_file():
+        reason = f"is part {int(number)} of {int(count)}, and {missing.name} is not beside it"
+        raise ModelFileError(path, reason, "put all parts into one folder")
+    return parts if missing is None else [path]
+
+
+def _read_seen(path: Path) -> WeightFile:
+    """One file, by the function that a pack put in the place of `load_torch_file` where there is one."""
     if not load_torch_file.is_replaced:
         return _read(path)
     answer = load_torch_file(str(path), return_metadata=True)
@@ -172,13 +199,46 @@ def unpickled(path: Path, *, zipped: bool) -> object:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols; what cannot be read raises
-            content: object = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+            with torch.serialization.safe_globals(harmless()):
+                content: object = torch.load(
+                    path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped
+                )
     except pickle.UnpicklingError as error:
         reason = "is a pickle that holds more than tensors; loading it could run code, so it is refused"
         raise ModelFileError(path, reason, FITS) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, EOFError) or "central directory" in str(error):
+            raise ModelFileError(path, "is truncated: its end is missing", "download it again") from error
         raise ModelFileError(path, f"is not a whole torch file ({first_line(error)})", FITS) from error
     return content
+
+
+class Forgotten:
+    """What stands for an object of a training that says nothing of the weights."""
+
+    def __init__(self, *values: object) -> None:
+        """Keep nothing."""
+
+    def __setstate__(self, state: object) -> None:
+        """Keep nothing."""
+
+
+def harmless() -> list[Callable[..., object] | tuple[Callable[..., object], str]]:
+    """What trainings of 2022 left in their checkpoints beside tensors, each as something that does nothing.
+
+    Stable Diffusion's own .ckpt files hold the name of Lightning's ModelCheckpoint, and NumPy numbers beside it.
+    """
+    return [(Forgotten, name) for name in LEFTOVERS]
+
+
+LEFTOVERS = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.dtypes.Float64DType",
+)
 
 
 def named_tensors(path: Path, content: object) -> dict[str, Tensor]:

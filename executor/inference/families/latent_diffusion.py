@@ -35,6 +35,7 @@ from executor.inference.weights import CONFIG_KEY, WeightFile
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 FIRST = "input_blocks.0.0.weight"
 HEAD_WIDTH = 64
+WHOLE = "a network with as many output blocks as input blocks fits here; download it again"
 # parts of names that only some networks of this outline have: videos, and pictures that lead
 VIDEO, UNCLIP, ZERO123 = "input_blocks.1.0.time_stack.", "noise_augmentor.", "cc_projection."
 MARKS = (VIDEO, UNCLIP, ZERO123)
@@ -127,6 +128,9 @@ class LatentDiffusion:
         return read_shape(file, "UNet", lambda: read_unet_shape(tensors, heads, head_width))
 
     def _check_channels(self, file: WeightFile, unet: UNetShape) -> None:
+        if len(unet.input) != len(unet.output):
+            sides = f"{len(unet.input)} input blocks and {len(unet.output)} output blocks"
+            raise ModelFileError(file.path, f"is {self.title} model of {sides}: a part of it is missing", WHOLE)
         if unet.in_channels not in self.channels or unet.out_channels != self.latent_format.channels:
             sides = f"{unet.in_channels} input channels and {unet.out_channels} output channels"
             fits = ", ".join(str(count) for count in sorted(self.channels))

@@ -153,6 +153,10 @@ LOOKS = {
     "decoder.up.0.block.0.conv1.weight": "a VAE without a diffusion model",
     "text_model.encoder.layers.0.mlp.fc1.weight": "a CLIP text encoder",
     "down_blocks.0.resnets.0.conv1.weight": "diffusers' folder layout",
+    "model.layers.0.self_attn.q_proj.weight": "a language model",
+    "ip_adapter.1.to_k_ip.weight": "an IP-Adapter",
+    "model.1.sub.0.RDB1.conv1.0.weight": "an upscaling model; it belongs into models/upscale_models",
+    "position_net.linears.0.weight": "a GLIGEN model",
     "speaker.weight": "nothing known (1 tensors, the first is 'speaker.weight')",
 }
 
@@ -194,3 +198,12 @@ def test_sdxl_without_one_of_its_encoders_is_named_so():
 def test_sdxls_text_width_is_that_of_both_encoders():
     tensors = tensors_of("sdxl", vocabulary=2) | random_tensors({CLIP_G: open_clip_shapes(64, vocabulary=2)})
     assert "its text encoder gives width 96 and its UNet takes 80" in refusal(file_of(tensors))
+
+
+@pytest.mark.parametrize(("part", "blocks"), [("output_blocks", 0), ("output_blocks.3.", 3)])
+def test_a_network_that_lacks_a_whole_part_is_refused(part, blocks):
+    tensors = {name: tensor for name, tensor in tiny_tensors().items() if f"{UNET}{part}" not in name}
+    if blocks:
+        assert "lacks output_blocks.3.0" in refusal(file_of(tensors)) or "output blocks" in refusal(file_of(tensors))
+    else:
+        assert "of 4 input blocks and 0 output blocks: a part of it is missing" in refusal(file_of(tensors))

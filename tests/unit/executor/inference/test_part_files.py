@@ -159,6 +159,60 @@ def test_a_folder_of_diffusers_is_a_checkpoint(tensors, tmp_path, tiny):
     assert checkpoint.model.family == "sd15"
 
 
+def test_a_folder_whose_network_was_saved_in_pieces_is_read_whole(tensors, tmp_path, whole):
+    network = theirs(tensors)
+    middle = len(network) // 2
+    for number, names in enumerate((list(network)[:middle], list(network)[middle:]), start=1):
+        piece = {name: network[name] for name in names}
+        saved(tmp_path / "unet" / f"diffusion_pytorch_model-0000{number}-of-00002.safetensors", piece)
+    saved(tmp_path / "vae" / "diffusion_pytorch_model.safetensors", vae_theirs(tensors))
+    text = {f"text_model.{k}": v for k, v in below(tensors, TEXT).items()}
+    saved(tmp_path / "text_encoder" / "model.safetensors", text)
+    found = load_folder(tmp_path, CPU).model.patched_weights()
+    wanted = whole.model.patched_weights()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt", "pth", "bin"])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_weights_of_every_type_compute_what_the_rounded_ones_do(tmp_path, dtype, ending):
+    sizes = TinySizes(vocabulary=9, widths=(8,), attends=(True,), text_layers=1, vae_widths=(4, 4))
+    rounded = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tiny_tensors(sizes).items()}
+    path = tmp_path / f"x.{ending}"
+    if ending == "safetensors":
+        save_file(rounded, path)
+    else:
+        torch.save({"state_dict": rounded} if ending == "ckpt" else rounded, path)
+    same = {name: t.float() if t.is_floating_point() else t for name, t in rounded.items()}
+    answers = [answer_of(load_checkpoint(file, CPU)) for file in (path, saved(tmp_path / "y.safetensors", same))]
+    for found, wanted in zip(*answers, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def answer_of(checkpoint):
+    """What each part of a checkpoint makes of fixed inputs."""
+    generator = torch.Generator().manual_seed(0)
+    x, context = torch.randn(1, 4, 8, 8, generator=generator), torch.randn(1, 7, 32, generator=generator)
+    checkpoint.model.load()
+    with torch.no_grad():
+        drawn = checkpoint.model.model.apply(x, torch.tensor([2.0]), context=context)
+    tokens = {"l": [[(each, 1.0) for each in (1, 2, 3)]]}
+    return drawn, checkpoint.clip.encode_tokens(tokens)[0][0], checkpoint.vae.decode(x)
+
+
+def test_weights_of_eight_bits_with_scales_are_multiplied(tmp_path):
+    sizes = TinySizes(vocabulary=9, widths=(8,), attends=(True,), text_layers=1, vae_widths=(4, 4))
+    plain, key = tiny_tensors(sizes), "middle_block.1.proj_in.weight"
+    stored = (plain[UNET + key].float() * 64).to(torch.float8_e4m3fn)
+    scale = torch.tensor(1 / 64)
+    tensors = {**plain, UNET + key: stored, f"{UNET}middle_block.1.proj_in.scale_weight": scale}
+    found = load_diffusion_model(saved(tmp_path / "x.safetensors", tensors), CPU).patched_weights()[key]
+    torch.testing.assert_close(found.float().flatten(), (stored.float() / 64).flatten(), rtol=1e-3, atol=0)
+
+
 def test_a_folder_without_a_part_says_which(tmp_path):
     with pytest.raises(ModelFileError, match=r"has no unet/diffusion_pytorch_model\.safetensors; a folder that"):
         load_folder(tmp_path, CPU)

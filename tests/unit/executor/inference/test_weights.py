@@ -2,9 +2,13 @@
 
 import json
 import pickle
+import re
 import struct
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -129,6 +133,51 @@ def test_refuses_pickles_that_would_run_code(tmp_path, capsys):
     (tmp_path / "m.pt").write_bytes(pickle.dumps({"a": Trap()}))
     assert "could run code, so it is refused" in refusal(tmp_path / "m.pt")
     assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def lightning(monkeypatch):
+    """A class of the name that Stable Diffusion's own checkpoints hold."""
+    package = ModuleType("pytorch_lightning.callbacks.model_checkpoint")
+    package.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": package.__name__})
+    for name in ("pytorch_lightning", "pytorch_lightning.callbacks"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    return package.ModelCheckpoint
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_reads_what_trainings_of_2022_left(tmp_path, lightning, zipped):
+    best = {"best_model_score": np.float64(0.25), "best_model_path": "x"}
+    content = {"state_dict": {"a": WEIGHT}, "callbacks": {lightning: best}, "lr_schedulers": [np.float64(1.0)]}
+    torch.save(content, tmp_path / "sd.ckpt", _use_new_zipfile_serialization=zipped)
+    assert torch.equal(read_weights(tmp_path / "sd.ckpt").tensors["a"], WEIGHT)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_says_that_the_end_of_a_torch_file_is_missing(tmp_path, zipped):
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "m.ckpt", _use_new_zipfile_serialization=zipped)
+    content = (tmp_path / "m.ckpt").read_bytes()
+    (tmp_path / "m.ckpt").write_bytes(content[: len(content) // 2])
+    assert re.search("is truncated: its end is missing|is not a whole torch file", refusal(tmp_path / "m.ckpt"))
+
+
+def test_a_file_in_parts_is_read_whole_by_any_of_them(tmp_path):
+    names = [tmp_path / f"m-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    save_file({"a": WEIGHT}, names[0], {"made_by": "me"})
+    save_file({"b": WEIGHT + 1}, names[1])
+    for name in names:
+        file = read_weights(name)
+        assert sorted(file.tensors) == ["a", "b"]
+        assert torch.equal(file.tensors["b"], WEIGHT + 1)
+        assert file.metadata["made_by"] == "me"
+
+
+def test_a_missing_part_is_named(tmp_path):
+    save_file({"a": WEIGHT}, tmp_path / "m-00001-of-00003.safetensors")
+    save_file({"b": WEIGHT}, tmp_path / "m-00003-of-00003.safetensors")
+    expected = "is part 3 of 3, and m-00002-of-00003.safetensors is not beside it; put all parts into one folder"
+    assert expected in refusal(tmp_path / "m-00003-of-00003.safetensors")
 
 
 def test_refuses_torch_files_without_tensors(tmp_path):
