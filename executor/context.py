@@ -72,12 +72,19 @@ class SilentProgress:
         """Drop the text."""
 
 
+@dataclass(slots=True)
+class PreviewChoice:
+    """How pictures of the work so far are made: "none", "auto", "latent2rgb" or "taesd"; packs may change it."""
+
+    method: str = "auto"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """The running call: which job, node and list item, and how to reach the world from it.
 
     `services` is the worker's own object (folders, memory, registry ...); nodes reach it through
-    `nodes.builtin.services`, which knows its type. `preview_method` says how pictures of the work so far are made.
+    `nodes.builtin.services`, which knows its type.
     """
 
     job_id: str = ""
@@ -87,7 +94,12 @@ class RunContext:
     interrupt: InterruptFlag = field(default_factory=InterruptFlag)
     sink: ProgressSink = field(default_factory=SilentProgress)
     services: object = None
-    preview_method: str = "auto"
+    previews: PreviewChoice = field(default_factory=PreviewChoice)
+
+    @property
+    def preview_method(self) -> str:
+        """How pictures of the work so far are made at this moment."""
+        return self.previews.method
 
     def check_interrupt(self) -> None:
         """Raise Interrupted if the user stopped this job."""

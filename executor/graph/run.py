@@ -369,7 +369,7 @@ class PromptRun:
             interrupt=self.interrupt,
             sink=self.progress,
             services=self.services,
-            preview_method=current().preview_method,
+            previews=current().previews,
         )
 
         def on_block(message: str) -> None:

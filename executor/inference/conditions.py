@@ -6,15 +6,17 @@ Knows no network and no guidance scale.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+from uuid import UUID, uuid4
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from executor.errors import NodeInputError
+from executor.inference.condition_values import CONDConstant, CONDCrossAttn, CONDNoiseShape, CONDRegular
 from executor.inference.conditioning_hooks import HookGroup
 from executor.inference.control import Control
 from executor.inference.denoiser import ModelSampling
@@ -31,11 +33,29 @@ FADED_SHARE = 1 / 4
 SMALLEST_BOUNDS = 8
 SPATIAL_DIMS = 4
 VIDEO_SHARES = 6
+RESOLVED = frozenset(
+    {"area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent", "control"}
+    | {"timestep_start", "timestep_end", "uuid", "hooks", "default"}
+)
+"""Options of a conditioning that have become fields of its condition."""
+
+
+class EditedCondition(dict[str, object]):
+    """A condition that a pack changes: a dictionary with the entries of the one it was copied from."""
+
+    def copy(self) -> EditedCondition:
+        """Another one with the same entries."""
+        return EditedCondition(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Condition:
-    """One embedding with its place, time and weight."""
+class Condition(Mapping[str, object]):
+    """One embedding with its place, time and weight.
+
+    Packs see it as the dictionary that they know: `model_conds` (what the network takes, by name), `strength`, `area`,
+    `mask`, `mask_strength`, `timestep_start`, `timestep_end` (sigmas), `control`, `uuid` and what the conditioning had
+    beside. Its `copy` may be changed and handed back (`conditions_of`).
+    """
 
     context: Tensor  # [1 or B, T, C]
     area: Area | None = None
@@ -50,6 +70,40 @@ class Condition:
     options: Mapping[str, object] = field(default_factory=dict)
     # what the network takes beside, [1 or B, ...] each, or a number for all rows
     extras: Mapping[str, Tensor | int] = field(default_factory=dict)
+    uuid: UUID = field(default_factory=uuid4)
+
+    def __getitem__(self, name: str) -> object:
+        return self.entries()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries())
+
+    def __len__(self) -> int:
+        return len(self.entries())
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # one embedding is not another, whatever they hold
+
+    def copy(self) -> EditedCondition:
+        """A dictionary of its entries, to be changed."""
+        return EditedCondition(self.entries())
+
+    def entries(self) -> dict[str, object]:
+        """What packs see, made anew."""
+        values: dict[str, object] = {name: _value(extra) for name, extra in self.extras.items()}
+        values["c_crossattn"] = CONDCrossAttn(self.context)
+        kept = {name: value for name, value in self.options.items() if name not in RESOLVED}
+        found = {**kept, "cross_attn": self.context, "model_conds": values, "strength": self.strength}
+        told = {"area": self.area, "mask": self.mask, "control": self.control, "hooks": self.hooks}
+        found |= {name: value for name, value in told.items() if value is not None}
+        if self.mask is not None:
+            found["mask_strength"] = self.mask_strength
+        if self.first_sigma != float("inf"):
+            found["timestep_start"] = self.first_sigma
+        if self.last_sigma != 0.0:
+            found["timestep_end"] = self.last_sigma
+        if self.default:
+            found["default"] = True
+        return {**found, "uuid": self.uuid}
 
     def active(self, sigma: float) -> bool:
         """Whether it counts at this noise level."""
@@ -83,6 +137,42 @@ class Condition:
         rows = _fade(x, height, before=top > 0, after=top + height < x.shape[-2])
         columns = _fade(x, width, before=left > 0, after=left + width < x.shape[-1])
         return weight * rows[:, None] * columns
+
+
+def _value(extra: Tensor | int) -> CONDRegular:
+    """What a network takes beside, as packs see it."""
+    if not isinstance(extra, Tensor):
+        return CONDConstant(extra)
+    return CONDNoiseShape(extra) if extra.ndim >= SPATIAL_DIMS else CONDRegular(extra)
+
+
+def conditions_of(side: Iterable[Condition | Mapping[str, object]] | None) -> list[Condition]:
+    """Conditions of one side, those that packs changed taken back; of None none."""
+    return [each if isinstance(each, Condition) else _taken_back(each) for each in side or ()]
+
+
+def _taken_back(entry: Mapping[str, Any]) -> Condition:
+    """The condition that a dictionary of a pack tells; NodeInputError where it holds no embedding."""
+    values = dict(entry.get("model_conds") or {})
+    crossed = values.pop("c_crossattn", None)
+    context = entry.get("cross_attn") if crossed is None else crossed.cond
+    if not isinstance(context, Tensor):
+        raise NodeInputError("a condition without an embedding (`c_crossattn` among its `model_conds`)")
+    area = entry.get("area")
+    return Condition(
+        context=context,
+        area=None if area is None else cast(Area, tuple(area)),
+        strength=float(entry.get("strength", 1.0)),
+        mask=entry.get("mask"),
+        mask_strength=float(entry.get("mask_strength", 1.0)),
+        first_sigma=float(entry.get("timestep_start", float("inf"))),
+        last_sigma=float(entry.get("timestep_end", 0.0)),
+        control=entry.get("control"),
+        hooks=entry.get("hooks"),
+        default=bool(entry.get("default", False)),
+        options={name: value for name, value in entry.items() if name not in (*RESOLVED, "cross_attn", "model_conds")},
+        extras={name: value.cond for name, value in values.items() if isinstance(value.cond, Tensor | int)},
+    )
 
 
 def _fade(x: Tensor, length: int, *, before: bool, after: bool) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import TypeAlias, cast
@@ -26,10 +26,22 @@ from executor.inference.pixels import repeat_to
 from executor.inference.samplers import Callback, Model, Sampler
 from executor.inference.samplers.base import silent
 from executor.inference.values import Conditioning, Latent
-from executor.inference.wrappers import OUTER_SAMPLE, Function, Keyed, WrapperExecutor, functions, merged
+from executor.inference.wrappers import (
+    OUTER_SAMPLE,
+    PREPARE_SAMPLING,
+    SAMPLER_SAMPLE,
+    Function,
+    Keyed,
+    WrapperExecutor,
+    functions,
+    merged,
+)
 
 Sides: TypeAlias = dict[str, list[Condition]]
 """Conditions by what they are for: "positive", "negative" and names that guiders of packs choose."""
+
+StepTold: TypeAlias = Callable[[int, Tensor, Tensor, int], None]
+"""A callback as packs have it: step, denoised latents, noisy ones, number of steps."""
 
 MakeModel: TypeAlias = Callable[[Sides, dict[str, object]], Model]
 """What samplers call, made of conditions that fit the latents and of the MODEL's options."""
@@ -94,12 +106,13 @@ def sample_with(
     hooks = hooks_of(list(conditionings.values()))
     if hooks is not None:
         handle = handle.under(hooks)
-    with handle.loaded_for(evaluated_shape(handle, samples.shape)):
+    options = with_hook_options(sampling_options(handle, sigmas), hooks)
+    with ExitStack() as stack:
+        handle = _prepared(handle, samples, conditionings, options, stack)
         if hooks is not None:
             handle.register_all_hook_patches(hooks)
         sides = resolved(handle, samples.shape, conditionings, latent)
-        run = _Run(handle=handle, latent=latent, noise=noise, sigmas=sigmas, method=method, seed=seed)
-        options = with_hook_options(sampling_options(handle, sigmas), hooks)
+        run = _Run(handle=handle, latent=latent, noise=noise, sigmas=sigmas, method=method, seed=seed, options=options)
         with controlled(handle, list(sides.values()), samples.shape):
             model, around = make(sides, options), functions(OUTER_SAMPLE, options)
             return run.within(around, model, on_step) if around else run.sampled(model, on_step)
@@ -112,6 +125,28 @@ def evaluated_shape(handle: ModelHandle, shape: torch.Size) -> torch.Size:
     return torch.Size((2 * largest[0], *largest[1:]))
 
 
+def _prepared(
+    handle: ModelHandle,
+    samples: Tensor,
+    conditionings: Mapping[str, Conditioning],
+    options: dict[str, object],
+    stack: ExitStack,
+) -> ModelHandle:
+    """The MODEL loaded for as long as the stack is open; functions of packs around it may hand on another one."""
+    loaded: list[ModelHandle] = []
+
+    def prepare(
+        model: ModelHandle, noise_shape: Sequence[int], conds: object, model_options: object = None, **more: object
+    ) -> tuple[object, object, list[object]]:
+        stack.enter_context(model.loaded_for(evaluated_shape(model, torch.Size(noise_shape))))
+        loaded[:] = [model]
+        return model.model, conds, []
+
+    inner = WrapperExecutor.new_executor(prepare, functions(PREPARE_SAMPLING, options))
+    inner.execute(handle, samples.shape, conditionings, options)
+    return loaded[0] if loaded else handle
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Run:
     handle: ModelHandle
@@ -120,29 +155,61 @@ class _Run:
     sigmas: Tensor
     method: Sampler
     seed: int
+    options: dict[str, object]
 
     def sampled(self, model: Model, on_step: Callback) -> tuple[Tensor, Tensor]:
-        device, sampling = self.handle.load_device, self.handle.model_sampling
-        levels: list[float] = self.sigmas.tolist()
+        device = self.handle.load_device
         start = self.latent["samples"].to(device, torch.float32)
         if bool(start.any()):  # a latent of zeros is "no picture", whatever the format's scale and shift
             start = self.handle.latent_format.process_in(start)
-        noise = self.noise.to(device, torch.float32)
-        if self.latent.get("noise_mask") is not None:
-            mask = self.latent["noise_mask"]
-            model = _inpainting(self.handle, model, mask, start, noise, levels, self.method, self.seed)
         last = start
 
-        def step(index: int, x: Tensor, denoised: Tensor) -> None:
+        def step(index: int, denoised: Tensor, x: Tensor, steps: int) -> None:
             nonlocal last
             last = denoised
             on_step(index, x, denoised)
 
+        def sample(
+            model_wrap: object,
+            sigmas: Tensor,
+            extra_args: object,
+            callback: StepTold | None,
+            noise: Tensor,
+            latent_image: Tensor | None = None,
+            denoise_mask: Tensor | None = None,
+            disable_pbar: bool = False,
+        ) -> Tensor:
+            begin = torch.zeros_like(noise) if latent_image is None else latent_image
+            return self._stepped(model, sigmas, callback, noise, begin, denoise_mask)
+
+        inner = WrapperExecutor.new_class_executor(sample, self.method, functions(SAMPLER_SAMPLE, self.options))
+        extra = {"model_options": self.options, "seed": self.seed}
+        noise, mask = self.noise.to(device, torch.float32), self.latent.get("noise_mask")
+        x = inner.execute(getattr(model, "guider", model), self.sigmas, extra, step, noise, start, mask, False)
+        out = self.handle.latent_format.process_out
+        return out(cast(Tensor, x)).cpu(), out(last).cpu()
+
+    def _stepped(
+        self,
+        model: Model,
+        sigmas: Tensor,
+        callback: StepTold | None,
+        noise: Tensor,
+        start: Tensor,
+        noise_mask: Tensor | None,
+    ) -> Tensor:
+        """Latents [B, C, H, W] in the network's scale after all noise levels."""
+        sampling, levels = self.handle.model_sampling, cast("list[float]", sigmas.tolist())
+        if noise_mask is not None:
+            model = _inpainting(self.handle, model, noise_mask, start, noise, levels, self.method, self.seed)
+
+        def step(index: int, x: Tensor, denoised: Tensor) -> None:
+            if callback is not None:
+                callback(index, denoised, x, len(levels) - 1)
+
         x = sampling.noise_scaling(levels[0], noise, start, _is_pure_noise(levels[0], sampling.sigma_max))
         x = self.method.run(model, x, levels, seed=self.seed, callback=step)
-        x = sampling.inverse_noise_scaling(levels[-1], x)
-        out = self.handle.latent_format.process_out
-        return out(x).cpu(), out(last).cpu()
+        return sampling.inverse_noise_scaling(levels[-1], x)
 
     def within(self, around: Sequence[Function], model: Model, on_step: Callback) -> tuple[Tensor, Tensor]:
         """`sampled` with functions of packs around it, which see the guider as `class_obj`."""
@@ -154,7 +221,7 @@ class _Run:
             sampler: Sampler,
             sigmas: Tensor,
             denoise_mask: Tensor | None = None,
-            callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
+            callback: StepTold | None = None,
             disable_pbar: bool = False,
             seed: int | None = None,
         ) -> Tensor:

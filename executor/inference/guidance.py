@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from executor.inference.conditions import Condition, with_room
+from executor.inference.condition_values import LONGEST_REPEAT
+from executor.inference.conditions import Condition, conditions_of, with_room
 from executor.inference.context_windows import HANDLER
 from executor.inference.denoiser import ModelSampling
 from executor.inference.handle_hooks import in_force, moved
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 Options = Mapping[str, object]
 """A MODEL's options, as packs set them."""
 
+Sides = Sequence[Condition | Mapping[str, object]] | None
+"""One side of the guidance: conditions, or dictionaries that packs made of them; the answer of None is zero."""
+
 GuidanceHook = Callable[[dict[str, object]], Tensor]
 MaskFunction = Callable[[Tensor, Tensor, dict[str, object]], Tensor]
 
-# Embeddings of different lengths share a call when repeating each to the common multiple costs at most this much.
-LONGEST_REPEAT = 4
 # Keeps cells that no condition covers finite: their answer is zero.
 NO_WEIGHT = 1e-37
 POSITIVE, NEGATIVE = 0, 1
@@ -183,14 +185,14 @@ def _hooks(options: Options, name: str) -> list[GuidanceHook]:
 
 
 def calc_cond_batch(
-    model: Denoiser, conds: Sequence[Sequence[Condition]], x_in: Tensor, timestep: Tensor, model_options: Options
+    model: Denoiser, conds: Sequence[Sides], x_in: Tensor, timestep: Tensor, model_options: Options
 ) -> list[Tensor]:
     """`answer` at sigmas `timestep` [B], all the same, with the functions around it that packs put there.
 
     Latents longer than the options' context windows are answered window by window.
     """
     windows = cast(Any, model_options.get(HANDLER))
-    given = (model, conds, x_in, timestep, model_options)
+    given = (model, [conditions_of(side) for side in conds], x_in, timestep, model_options)
     if windows is not None and windows.should_use_context(*given):
         return cast("list[Tensor]", windows.execute(_whole, *given))
     return _whole(*given)
@@ -204,9 +206,13 @@ def _whole(
 
 
 def _calc_cond_batch(
-    model: Denoiser, conds: Sequence[Sequence[Condition]], x_in: Tensor, timestep: Tensor, model_options: Options
+    model: Denoiser, conds: Sequence[Sides], x_in: Tensor, timestep: Tensor, model_options: Options
 ) -> list[Tensor]:
-    return answer(model, conds, x_in, float(timestep.flatten()[0].item()), model_options)
+    patcher = getattr(model, "current_patcher", None)
+    if patcher is not None:
+        patcher.prepare_state(timestep)
+    sides = [conditions_of(side) for side in conds]
+    return answer(model, sides, x_in, float(timestep.flatten()[0].item()), model_options)
 
 
 def answer(

@@ -25,7 +25,7 @@ from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Memory
 from executor.inference.objects import attribute
 from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
-from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_LOAD, ON_PRE_RUN, ON_PREPARE_STATE
+from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_DETACH, ON_LOAD, ON_PRE_RUN, ON_PREPARE_STATE
 
 WeightGetter = Callable[..., Tensor]
 
@@ -146,6 +146,7 @@ class ModelHandle(ModelOptions, ModelExtras, ModelHooks):
         """Take every patch off and give the weights' memory back."""
         self.unpatch_model()
         self.model.part.release()
+        self._call_back(ON_DETACH, unpatch_all)
         return self.model
 
     @contextmanager

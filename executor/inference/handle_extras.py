@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from executor.inference.wrappers import Function, Keyed, add
+from executor.inference.wrappers import ON_EJECT_MODEL, ON_INJECT_MODEL, Function, Keyed, add
 
 
 class ModelExtras:
@@ -108,11 +108,13 @@ class ModelExtras:
         """Let every injection put itself in."""
         for each in self._injections():
             each.inject(self)
+        self._call_back(ON_INJECT_MODEL)
 
     def eject_model(self) -> None:
         """Let every injection take itself out, the last one first."""
         for each in reversed(self._injections()):
             each.eject(self)
+        self._call_back(ON_EJECT_MODEL)
 
     def _injections(self) -> list[Any]:
         return [cast(Any, each) for listed in self.injections.values() for each in listed]

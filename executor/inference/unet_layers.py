@@ -72,11 +72,12 @@ class CrossAttention(nn.Module):
         context = x if context is None else context
         query, key, values = self.to_q(x), self.to_k(context), self.to_v(context if value is None else value)
         own = (transformer_options or {}).get("optimized_attention_override")
+        attend = attention.attend if mask is None else attention.attend_masked
         if callable(own):
             options = transformer_options
-            mixed = own(attention.attend, query, key, values, self.heads, mask=mask, transformer_options=options)
+            mixed = own(attend, query, key, values, self.heads, mask=mask, transformer_options=options)
         else:
-            mixed = attention.attend(query, key, values, self.heads, mask)
+            mixed = attend(query, key, values, self.heads, mask=mask)
         result: Tensor = self.to_out(mixed)
         return result
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from executor.context import Preview, ProgressSink
+from executor.context import Preview, PreviewChoice, ProgressSink
 from executor.messages import Blob, Emit, FromWorker, Run
 from executor.worker.terminal import Terminal
 
@@ -30,7 +30,7 @@ class WireEvents:
         preview_size: int,
         terminal: Terminal,
         titles: Mapping[str, str],
-        previews: bool = True,
+        previews: PreviewChoice | None = None,
     ) -> None:
         self._job = job
         self._send = send
@@ -38,7 +38,7 @@ class WireEvents:
         self._preview_size = preview_size
         self._terminal = terminal
         self._titles = titles
-        self._previews = previews
+        self._previews = previews or PreviewChoice()
 
     def emit(self, event: str, data: Mapping[str, object], audience: Audience) -> None:
         """Send a websocket event."""
@@ -96,7 +96,7 @@ class WireEvents:
     def _encoded(self, node_id: str, preview: Preview, *, lossless: bool) -> bytes | None:
         if lossless:
             return _png(preview)
-        if not (self._previews or getattr(preview, "asked_for", False)):
+        if self._previews.method == "none" and not getattr(preview, "asked_for", False):
             return None
         try:
             return _jpeg(preview, None if getattr(preview, "whole", False) else self._preview_size)

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
-from executor.context import InterruptFlag, ProgressSink, RunContext
+from executor.context import InterruptFlag, PreviewChoice, ProgressSink, RunContext
 from executor.graph.progress import Follower, Progress
 from executor.leftovers import Attempt
 from executor.messages import Clients, Free, FromWorker, Run, Wish
@@ -42,8 +42,8 @@ class Watcher(Protocol):
 class Line:
     """One worker's line to the front, safe to use from any thread.
 
-    `run`, `flag` and `sink` are those of the prompt that runs now (None between prompts), for threads that no context
-    reaches.
+    `run`, `flag`, `sink` and `previews` are those of the prompt that runs now (None between prompts), for threads that
+    no context reaches.
     `run_folder` is where the worker may put sockets and marks; `token` proves a caller on systems without such sockets.
     """
 
@@ -65,6 +65,7 @@ class Line:
         self.flag: InterruptFlag | None = None
         self.sink: ProgressSink | None = None
         self.attempt: Attempt | None = None  # notes the files that the prompt's nodes write
+        self.previews: PreviewChoice | None = None
         self.node_id = ""  # the node that began last
         self.watcher: Watcher | None = None
         self.followers: list[Callable[[Progress], Follower]] = []  # made anew for every prompt
@@ -125,7 +126,14 @@ class Line:
         run, flag, sink = self.run, self.flag, self.sink
         if run is None or flag is None or sink is None:
             return RunContext()
-        return RunContext(job_id=run.job_id, client_id=run.client_id, node_id=self.node_id, interrupt=flag, sink=sink)
+        return RunContext(
+            job_id=run.job_id,
+            client_id=run.client_id,
+            node_id=self.node_id,
+            interrupt=flag,
+            sink=sink,
+            previews=self.previews or PreviewChoice(),
+        )
 
     def close(self) -> None:
         """The worker ends."""
@@ -136,15 +144,17 @@ class Line:
 
     # ---------------------------------------------------------------- told by the main thread
 
-    def began(self, run: Run, flag: InterruptFlag, attempt: Attempt | None = None) -> None:
+    def began(
+        self, run: Run, flag: InterruptFlag, attempt: Attempt | None = None, previews: PreviewChoice | None = None
+    ) -> None:
         """A prompt begins."""
-        self.run, self.flag, self.attempt = run, flag, attempt
+        self.run, self.flag, self.attempt, self.previews = run, flag, attempt, previews
         if self.watcher is not None:
             self.watcher.prompt_started(run)
 
     def ended(self) -> None:
         """The prompt is over."""
-        self.run = self.flag = self.sink = self.attempt = None
+        self.run = self.flag = self.sink = self.attempt = self.previews = None
         self.node_id = ""
 
     def node_started(self, node_id: str) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from executor.context import ProgressSink, RunContext, entered
+from executor.context import PreviewChoice, ProgressSink, RunContext, entered
 from executor.contract.registry import Registry
 from executor.files import Folders
 from executor.graph.cache import Cache
@@ -168,9 +168,9 @@ def _run(worker: Worker, job: Job) -> Finished:
     worker.device_lost = False
     attempt = Attempt(record_folder(worker.services.settings), job.run.row, job.run.attempt)
     attempt.begin(time.time_ns())
+    previews = PreviewChoice(preview_method(job.run, worker.services.previews.method))
     if line is not None:
-        line.began(job.run, job.flag, attempt)
-    method = preview_method(job.run, worker.services.settings.preview_method)
+        line.began(job.run, job.flag, attempt, previews)
     events = _Watched(
         job.run,
         worker.control.send,
@@ -178,11 +178,11 @@ def _run(worker: Worker, job: Job) -> Finished:
         preview_size=worker.services.settings.preview_size,
         terminal=terminal,
         titles=_titles(job),
-        previews=method != "none",
+        previews=previews,
     )
     events.line, events.attempt, events.folders = line, attempt, worker.services.folders
     try:
-        context = RunContext(job_id=job.run.job_id, services=worker.services, preview_method=method)
+        context = RunContext(job_id=job.run.job_id, services=worker.services, previews=previews)
         with torch.inference_mode(), entered(context):
             result = worker.loop.run(
                 run_prompt(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from executor.context import PreviewChoice
 from executor.files import Folders
 from executor.messages import Packs
 from executor.settings import Settings
@@ -74,6 +75,11 @@ class Services:
                 if getattr(self, name) is not None:
                     raise ValueError(f"the worker's {name} is there already")
                 object.__setattr__(self, name, value)
+
+    @cached_property
+    def previews(self) -> PreviewChoice:
+        """How pictures of the work so far are made where a prompt does not say it."""
+        return PreviewChoice(self.settings.preview_method)
 
     @cached_property
     def memory(self) -> Memory:

@@ -24,7 +24,7 @@ from nodes import bridge
 __getattr__ = joined(__name__, {"prepare_callback": _prepare_callback})
 
 MAX_PREVIEW_RESOLUTION = args.preview_size
-default_preview_method = args.preview_method
+default_preview_method = LatentPreviewMethod(bridge.services().settings.preview_method)
 
 
 def preview_to_image(latent_image: Tensor) -> Image.Image:

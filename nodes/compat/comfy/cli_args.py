@@ -1,6 +1,7 @@
 """The command line as packs read it: a namespace with the usual attributes, made of Weft's Settings.
 
-Assigning an attribute changes this namespace and nothing else.
+Assigning `preview_method` takes effect: in the prompt that runs for its time, between prompts from the next one on.
+Assigning another attribute changes this namespace and nothing else.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import enum
 
+from executor.context import PreviewChoice
 from executor.settings import Settings
 from nodes import bridge
 from nodes.placeholders import fallback
@@ -63,10 +65,30 @@ OFF = (
 """Switches that are off, and stay so."""
 
 
-def view(settings: Settings) -> argparse.Namespace:
+class Namespace(argparse.Namespace):
+    """The usual namespace, whose `preview_method` is Weft's own."""
+
+    @property
+    def preview_method(self) -> LatentPreviewMethod:
+        """How pictures of the work so far are made at this moment."""
+        return LatentPreviewMethod(_previews().method)
+
+    @preview_method.setter
+    def preview_method(self, method: LatentPreviewMethod | str) -> None:
+        _previews().method = LatentPreviewMethod(method).value
+
+
+def _previews() -> PreviewChoice:
+    """The choice of the prompt that runs, or that of those to come."""
+    services = bridge.services()
+    running = services.line.previews if services.line is not None else None
+    return running or services.previews
+
+
+def view(settings: Settings) -> Namespace:
     """The namespace of a command line that would have given these settings."""
     mode = settings.vram_mode
-    return argparse.Namespace(
+    return Namespace(
         **dict.fromkeys(OFF, False),
         listen=settings.host,
         port=settings.port,
@@ -94,7 +116,6 @@ def view(settings: Settings) -> argparse.Namespace:
         cache_classic=settings.cache_mode == "classic",
         cache_lru=settings.cache_size,
         cache_none=settings.cache_mode == "none",
-        preview_method=LatentPreviewMethod(settings.preview_method),
         preview_size=settings.preview_size,
         default_hashing_function="sha256",
         fast=set(),

@@ -49,7 +49,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path):
     here = Place(tmp_path)
-    with context.entered(context.RunContext(services=here, preview_method="taesd")):
+    with context.entered(context.RunContext(services=here, previews=context.PreviewChoice("taesd"))):
         yield here
 
 
@@ -179,7 +179,7 @@ def test_without_the_files_previews_show_colours_and_the_log_says_so(place, capl
 
 def test_a_prompt_that_wants_colours_loads_no_decoder(place):
     place.write("taesd")
-    with context.entered(context.RunContext(services=place, preview_method="auto")):
+    with context.entered(context.RunContext(services=place, previews=context.PreviewChoice("auto"))):
         assert preview_decoder(latent_formats.SD15) is None
 
 
@@ -196,7 +196,7 @@ class Model:
 def test_a_sampling_shows_what_the_prompt_asks_for(place, method, size):
     place.write("taesd")
     shown, latent = Shown(), torch.randn(1, 4, 2, 4)
-    with context.entered(context.RunContext(services=place, preview_method=method, sink=shown)):
+    with context.entered(context.RunContext(services=place, previews=context.PreviewChoice(method), sink=shown)):
         prepare_callback(Model(), 1)(0, latent, latent, 1)
     picture = shown.preview.image()
     assert picture.size == size

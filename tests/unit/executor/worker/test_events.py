@@ -7,6 +7,7 @@ import math
 import pytest
 from PIL import Image
 
+from executor.context import PreviewChoice
 from executor.messages import Blob, Emit, FromWorker, Run
 from executor.worker.events import WireEvents
 from executor.worker.terminal import Terminal
@@ -19,6 +20,7 @@ class Recorder:
         self.sent: list[FromWorker] = []
         self.flushed = 0
         self.steps: list[tuple[object, ...]] = []
+        self.choice = PreviewChoice("auto" if previews else "none")
         terminal = Terminal()
         terminal.step = lambda *step: self.steps.append(step)  # type: ignore[method-assign]
         job = Run(job_id="a", prompt_json=b"{}", targets=(), client_id="me")
@@ -29,7 +31,7 @@ class Recorder:
             preview_size=64,
             terminal=terminal,
             titles={"3": "Sampler"},
-            previews=previews,
+            previews=self.choice,
         )
 
     def flush(self) -> None:
@@ -155,6 +157,14 @@ def test_a_lossless_picture_goes_whole_as_png(recorder: Recorder):
     assert isinstance(blob, Blob)
     sent = Image.open(io.BytesIO(blob.body))
     assert (blob.image_type, sent.format, sent.size) == ("image/png", "PNG", (200, 100))
+
+
+def test_previews_are_made_from_the_moment_that_they_are_wanted():
+    recorder = Recorder(previews=False)
+    recorder.events.preview("3", Picture(8, 8), {})
+    recorder.choice.method = "latent2rgb"
+    recorder.events.preview("3", Picture(8, 8), {})
+    assert len(recorder.sent) == 1
 
 
 def test_unwanted_previews_are_not_made():

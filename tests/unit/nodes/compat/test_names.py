@@ -51,7 +51,13 @@ def test_the_readme_tells_every_module_and_no_other():
 def test_the_readme_tells_every_seam(host: Host):
     from executor.inference.seams import SEAMS
 
-    for name in ("comfy.samplers", "comfy.supported_models", "latent_preview", "comfy.lora"):
+    for name in (
+        "comfy.samplers",
+        "comfy.supported_models",
+        "latent_preview",
+        "comfy.lora",
+        "comfy.ldm.modules.attention",
+    ):
         host(name)
     table = (COMPAT / "README.md").read_text().partition("## Functions that packs replace")[2].partition("##")[0]
     told = {name.removeprefix("comfy.") for name in re.findall(r"^\| `([\w.]+)` \|", table, re.M)}

@@ -1,4 +1,4 @@
-"""Attention as packs call it, over torch's own kernel. Networks' blocks are not here."""
+"""Attention as packs call and replace it. Networks' blocks are not here."""
 
 from __future__ import annotations
 
@@ -8,53 +8,28 @@ from torch.nn import functional
 
 from comfy.handles import Alias
 from comfy.ops import manual_cast
+from comfy.seams import joined
+from executor.inference import attention as _attention
 from executor.inference import unet_layers
 from executor.inference.unet_layers import BasicTransformerBlock, SpatialTransformer
-from nodes.placeholders import fallback
 
 __all__ = ["BasicTransformerBlock", "SpatialTransformer"]
 
-__getattr__ = fallback(__name__)
+__getattr__ = joined(
+    __name__,
+    {"optimized_attention": _attention.attend, "optimized_attention_masked": _attention.attend_masked},
+)
 
 ops = manual_cast
 
 
-def attention_pytorch(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, attn_precision: torch.dtype | None = None,
-    skip_reshape: bool = False, skip_output_reshape: bool = False, **options: object,
-) -> Tensor:  # fmt: skip
-    """Multi-head attention of q [B, N, C] to k, v [B, M, C]: [B, N, C].
-
-    With `skip_reshape` they come as [B, heads, N, C / heads]; with `skip_output_reshape` the answer stays so. `mask` is
-    added to the scores, or where boolean says what may be seen; without a batch or heads it counts for all.
-    """
-    if not skip_reshape:
-        q, k, v = (part.view(part.shape[0], -1, heads, part.shape[-1] // heads).transpose(1, 2) for part in (q, k, v))
-    if mask is not None:
-        if mask.ndim == 2:
-            mask = mask.unsqueeze(0)
-        if mask.ndim == 3:
-            mask = mask.unsqueeze(1)
-    out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=0.0, is_causal=False)
-    return out if skip_output_reshape else out.transpose(1, 2).flatten(2)
-
-
-def optimized_attention(*args: object, **kwargs: object) -> Tensor:
-    """The attention in use: torch's."""
-    return attention_pytorch(*args, **kwargs)
-
-
-def optimized_attention_masked(*args: object, **kwargs: object) -> Tensor:
-    """The attention in use for calls with a mask: torch's."""
-    return attention_pytorch(*args, **kwargs)
-
-
+attention_pytorch = _attention.mixed_by_torch
 attention_basic = attention_sub_quad = attention_split = attention_pytorch
 
 
 def optimized_attention_for_device(device: torch.device, mask: bool = False, small_input: bool = False) -> object:
     """The attention for a device."""
-    return optimized_attention_masked if mask else optimized_attention
+    return _attention.attend_masked.current if mask else _attention.attend.current
 
 
 def exists(val: object) -> bool:
@@ -141,5 +116,6 @@ class CrossAttention(nn.Module, metaclass=Alias):
         """x [B, N, C] with what it sees of the context."""
         context = x if context is None else context
         seen = context if value is None else value
-        out = optimized_attention(self.to_q(x), self.to_k(context), self.to_v(seen), self.heads, mask=mask)
+        attend = _attention.attend if mask is None else _attention.attend_masked
+        out = attend(self.to_q(x), self.to_k(context), self.to_v(seen), self.heads, mask=mask)
         return self.to_out(out)
