@@ -181,14 +181,14 @@ def cut(condition: Condition, window: Window, x: Tensor) -> Condition:
     """A condition for latents x [B, C, ..., H, W] as one for a window of them."""
     if window.dim == 0:
         mask = condition.mask if condition.mask is None else window.rows(condition.mask)
-        extras = {name: window.rows(value) for name, value in condition.extras.items()}
+        extras = {name: each if isinstance(each, int) else window.rows(each) for name, each in condition.extras.items()}
         return replace(condition, context=window.rows(condition.context), mask=mask, extras=extras)
     if window.dim >= x.ndim - SPATIAL:
         condition = without_area(condition, x)
     mask = condition.mask
     if mask is not None and window.dim >= x.ndim - SPATIAL:  # [B, H, W]
         mask = mask.index_select(window.dim - x.ndim, window.places(mask.device))
-    extras = {name: window.like(value, x) for name, value in condition.extras.items()}
+    extras = {name: each if isinstance(each, int) else window.like(each, x) for name, each in condition.extras.items()}
     return replace(condition, mask=mask, extras=extras)
 
 
