@@ -87,3 +87,17 @@ PLAYGROUND_25 = LatentFormat(
     deviation=(8.4927, 5.9022, 6.5498, 5.2299),
 )
 """Playground 2.5, an SDXL with a latent space of its own."""
+
+SD_X4 = LatentFormat(
+    name="SD_X4",
+    channels=4,
+    scale_factor=0.08333,
+    rgb_factors=(
+        (-0.2340, -0.3863, -0.3257),
+        (0.0994, 0.0885, -0.0908),
+        (-0.2833, -0.2349, -0.3741),
+        (0.2523, -0.0055, -0.1651),
+    ),
+    downscale=4,
+)
+"""The x4 upscaler."""

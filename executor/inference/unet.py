@@ -32,6 +32,7 @@ class LayerShape:
     into: int
     out: int
     depth: int = 0  # transformer blocks of an attention
+    own: bool = True  # whether its first attention is among the picture's own cells, and not to the text
 
 
 BlockShape = tuple[LayerShape, ...]
@@ -50,6 +51,7 @@ class UNetShape:
     middle: BlockShape
     output: tuple[BlockShape, ...] = ()
     vector: int | None = None  # width of the vector beside the time (SDXL)
+    classes: int | None = None  # numbers beside the time (the x4 upscaler's noise levels)
     linear: bool = False  # whether attentions project by linear layers
     heads: int | None = None  # of every attention, or
     head_width: int | None = None  # the width of each
@@ -109,13 +111,22 @@ def build_layer(layer: LayerShape, shape: UNetShape) -> nn.Module:
         case "up":
             return Upsample(layer.out)
     context = layer.out if shape.context is None else shape.context
-    kind = VideoTransformer if shape.video else SpatialTransformer
-    return kind(layer.out, context, shape.heads_of(layer.out), layer.depth, linear=shape.linear)
+    heads = shape.heads_of(layer.out)
+    if shape.video:
+        return VideoTransformer(layer.out, context, heads, layer.depth, linear=shape.linear)
+    return SpatialTransformer(layer.out, context, heads, layer.depth, linear=shape.linear, own=layer.own)
 
 
 def mlp(into: int, width: int) -> nn.Sequential:
     """Two linear layers around a SiLU."""
     return nn.Sequential(nn.Linear(into, width), nn.SiLU(), nn.Linear(width, width))
+
+
+def label_embedding(shape: UNetShape) -> nn.Module | None:
+    """What is added to the time's embedding: of a vector, or of a number; None where there is neither."""
+    if shape.classes is not None:
+        return nn.Embedding(shape.classes, shape.embedding)
+    return None if shape.vector is None else nn.Sequential(mlp(shape.vector, shape.embedding))
 
 
 class UNet(nn.Module):
@@ -126,7 +137,7 @@ class UNet(nn.Module):
         self.shape = shape
         self.model_channels, self.in_channels, self.out_channels = shape.width, shape.in_channels, shape.out_channels
         self.time_embed = mlp(shape.width, shape.embedding)
-        self.label_emb = None if shape.vector is None else nn.Sequential(mlp(shape.vector, shape.embedding))
+        self.label_emb = label_embedding(shape)
         self.input_blocks = nn.ModuleList(build_block(block, shape) for block in shape.input)
         self.middle_block = build_block(shape.middle, shape)
         self.output_blocks = nn.ModuleList(build_block(block, shape) for block in shape.output)
@@ -183,6 +194,8 @@ class UNet(nn.Module):
             embedding = patch(embedding, self.model_channels, options)
         if self.label_emb is None or y is None:
             return embedding
+        if self.shape.classes is not None:
+            return embedding + self.label_emb(y.round().long().flatten()).to(dtype)  # type: ignore[no-any-return]
         both: Tensor = embedding + self.label_emb(y.to(dtype))
         return both
 

@@ -109,11 +109,15 @@ class FeedForward(nn.Module):
 
 
 class BasicTransformerBlock(nn.Module):
-    """Self attention, attention to the text, feed-forward; each may be patched."""
+    """Self attention, attention to the text, feed-forward; each may be patched.
 
-    def __init__(self, width: int, context: int, heads: int) -> None:
+    One without cells of its `own` to attend to attends to the text twice.
+    """
+
+    def __init__(self, width: int, context: int, heads: int, *, own: bool = True) -> None:
         super().__init__()
-        self.attn1 = CrossAttention(width, width, heads)
+        self.own = own
+        self.attn1 = CrossAttention(width, width if own else context, heads)
         self.ff = FeedForward(width, 4 * width)
         self.attn2 = CrossAttention(width, context, heads)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
@@ -122,7 +126,7 @@ class BasicTransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None, transformer_options: Options | None = None) -> Tensor:
         """Tokens [B, N, C] under a context [B, M, D] to the same shape."""
         options = {**(transformer_options or {}), "n_heads": self.n_heads, "dim_head": self.d_head}
-        x = x + self._attention("attn1", self.attn1, self.norm1(x), None, options)
+        x = x + self._attention("attn1", self.attn1, self.norm1(x), None if self.own else context, options)
         x = patched(options, "middle_patch", x)
         x = x + self._attention("attn2", self.attn2, self.norm2(x), context, options)
         return x + self.ff(self.norm3(x))  # type: ignore[no-any-return]
@@ -145,12 +149,13 @@ class BasicTransformerBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """Transformer blocks over the cells of a picture."""
 
-    def __init__(self, width: int, context: int, heads: int, depth: int, *, linear: bool) -> None:
+    def __init__(self, width: int, context: int, heads: int, depth: int, *, linear: bool, own: bool = True) -> None:
         super().__init__()
         self.norm = groups(width, 1e-6)
         self.use_linear = linear
         self.proj_in = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
-        self.transformer_blocks = nn.ModuleList(BasicTransformerBlock(width, context, heads) for _ in range(depth))
+        blocks = (BasicTransformerBlock(width, context, heads, own=own) for _ in range(depth))
+        self.transformer_blocks = nn.ModuleList(blocks)
         self.proj_out = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None, transformer_options: Options | None = None) -> Tensor:

@@ -27,6 +27,7 @@ MODULES = (
     "edit_model",
     "sdxl",
     "photomaker",
+    "sd_upscale",
     "sampling",
     "custom_sampling",
     "sampler_methods",

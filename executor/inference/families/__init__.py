@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from executor.inference.families.base import Family
 from executor.inference.families.sd2 import SD2
 from executor.inference.families.sd15 import SD15
+from executor.inference.families.sd_x4 import SD_X4
 from executor.inference.families.sdxl import SDXL, SDXL_REFINER
 from executor.inference.families.svd import SVD
 from executor.inference.seams import seam
 
-FAMILIES: tuple[Family, ...] = (SD15, SD2, SDXL_REFINER, SDXL, SVD)
+FAMILIES: tuple[Family, ...] = (SD15, SD_X4, SD2, SDXL_REFINER, SDXL, SVD)
 
 
 @seam("supported_models.models")

@@ -16,6 +16,7 @@ TOP = {
     "time_embed.2": "time_embedding.linear_2",
     "label_emb.0.0": "add_embedding.linear_1",
     "label_emb.0.2": "add_embedding.linear_2",
+    "label_emb": "class_embedding",
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
@@ -28,6 +29,7 @@ RESIDUAL = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
+CLASSED_HEADS = 8
 VIDEO_MARK = ".time_stack."
 MIDDLE = {"0": "mid_block.resnets.0", "1": "mid_block.attentions.0", "2": "mid_block.resnets.1"}
 
@@ -45,7 +47,9 @@ def read_unet_shape(
     if not inputs:
         raise KeyError("input_blocks.0.0.weight")
     width = inputs[0][0].out
-    vector = tensors.get("label_emb.0.0.weight")
+    vector, classes = tensors.get("label_emb.0.0.weight"), tensors.get("label_emb.weight")
+    if classes is not None:  # the x4 upscaler has eight heads at every width
+        heads, head_width = heads or CLASSED_HEADS, None
     return UNetShape(
         in_channels=inputs[0][0].into,
         out_channels=tensors["out.2.weight"].shape[0] if "out.2.weight" in tensors else inputs[0][0].into,
@@ -56,6 +60,7 @@ def read_unet_shape(
         middle=read_middle(tensors, may_lack=vector is not None),
         output=read_blocks(tensors, "output_blocks"),
         vector=None if vector is None else vector.shape[1],
+        classes=None if classes is None else classes.shape[0],
         linear=any(name.endswith(".proj_in.weight") and tensor.ndim == 2 for name, tensor in tensors.items()),
         heads=heads,
         head_width=head_width,
@@ -92,7 +97,9 @@ def read_layer(tensors: Mapping[str, Tensor], place: str) -> LayerShape | None:
         return LayerShape(kind="residual", into=weight.shape[1], out=weight.shape[0])
     if (weight := tensors.get(f"{place}.proj_in.weight")) is not None:
         depth = count_under(tensors, f"{place}.transformer_blocks.")
-        return LayerShape(kind="attention", into=weight.shape[1], out=weight.shape[0], depth=depth)
+        key = tensors.get(f"{place}.transformer_blocks.0.attn1.to_k.weight")
+        own = key is None or key.shape[1] == weight.shape[0]
+        return LayerShape(kind="attention", into=weight.shape[1], out=weight.shape[0], depth=depth, own=own)
     if (weight := tensors.get(f"{place}.op.weight")) is not None:
         return LayerShape(kind="down", into=weight.shape[1], out=weight.shape[0])
     if (weight := tensors.get(f"{place}.conv.weight")) is not None:

@@ -16,8 +16,8 @@ from executor.inference.weights import WeightFile
 
 
 def is_sd2(shape: UNetShape) -> bool:
-    """Whether attentions project linearly and there is no vector beside the time."""
-    return shape.linear and shape.vector is None
+    """Whether attentions project linearly and there is nothing beside the time."""
+    return shape.linear and shape.vector is None and shape.classes is None
 
 
 def asked_sampling(file: WeightFile, network: Part[nn.Module]) -> ModelSampling:
