@@ -21,6 +21,7 @@ class Settings:
     auth_token: str | None = field(default=None, repr=False)
     auth_keys: Path | None = None
     no_auth: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     cors_origin: str | None = None
     max_upload_mb: float = 100.0
     compress: bool = False
@@ -116,6 +117,14 @@ FLAGS: tuple[Flag, ...] = (
         help="ask everybody for a token of this key file, see docs/operations.md",
     ),
     Flag(names=("--no-auth",), field="no_auth", help="listen beyond this machine although no keys are asked for"),
+    Flag(
+        names=("--allow-host",),
+        field="allowed_hosts",
+        kind=str,
+        many=True,
+        metavar="NAME",
+        help="more names that browsers reach this server by; other names than this network's are refused without keys",
+    ),
     Flag(
         names=("--enable-cors-header",),
         field="cors_origin",
@@ -387,7 +396,7 @@ def parse_flags(argv: Sequence[str], prog: str = "weft") -> tuple[dict[str, obje
     for name, spelling, least, most in _LIMITS:
         if name in given and not least <= given[name] <= most:  # nan is not within any limits
             parser.error(f"{spelling}: {given[name]} is not within {least:g} and {most:g}")
-    for name in ("model_paths", "allowed_packs"):
+    for name in ("model_paths", "allowed_packs", "allowed_hosts"):
         if name in given:
             given[name] = tuple(given[name])
     return given, ignored

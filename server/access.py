@@ -12,13 +12,13 @@ import binascii
 import html
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from server.keys import Key, KeyRing, Scope
 from server.middleware import CHANGING_METHODS, problem
+from server.origins import changes, is_other_origin
 
 KEY = web.RequestKey("key", Key)
 COOKIE = "weft_session"
@@ -112,14 +112,8 @@ def _given(request: web.Request) -> tuple[Way | None, str]:
 
 
 def _is_sent_by_another_site(request: web.Request) -> bool:
-    origin = request.headers.get("Origin")
-    changes = request.method in CHANGING_METHODS or request.headers.get("Upgrade", "").lower() == "websocket"
-    if origin is None or not changes:
-        return False
-    try:
-        return urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
-    except ValueError:
-        return True
+    origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+    return origin is not None and changes(request) and is_other_origin(origin, host, acts=True)
 
 
 def _refused(status: int, kind: str, message: str) -> web.Response:

@@ -11,6 +11,7 @@ from executor.settings import Settings
 from server import middleware
 from server.access import authenticate
 from server.keys import KeyRing
+from server.origins import own_pages
 from server.routes import ALL, BARE
 from server.routes.packs import pack_routes
 from server.state import FRONT, Front
@@ -25,6 +26,7 @@ def make_app(front: Front) -> web.Application:
     )
     app[FRONT] = front
     app.on_response_prepare.append(middleware.add_cache_header)
+    app.on_response_prepare.append(middleware.add_type_header)
     if settings.cors_origin is not None:
         app.on_response_prepare.append(middleware.cors_headers(settings.cors_origin))
     for table in (*ALL, *BARE):
@@ -45,7 +47,9 @@ def twins(table: Iterable[web.AbstractRouteDef]) -> list[web.RouteDef]:
 
 def _middlewares(settings: Settings, keys: KeyRing) -> list[Middleware]:
     return [
-        middleware.answer_options if settings.cors_origin is not None else middleware.same_origin,
+        middleware.answer_options
+        if settings.cors_origin is not None
+        else own_pages(settings.allowed_hosts, any_host=bool(keys)),
         middleware.errors,
         *([authenticate(keys)] if keys else []),
         *([middleware.compress] if settings.compress else []),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from executor.errors import KeysUnusable
 from executor.settings import Settings
-from server.middleware import is_loopback
+from server.origins import is_loopback
 
 log = logging.getLogger("weft.front")
 

@@ -1,14 +1,12 @@
-"""What happens to every request: origin check, OPTIONS, CORS, compression, errors as answers, cache headers."""
+"""What happens to every request: OPTIONS, CORS, compression, errors as answers, figures, cache and type headers."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -127,48 +125,7 @@ def measured(metrics: Metrics) -> Middleware:
     return measure
 
 
-# ---------------------------------------------------------------- origins
-
-
-@web.middleware
-async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse pages of other sites on a loopback address, and answer OPTIONS."""
-    origin = request.headers.get("Origin")
-    if origin is not None and is_foreign(request, origin):
-        log.warning("refused a request of %s to %s", origin, request.headers.get("Host"))
-        return web.Response(status=403)
-    if request.method == "OPTIONS":
-        return web.Response()
-    return await handler(request)
-
-
-def is_foreign(request: web.Request, origin: str) -> bool:
-    """Tell whether a request to a loopback address comes from a page of another host (or, named in both, port)."""
-    host = request.headers.get("Host")
-    if not host:
-        return False
-    try:
-        own, other = urlsplit(f"//{host.lower()}"), urlsplit(origin.lower())
-        ports = own.port, other.port
-    except ValueError:
-        return True
-    if own.hostname is None or not is_loopback(own.hostname):
-        return False
-    if other.hostname is None:
-        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
-        return request.method in CHANGING_METHODS or upgrade
-    differs = own.hostname != other.hostname
-    return differs or (None not in ports and ports[0] != ports[1])
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's loopback; names are not looked up but `localhost`."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+# ---------------------------------------------------------------- other sites
 
 
 @web.middleware
@@ -206,6 +163,11 @@ async def compress(request: web.Request, handler: Handler) -> web.StreamResponse
     ):
         response.enable_compression(web.ContentCoding.gzip)
     return response
+
+
+async def add_type_header(request: web.Request, response: web.StreamResponse) -> None:
+    """Let no browser guess another type than the one that is told."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
 
 async def add_cache_header(request: web.Request, response: web.StreamResponse) -> None:
