@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ Answer: TypeAlias = Callable[[object, Sides, Tensor, Tensor, Options], list[Tens
 
 HANDLER = "context_handler"
 """What a MODEL's options hold windows under."""
+
+FRAMES = "num_video_frames"
+"""What networks are told the number of frames under."""
 
 SPATIAL = 2  # the last dimensions of latents
 CHANNELS = 1
@@ -179,17 +182,24 @@ def fused(windows: Sequence[Sequence[int]], weights: Sequence[Sequence[float]], 
 
 def cut(condition: Condition, window: Window, x: Tensor) -> Condition:
     """A condition for latents x [B, C, ..., H, W] as one for a window of them."""
+    extras = {name: of_window(name, value, window, x) for name, value in condition.extras.items()}
     if window.dim == 0:
         mask = condition.mask if condition.mask is None else window.rows(condition.mask)
-        extras = {name: each if isinstance(each, int) else window.rows(each) for name, each in condition.extras.items()}
         return replace(condition, context=window.rows(condition.context), mask=mask, extras=extras)
+    mask = condition.mask
     if window.dim >= x.ndim - SPATIAL:
         condition = without_area(condition, x)
-    mask = condition.mask
-    if mask is not None and window.dim >= x.ndim - SPATIAL:  # [B, H, W]
-        mask = mask.index_select(window.dim - x.ndim, window.places(mask.device))
-    extras = {name: each if isinstance(each, int) else window.like(each, x) for name, each in condition.extras.items()}
+        mask = condition.mask
+        if mask is not None:  # [B, H, W]
+            mask = mask.index_select(window.dim - x.ndim, window.places(mask.device))
     return replace(condition, mask=mask, extras=extras)
+
+
+def of_window(name: str, value: object, window: Window, x: Tensor) -> Any:  # noqa: ANN401  (what networks take is theirs)
+    """What a network takes beside latents x, for a window; one that mixes frames is told how many there are."""
+    if isinstance(value, Tensor):
+        return window.rows(value) if window.dim == 0 else window.like(value, x)
+    return len(window.indices) if name == FRAMES and window.dim == 0 else value
 
 
 def without_area(condition: Condition, x: Tensor) -> Condition:

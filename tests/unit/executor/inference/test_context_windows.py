@@ -17,6 +17,7 @@ from executor.inference.context_windows import (
     ContextWindows,
     fused,
     latent_frames,
+    of_window,
     radical_inverse,
     step_of,
     uniform,
@@ -229,6 +230,13 @@ def test_frames_of_a_video_are_cut_along_their_dimension():
     condition = Condition(context=text(), extras={})
     cut, whole = answered(ContextWindows(length=4, overlap=2, dim=2, schedule="looped_uniform"), x, condition)
     torch.testing.assert_close(cut, whole, rtol=1e-6, atol=1e-6)
+
+
+def test_a_network_that_mixes_frames_is_told_how_many_a_window_has():
+    frames = Window(dim=0, indices=(3, 4), count=11)
+    assert of_window("num_video_frames", 11, frames, LATENTS) == 2
+    assert of_window("other", 11, frames, LATENTS) == 11
+    assert of_window("num_video_frames", 11, Window(dim=2, indices=(1,), count=3), LATENTS) == 11
 
 
 class Picture(Control):
