@@ -32,7 +32,7 @@ def load(services: Services | None = None) -> Registry:
     registry = Registry()
     for name in MODULES:
         for cls in import_module(f"nodes.builtin.{name}").NODES:
-            registry.add(cls, builtin=True)
+            registry.add(cls, name=getattr(cls, "NAME", None), builtin=True)
     packs = getattr(services, "packs", None)
     if packs is not None:
         packs.load(registry)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from executor.inference import schedules, sigma_tables
+from executor.inference import schedules, searched_levels, sigma_tables
 from executor.inference.schedules import SCHEDULER_NAMES, ksampler_sigmas
 from executor.inference.sigma_tables import SPACINGS
 from nodes.builtin.inputs import InputTypes, choice, combo, decimal, flag, integer, socket
@@ -244,6 +244,60 @@ class AlignYourStepsScheduler:
         return (sigma_tables.last_steps(levels, steps if denoise >= 1.0 else round(steps * denoise)),)
 
 
+class GITSScheduler:
+    """Noise levels that were searched for by the shape of sampling paths, by a coefficient."""
+
+    PACK = "comfy_extras.nodes_gits"
+    LISTING = "v3"
+    CATEGORY = SCHEDULES
+    RETURN_TYPES = ("SIGMAS",)
+    FUNCTION = "get_sigmas"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        return {
+            "required": {
+                "coeff": decimal(1.2, 0.8, 1.5, 0.05),
+                "steps": integer(10, 2, 1000),
+                "denoise": decimal(1.0, 0.0, 1.0),
+            }
+        }
+
+    def get_sigmas(self, coeff: float, steps: int, denoise: float) -> tuple[Tensor]:
+        """The table of the nearest coefficient, that of most steps for more of them; its end below a denoise of one."""
+        nearest = min(searched_levels.GITS_PLACES, key=lambda known: abs(known - coeff))
+        found = searched_levels.gits(nearest, min(steps, searched_levels.GITS_MOST_STEPS))
+        levels = sigma_tables.log_interpolated(found, steps + 1)
+        return (sigma_tables.last_steps(levels, round(steps * denoise)),)
+
+
+class OptimalStepsScheduler:
+    """Noise levels that were searched for a model to do with few steps."""
+
+    PACK = "comfy_extras.nodes_optimalsteps"
+    LISTING = "v3"
+    CATEGORY = SCHEDULES
+    RETURN_TYPES = ("SIGMAS",)
+    FUNCTION = "get_sigmas"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        return {
+            "required": {
+                "model_type": combo(list(searched_levels.OPTIMAL)),
+                "steps": integer(20, 3, 1000),
+                "denoise": decimal(1.0, 0.0, 1.0),
+            }
+        }
+
+    def get_sigmas(self, model_type: str, steps: int, denoise: float) -> tuple[Tensor]:
+        """The table for any number of steps, the end of it where `denoise` is below one."""
+        levels = sigma_tables.log_interpolated(searched_levels.optimal(model_type), steps + 1)
+        return (sigma_tables.last_steps(levels, round(steps * denoise)),)
+
+
 class SplitSigmas:
     """Cuts noise levels at a step."""
 
@@ -385,6 +439,8 @@ NODES = (
     BetaSamplingScheduler,
     SDTurboScheduler,
     AlignYourStepsScheduler,
+    GITSScheduler,
+    OptimalStepsScheduler,
     SplitSigmas,
     SplitSigmasDenoise,
     FlipSigmas,
