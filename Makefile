@@ -10,7 +10,7 @@ UI_TEST := .venv/.ui-test-installed
 OLD_FRONT_END := .cache/front-end-1.27.10
 
 .DEFAULT_GOAL := help
-.PHONY: demo run test test-full test-soak test-ui bench lint format help clean
+.PHONY: demo run test test-full test-soak test-ui parity nodes bench lint format help clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,10 @@ test-ui: $(UI_TEST) $(OLD_FRONT_END) ## the web front end in Chromium, used as a
 	browser="$$(tests/ui/chromium.sh)" && CHROMIUM="$$browser" \
 	  WEFT_OLD_FRONT_END=$(CURDIR)/$(OLD_FRONT_END)/comfyui_frontend_package/static \
 	  $(BIN)/python -m pytest -q --tb=short -m ui tests/ui $(ARGS)
+
+# The recordings were made where MKL takes its compatible path; with it their last digits come out on any processor.
+parity: $(READY) ## recorded numbers against ours: a table (other ones: make parity DATA=folder; full-size models: FULL=1)
+	@MKL_CBWR=COMPATIBLE $(BIN)/python -m tests.parity $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full) $(ARGS)
 
 bench: $(READY) ## measure: one table, each figure beside its floor (make bench ARGS="--only routes --json result.json")
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,23 +14,15 @@ from executor.inference.families.base import Diffusion
 from executor.inference.families.diffusers_unet import original_unet_names
 from executor.inference.families.sdxl import SDXL, SDXL_REFINER
 from executor.inference.text.clip_file import build_text_model, read_text_shape, text_tensors
-from executor.inference.text.embeddings import Embeddings
 from executor.inference.text.encoder import CLIP_G
-from executor.inference.text.tokens import ChunkTokenizer
 from executor.inference.weights import WeightFile
-from tests.maths.recordings import FOLDER, described, error
+from tests.maths.recordings import error
 from tests.tiny_checkpoint import random_tensors
 from tests.tiny_families import open_clip_shapes
 
 BOUND = 1e-5  # one forward, relative (reference/model_layer.md)
 CONTEXT, POOLED = 96, 32
 SIZES = {"height": 640, "width": 512, "crop_h": 8, "crop_w": 16, "target_height": 1024, "target_width": 768}
-EMBEDDINGS = FOLDER / "embeddings"
-G_PROMPTS = [
-    prompt
-    for prompt in described("tokens")["prompts"]
-    if "emb:emb_a" not in str(prompt["sdxl.g"]) and "emb:sub" not in str(prompt["sdxl.g"])  # vectors for CLIP-L alone
-]
 
 
 def original_unet(pooled: int, numbers: int, context: int) -> nn.Module:
@@ -119,18 +109,3 @@ def test_open_clip_answers_as_written_down_anew():
         found = model(model.embeddings.token_embedding(ids), ends, layer=-2, normed=False)
         hidden, pooled = open_clip_answer(tensors, ids, model.shape.heads)
     assert max(error(found.hidden, hidden[-2]), error(found.pooled, pooled)) < BOUND
-
-
-@pytest.mark.parametrize("prompt", G_PROMPTS, ids=range(len(G_PROMPTS)))
-def test_tokens_of_the_second_encoder_are_as_recorded(prompt):
-    embeddings = Embeddings(folders=[EMBEDDINGS], width=1280, key="clip_g")
-    chunks = ChunkTokenizer(embeddings=embeddings, pad=CLIP_G.pad).tokenize(prompt["text"])
-    expected = [[(token, weight)] * times for chunk in prompt["sdxl.g"] for token, weight, times in chunk]
-    for place, (token, weight) in zip(chain(*chunks), chain(*expected), strict=True):
-        assert place.weight == pytest.approx(float(weight), abs=1e-6, nan_ok=True)
-        if isinstance(token, str):
-            _, file, key, row = token.split(":")
-            vectors = load_file(EMBEDDINGS / f"{file}.safetensors")[key].reshape(-1, 1280)
-            assert torch.equal(place.token, vectors[int(row)].float())
-        else:
-            assert place.token == token

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: recorded guiders, how network calls are shared, and what packs may hook in."""
+"""Classifier-free guidance: how network calls are shared, and what packs may hook in."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,82 +9,7 @@ from torch import Tensor
 from executor.inference.conditions import Condition, resolve, with_counterparts
 from executor.inference.denoiser import ModelSampling
 from executor.inference.guidance import Guider
-from executor.inference.noise import prepare_noise
-from executor.inference.sample import Guidance, sample_sigmas
-from executor.inference.samplers import sampler
-from executor.inference.samplers.sa_solver import interval_stochasticity
-from tests.maths.recordings import cases, error, sampling, tensors, toy_handle
-
-SEED = 12345
-# samplers with options of their own, as the Sampler* nodes set them
-WITH_OPTIONS = {
-    "SamplerEulerAncestral/0": "euler_ancestral",
-    "SamplerEulerAncestralCFGPP/1": "euler_ancestral_cfg_pp",
-    "SamplerLMS/2": "lms",
-    "SamplerLMS/3": "lms",
-    "SamplerDPMPP_3M_SDE/4": "dpmpp_3m_sde",
-    "SamplerDPMPP_2M_SDE/5": "dpmpp_2m_sde",
-    "SamplerDPMPP_2M_SDE/6": "dpmpp_2m_sde",
-    "SamplerDPMPP_SDE/7": "dpmpp_sde",
-    "SamplerDPMPP_2S_Ancestral/8": "dpmpp_2s_ancestral",
-    "SamplerDPMAdaptative/9": "dpm_adaptive",
-    "SamplerDPMAdaptative/10": "dpm_adaptive",
-}
-
-
-def recorded_entry(side: str) -> list[list[object]]:
-    return [[tensors("guiders")[f"in/{side}"], {}]]
-
-
-def run(name: str, *, cfg: float, sampler_name: str = "euler", **options: object) -> tuple[Tensor, Tensor]:
-    latent = {"samples": torch.zeros(1, 4, 8, 8)}
-    case = cases("guiders")[name]
-    sigmas = tensors("guiders")["in/sigmas"]
-    if str(case.get("sigmas_", "")).startswith("low"):
-        sigmas = sigmas[3:]
-    if str(case.get("sigmas_", "")).startswith("high"):
-        sigmas = sigmas[:4]
-    if str(case.get("latent", "")).startswith("latent1"):
-        latent["samples"] = tensors("guiders")["in/latent1"]
-    if "batch_index" in case:
-        latent["samples"] = torch.zeros(len(case["batch_index"]), 4, 8, 8)
-    noise = prepare_noise(latent["samples"], SEED, case.get("batch_index"))
-    if name == "disable_noise":
-        noise = torch.zeros_like(noise)
-    handle = toy_handle("eps_sd15")
-    if name == "differential_diffusion":
-        latent["noise_mask"] = tensors("guiders")["in/mask"]
-    guidance = Guidance(positive=recorded_entry("positive"), negative=recorded_entry("negative"), cfg=cfg)
-    method = sampler(sampler_name).with_options(**options)
-    return sample_sigmas(handle, latent, noise, sigmas, method, guidance, seed=SEED)
-
-
-@pytest.mark.parametrize(
-    "name", ["cfg", "cfg1", "basic", "disable_noise", "batch_index", "split_low", "split_high", "SamplerCustom"]
-)
-def test_a_guided_run_is_the_recorded_one(name: str) -> None:
-    out, denoised = run(name, cfg=cases("guiders")[name].get("cfg", 1.0))
-    assert error(out, tensors("guiders")[f"{name}/out"]) <= 1e-4
-    assert error(denoised, tensors("guiders")[f"{name}/denoised"]) <= 1e-4
-
-
-@pytest.mark.parametrize("name", WITH_OPTIONS)
-def test_a_sampler_with_options_is_the_recorded_one(name: str) -> None:
-    case = cases("guiders")[name]
-    options = {key: value for key, value in case["inputs"].items() if key != "noise_device"}
-    out, _ = run(name, cfg=case["cfg"], sampler_name=WITH_OPTIONS[name], **options)
-    assert error(out, tensors("guiders")[f"{name}/out"]) <= (1e-3 if "Adaptative" in name else 1e-4)
-
-
-@pytest.mark.parametrize("name", ["SamplerSASolver/14", "SamplerSASolver/15"])
-def test_an_sa_solver_with_options_is_the_recorded_one(name: str) -> None:
-    case = cases("guiders")[name]
-    options = {key: value for key, value in case["inputs"].items() if key != "model"}
-    to_sigma = sampling("eps_sd15").percent_to_sigma
-    ends = to_sigma(options.pop("sde_start_percent")), to_sigma(options.pop("sde_end_percent"))
-    tau = interval_stochasticity(*ends, options.pop("eta"))
-    out, _ = run(name, cfg=case["cfg"], sampler_name="sa_solver", tau=tau, **options)
-    assert error(out, tensors("guiders")[f"{name}/out"]) <= 1e-4
+from tests.maths.recordings import sampling
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,45 +1,19 @@
-"""Rules of guidance against the recordings, and what they do to a model's answers."""
-
-from dataclasses import replace
+"""Rules of guidance: what they do to a model's answers."""
 
 import pytest
 import torch
 
 from executor.inference.conditions import Condition, resolve
-from executor.inference.denoising import Guidance, sample_sigmas
 from executor.inference.guidance import Guider
 from executor.inference.guidance_rules import (
     SelfAttention,
     SkippedLayers,
     against_empty,
     blur,
-    normed,
     perpendicular,
     perturbed,
-    rescaled,
-    zero_star,
 )
-from executor.inference.noise import prepare_noise
-from executor.inference.samplers import sampler
-from tests.maths.recordings import cases, error, tensors, toy_handle
-
-SEED = 12345
-RULES = {
-    "rescale_cfg": {"sampler_cfg_function": rescaled(0.7)},
-    "cfg_norm": {"sampler_post_cfg_function": [normed(1.0)]},
-    "cfg_zero_star": {"sampler_post_cfg_function": [zero_star]},
-}
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_a_run_under_a_rule_is_the_recorded_one(name):
-    handle = replace(toy_handle("eps_sd15"), model_options=dict(RULES[name]))
-    latent = {"samples": torch.zeros(1, 4, 8, 8)}
-    sides = {side: [[tensors("guiders")[f"in/{side}"], {}]] for side in ("positive", "negative")}
-    guidance = Guidance(cfg=cases("guiders")[name]["cfg"], **sides)
-    noise, sigmas = prepare_noise(latent["samples"], SEED), tensors("guiders")["in/sigmas"]
-    out, _ = sample_sigmas(handle, latent, noise, sigmas, sampler("euler"), guidance, seed=SEED)
-    assert error(out, tensors("guiders")[f"{name}/out"]) <= 1e-4
+from tests.maths.recordings import toy_handle
 
 
 def test_perpendicular_guidance_leaves_what_both_sides_share():

@@ -1,11 +1,7 @@
-"""Linear latent previews against recorded pixels."""
+"""Linear latent previews as pictures."""
 
-import pytest
-
-from executor.inference.preview import LatentPreview, latent_pixels
+from executor.inference.preview import LatentPreview
 from tests.maths.recordings import ToyFormat, described, tensors
-
-FORMATS = ["SD15", "SDXL", "SD3", "Flux"]
 
 
 def latent_format(name: str) -> ToyFormat:
@@ -13,13 +9,6 @@ def latent_format(name: str) -> ToyFormat:
     factors = tuple(tuple(row) for row in known["rgb_factors"])
     bias = tuple(known.get("rgb_bias", (0.0, 0.0, 0.0)))
     return ToyFormat(name=name, channels=known["channels"], rgb_factors=factors, rgb_bias=bias)
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_preview_pixels_are_the_recorded_ones(name: str) -> None:
-    recorded = tensors("preview")
-    pixels = latent_pixels(recorded[f"{name}/latent"], latent_format(name))
-    assert (pixels.int() - recorded[f"{name}/pixels"].int()).abs().max() <= 1
 
 
 def test_a_preview_is_a_picture_of_the_latent_cells() -> None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from tests.maths.recordings import FOLDER, cases, tensors
+from tests.maths.recordings import FOLDER, tensors
 
-__all__ = ["FOLDER", "calls", "differences", "filled", "tensors"]
-
-
-def calls(file: str, nodes: set[str]) -> list[str]:
-    """The names of the recorded successful calls of some nodes."""
-    return [name for name, case in cases(file).items() if case.get("node") in nodes and "error" not in case]
+__all__ = ["FOLDER", "differences", "filled", "tensors"]
 
 
 def filled(file: str, value: object) -> object:

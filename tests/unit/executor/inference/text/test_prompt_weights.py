@@ -1,4 +1,4 @@
-"""Parentheses of prompts beyond the recorded cases (tests/maths/test_text.py has those)."""
+"""Parentheses of prompts beyond the recorded cases (tests/parity compares those)."""
 
 import pytest
 from hypothesis import given

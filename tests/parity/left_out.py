@@ -1,0 +1,34 @@
+"""What of the recordings is not compared, with the reason. Knows no comparison."""
+
+from __future__ import annotations
+
+NODES = {
+    "GITSScheduler": "not built yet",
+    "OptimalStepsScheduler": "not built yet",
+    "LTXVScheduler": "belongs to a family that is not here",
+    "VideoLinearCFGGuidance": "not built yet",
+    "VideoTriangleCFGGuidance": "not built yet",
+    "Mahiro": "not built yet",
+    "APG": "not built yet",
+    "TCFG": "not built yet",
+    "Epsilon Scaling": "not built yet",
+    "DifferentialDiffusion": "not built yet",
+    "SamplerEulerCFGpp": "not built yet",
+    "SamplerLCMUpscale": "not built yet",
+    "ImageSharpen": "not built yet",
+    "EmptySD3LatentImage": "belongs to a family that is not here",
+    "EmptyHunyuanLatentVideo": "belongs to a family that is not here",
+    "LatentOperationTonemapReinhard": "not built yet",
+    "LatentOperationSharpen": "not built yet",
+    "FluxGuidance": "belongs to a family that is not here",
+    "ConditioningSetAreaPercentageVideo": "belongs to a family that is not here",
+}
+"""Nodes that recorded cases call and Weft has not; a node that comes is compared from then on."""
+
+TENSORS = {
+    "ops_latent": (r"format/.*", "scales of families that are not here; the others are compared"),
+}
+"""Tensors, by file and pattern, that no case looks at."""
+
+TEXTS = {"sd3.t5xxl", "flux.t5xxl"}
+"""T5's tokens: no family with a T5 encoder is here."""
