@@ -263,6 +263,11 @@ class Folders:
             return []
         return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
 
+    def folders(self, root: Root) -> list[str]:
+        """Sorted names of the folders directly in a data folder."""
+        folder = self._roots[root]
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+
     def resolve(self, name: str, default: Root = "input") -> Path:
         """The path that `name`, `name [input]`, `name [output]` or `name [temp]` stands for; UnsafePath outside it.
 

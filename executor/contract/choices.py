@@ -13,6 +13,12 @@ Scalar = str | int | float | bool | None
 FILES_KEY = "$files"
 """The key that marks, in listings kept as data, a list of choices to be read from disk."""
 
+FOLDERS = "folders"
+"""The content that lists the folders within the input folder instead of its files."""
+
+NO_PICTURES = frozenset({"clipspace"})
+"""Folders of the input folder that hold what clients keep for themselves."""
+
 _EXTRA_KINDS = {".webp": "image", ".avif": "image", ".jxl": "image", ".webm": "video", ".mkv": "video",
                 ".flac": "audio", ".opus": "audio", ".m4a": "audio"}  # fmt: skip
 
@@ -21,7 +27,9 @@ def listed(choices: Choices, folders: Folders) -> list[Scalar]:
     """The choices as they stand on disk now; an unknown kind of file lists nothing but the fixed ones."""
     if not isinstance(choices, FileChoices):
         return list(choices.values)
-    if choices.source == "input":
+    if choices.source == "input" and choices.content == FOLDERS:
+        names = [name for name in folders.folders("input") if name not in NO_PICTURES]
+    elif choices.source == "input":
         names = [name for name in folders.files("input") if is_content(name, choices.content)]
     else:
         names = folders.names(choices.source) if choices.source in folders.kinds() else []

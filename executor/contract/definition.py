@@ -21,8 +21,8 @@ class FileChoices(msgspec.Struct, frozen=True, tag="files"):
     """A choice among the files of a model kind, or of the input folder, read fresh whenever it is asked for.
 
     `source` is a kind of model (`checkpoints`), or `input` for the top level of the input folder (`content` then
-    limits it to media kinds or endings: image, video, audio, `.latent`, or a comma list); `before`/`after` are fixed
-    choices around them, and `assembled` follow the files.
+    limits it to media kinds or endings: image, video, audio, `.latent`, or a comma list; `folders` lists the folders
+    there instead); `before`/`after` are fixed choices around them, and `assembled` follow the files.
     """
 
     source: str

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from executor.errors import NodeInputError
+from executor.inference.media import pyav
 from executor.inference.values import Image
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+EARLY_S = 1e-6  # times of frames are rounded
 Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
@@ -29,13 +31,21 @@ def _name(container: InputContainer) -> str:
     return str(container.name).replace("\\", "/").rpartition("/")[2] or "the file"
 
 
-def frame_values(container: InputContainer, channels: int = 3) -> Iterator[Values]:
-    """Every picture of the first video stream as 8-bit values [H, W, 3 or 4]."""
+def frame_values(container: InputContainer, channels: int = 3, start_s: float = 0.0) -> Iterator[Values]:
+    """Every picture of the first video stream from a time on as 8-bit values [H, W, 3 or 4].
+
+    Conversion runs on one thread: see `video_encoding`.
+    """
     stream = video_stream(container)
     stream.thread_type = "AUTO"
+    if start_s > 0:
+        container.seek(int(start_s * 1_000_000))  # to the last key frame before
+    reformatter = pyav().video.reformatter.VideoReformatter()
     name = "rgb24" if channels == 3 else "rgba"
-    for frame in container.decode(stream):  # a stream may change its size on the way
-        yield frame.to_ndarray(format=name, width=stream.width, height=stream.height)
+    size = (stream.width, stream.height)  # a stream may change its own on the way
+    for frame in container.decode(stream):
+        if frame.time is None or frame.time >= start_s - EARLY_S:
+            yield reformatter.reformat(frame, *size, name, threads=1).to_ndarray()
 
 
 def read_frames(container: InputContainer) -> Image:
@@ -53,6 +63,6 @@ def stacked(frames: Iterable[Values]) -> Image | None:
         return None
     images = torch.empty(len(kept), *kept[0].shape)
     for number, values in enumerate(kept):
-        images[number] = torch.from_numpy(np.ascontiguousarray(values)).float() / 255.0
+        images[number] = torch.from_numpy(np.asarray(values, dtype=np.float32)) / 255.0
         kept[number] = None
     return images

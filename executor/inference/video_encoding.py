@@ -138,7 +138,10 @@ def raw_frame(values: Frame, bits: int) -> VideoFrame:
 
 
 def _converter(how: VideoEncoding) -> Callable[[VideoFrame], VideoFrame]:
-    """What brings a raw frame to the stream's pixel format; one conversion table serves all frames."""
+    """What brings a raw frame to the stream's pixel format; one conversion table serves all frames.
+
+    On one thread: with more, FFmpeg 8's scaler now and then leaves a row of a 10-bit picture undone.
+    """
     reformatter = pyav().video.reformatter.VideoReformatter()
     ranges = pyav().video.reformatter.ColorRange
     colours: dict[str, Any] = {}
@@ -147,7 +150,7 @@ def _converter(how: VideoEncoding) -> Callable[[VideoFrame], VideoFrame]:
         colours = {"dst_colorspace": matrix, "src_color_range": ranges.JPEG, "dst_color_range": ranges.MPEG}
 
     def convert(frame: VideoFrame) -> VideoFrame:
-        converted: VideoFrame = reformatter.reformat(frame, format=how.pix_fmt, **colours)
+        converted: VideoFrame = reformatter.reformat(frame, format=how.pix_fmt, threads=1, **colours)
         return converted
 
     return convert
@@ -180,7 +183,7 @@ def encode_png(values: Frame, bits: int) -> bytes:
         context.pix_fmt = BIG_ENDIAN.get(frame.format.name, frame.format.name)
         context.time_base = Fraction(1, 1)
         if context.pix_fmt != frame.format.name:
-            frame = frame.reformat(format=context.pix_fmt)
+            frame = frame.reformat(format=context.pix_fmt, threads=1)
         frame.pts = 0
         return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 

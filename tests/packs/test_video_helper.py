@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import aiohttp
 import av
 import pytest
 from PIL import Image
@@ -71,3 +72,32 @@ async def test_installed_pack_has_its_own_nodes(client):
     entry = (await client.get("/object_info/VHS_VideoInfoLoaded"))["VHS_VideoInfoLoaded"]
     assert (entry["category"], list(entry["input"]["required"])) == ("theirs", ["video_info", "only_here"])
     assert (await client.get("/object_info/VHS_VideoCombine"))["VHS_VideoCombine"]["output_node"] is True
+
+
+async def test_video_is_uploaded_loaded_and_combined_again(client):
+    (first,) = (await client.run(combining("video/webm"))).outputs["2"]["gifs"]
+    form = aiohttp.FormData()
+    form.add_field("image", (await fetched(client, first))[2], filename="loop.webm")
+    async with client.session.post("/upload/image", data=form) as response:
+        name = (await response.json())["name"]
+    load = {"force_rate": 0, "custom_width": 0, "custom_height": 0, "frame_load_cap": 3, "skip_first_frames": 1}
+    ran = await client.run({
+        "1": node("VHS_LoadVideo", video=name, select_every_nth=1, **load),
+        "2": node("VHS_SplitImages", images=["1", 0], split_index=1),
+        "3": node("VHS_VideoCombine", images=["2", 2], filename_prefix="vhs/rest", format="image/gif", **COMBINE),
+        "4": node("PreviewAny", source=["2", 3]),
+    })  # fmt: skip
+    assert ran.ok, ran.error
+    assert ran.outputs["4"]["text"] == ["2"]
+    assert ran.outputs["3"]["gifs"][0]["format"] == "image/gif"
+
+
+async def test_folders_of_pictures_are_listed_as_they_come(client, packs_base):
+    folder = packs_base / "input" / "walk"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(folder / "1.png")
+    listed = (await client.get("/object_info/VHS_LoadImages"))["VHS_LoadImages"]["input"]["required"]["directory"][0]
+    assert "walk" in listed
+    ran = await client.run({"1": node("VHS_LoadImages", directory="walk"), "2": node("PreviewAny", source=["1", 2])})
+    assert ran.ok, ran.error
+    assert ran.outputs["2"]["text"] == ["1"]

@@ -1,0 +1,54 @@
+"""Paths that people write into nodes instead of choosing a file. Knows which ones may be read.
+
+A prompt may come from anybody who reaches the server. One that listens on this machine alone reads any path, as the
+packs do that such nodes come from; one that listens to others, or has VHS_STRICT_PATHS set, reads its data folders.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+from executor.errors import UnsafePath
+from executor.files import ROOTS
+from nodes.builtin.services import services
+
+
+def written_path(text: str, field: str) -> Path:
+    """The absolute path that a text means: as it is, or below the base or input folder.
+
+    FileNotFoundError when nothing is there, UnsafePath when it may not be read or is an address.
+    """
+    cleaned = text.strip().strip('"').strip()
+    if not cleaned:
+        raise FileNotFoundError(f"input {field!r}: the path is empty")
+    if "://" in cleaned:
+        raise UnsafePath(f"input {field!r}: addresses are not fetched; upload the file and choose it")
+    folders = services().folders
+    candidates = [folders.base / cleaned, folders.root("input") / cleaned]  # an absolute path stays itself
+    found = next((path for path in candidates if path.exists()), None)
+    path = Path(os.path.realpath(found if found is not None else candidates[0]))
+    if _is_strict() and not any(_below(path, folders.root(root)) for root in ROOTS):
+        raise UnsafePath(f"input {field!r}: {cleaned!r} is outside the input, output and temp folders of this server")
+    if found is None:
+        raise FileNotFoundError(f"input {field!r}: there is no {cleaned!r}")
+    return path
+
+
+def _is_strict() -> bool:
+    if os.environ.get("VHS_STRICT_PATHS"):
+        return True
+    hosts = [part.strip() for part in services().settings.host.split(",")]
+    return not all(host == "localhost" or _is_loopback(host) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _below(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(folder)) in (path, *path.parents)
