@@ -24,6 +24,11 @@ def text_frame_of_json(event: str, data_json: bytes) -> str:
     return f'{{"type": {json.dumps(event)}, "data": {data_json.decode()}}}'
 
 
+def numbered(text: str, number: int) -> str:
+    """A text frame with the number of its event, for clients that asked for numbers."""
+    return f'{text[:-1]}, "id": {number}}}'
+
+
 def preview_frame(blob: Blob) -> bytes:
     """Binary event 1: image type and picture."""
     return struct.pack(">II", PREVIEW, _IMAGE_TYPES[blob.image_type]) + blob.body

@@ -20,6 +20,7 @@ from aiohttp import ClientConnectionError, WSCloseCode, web
 
 from executor.messages import Blob
 from server import frames
+from server.eventlog import Event, EventLog
 
 log = logging.getLogger("weft.front")
 
@@ -44,10 +45,14 @@ def _nobody_asks(changes: Changes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message on its way; `kind` names what a newer frame may take the place of (None: nothing)."""
+    """One message on its way; `kind` names what a newer frame may take the place of (None: nothing).
+
+    `number` is that of its event, 0 where it is none.
+    """
 
     payload: str | bytes
     kind: str | None = None
+    number: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -66,13 +71,14 @@ class Client:
     overrun: bool = False
     owns: bool = False  # it has had a prompt
     missed: Frame | None = None  # the newest status, held back
+    numbered: bool = False  # it asked for numbers: no event of its is dropped, it is closed instead
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; never blocks."""
         if self.overrun:
             return
         self.number += 1
-        if frame.kind is not None:
+        if frame.kind is not None and not self.numbered:
             if self._lags():
                 self._forget(frame.kind)
             self.newest[frame.kind] = self.number
@@ -109,7 +115,7 @@ class Client:
     def _next(self) -> Frame:
         number, frame = self.waiting.popitem(last=False)
         self.waiting_bytes -= len(frame.payload)
-        if frame.kind is not None and self.newest[frame.kind] == number:
+        if frame.kind is not None and self.newest.get(frame.kind) == number:
             del self.newest[frame.kind]
         return frame
 
@@ -121,7 +127,10 @@ class Client:
             while self.waiting:
                 frame = self._next()
                 if isinstance(frame.payload, str):
-                    await self.socket.send_str(frame.payload)
+                    with_number = self.numbered and frame.number
+                    await self.socket.send_str(
+                        frames.numbered(frame.payload, frame.number) if with_number else frame.payload
+                    )
                 else:
                     await self.socket.send_bytes(frame.payload)
 
@@ -130,6 +139,7 @@ class Hub:
     """All websocket clients of a front, by session id."""
 
     def __init__(self) -> None:
+        self.log = EventLog()
         self._clients: dict[str, Client] = {}
         self._at_work: dict[str, str] = {}  # client id -> node its prompt is at
         self._log_readers: set[str] = set()
@@ -184,6 +194,7 @@ class Hub:
 
     async def close(self) -> None:
         """Close every connection."""
+        self.log.close()
         if self._turn is not None:
             self._turn.cancel()
         clients = tuple(self._open)
@@ -202,10 +213,11 @@ class Hub:
         receivers = self._receivers(audience, client_id)
         if event == "executing" and client_id is not None:
             self._note_work(client_id, data)
+        told = self.log.add(event, data, audience=audience, client_id=client_id, job_id=job_id)
         if not receivers:
             return
-        text = frames.text_frame_of_json(event, data) if isinstance(data, bytes) else frames.text_frame(event, data)
-        frame = Frame(text, f"{event} {job_id}" if event in REPLACEABLE else None)
+        text = frames.text_frame_of_json(event, told.data_json)
+        frame = Frame(text, f"{event} {job_id}" if event in REPLACEABLE else None, told.number)
         if event == "status":
             self._publish_status(frame)
             return
@@ -220,7 +232,7 @@ class Hub:
         crowded = len(self._clients) > CROWD
         for client in self._clients.values():
             client.missed = frame
-            if client.owns or not crowded:
+            if client.owns or client.numbered or not crowded:
                 client.catch_up()
         if crowded and self._turn is None:
             self._tell_bystanders()
@@ -277,6 +289,10 @@ class Hub:
         else:
             self._at_work.pop(client_id, None)
 
+    def greeting_of(self, events: Iterable[Event]) -> list[Frame]:
+        """Frames of events that a client missed."""
+        return [Frame(frames.text_frame_of_json(event.name, event.data_json), number=event.number) for event in events]
+
     # ---------------------------------------------------------------- log
 
     def read_log(self, sid: str, *, enabled: bool) -> None:
@@ -288,5 +304,6 @@ class Hub:
 
     def publish_log(self, data: object) -> None:
         """Send log entries to those who asked for them."""
+        frame = Frame(frames.text_frame("logs", data))
         for sid in self._log_readers:
-            self.publish("logs", data, audience="owner", client_id=sid)
+            self._clients[sid].put(frame)

@@ -71,8 +71,21 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/history"): Operation(topic="Prompts", body=json(ref("Removal")), answers={200: None, **REFUSED}),
     ("GET", "/ws"): Operation(
         topic="Prompts",
-        query=(Query(name="clientId", about="the id whose events are wanted; none: the server makes one"),),
+        query=(
+            Query(name="clientId", about="the id whose events are wanted; none: the server makes one"),
+            Query(name="last_event", about="number the frames (`id`), and begin after this one; 0: all that is kept"),
+        ),
         answers={101: None, 400: PLAIN},
+    ),
+    ("GET", "/weft/events"): Operation(
+        topic="Prompts",
+        query=(
+            Query(name="clientId", about="only what a websocket of this id hears"),
+            Query(name="prompt_id", about="only the events of this prompt"),
+            Query(name="last_event", about="begin after the event of this number; 0: all that is kept"),
+            Query(name="Last-Event-ID", about="the same, as browsers send it when they come back", place="header"),
+        ),
+        answers={200: ("text/event-stream", TEXT), 400: PROBLEM},
     ),
     ("GET", "/api/jobs"): Operation(topic="Jobs", query=_JOBS, answers={200: json(ref("Jobs")), 400: _JOB_ERROR}),
     ("GET", "/api/jobs/{id}"): Operation(topic="Jobs", answers={200: json(ref("JobDetail")), 404: _JOB_ERROR}),

@@ -9,6 +9,7 @@ from aiohttp import web
 from server.routes import (
     assets,
     docs,
+    events,
     files,
     history,
     internal,
@@ -36,6 +37,7 @@ ALL: tuple[web.RouteTableDef, ...] = (
     system.ROUTES,
     ws.ROUTES,
     jobs.WEFT,
+    events.ROUTES,
     users.ROUTES,
     userdata.ROUTES,
     subgraphs.ROUTES,

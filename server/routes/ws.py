@@ -9,6 +9,7 @@ from aiohttp import WSMsgType, web
 
 from server.frames import text_frame
 from server.hub import Client, Frame
+from server.routes.events import event_number, replay_for
 from server.routes.system import features
 from server.state import Front, front
 
@@ -17,15 +18,25 @@ ROUTES = web.RouteTableDef()
 
 @ROUTES.get("/ws")
 async def get_ws(request: web.Request) -> web.WebSocketResponse:
-    """Open the event stream of a client; the first frame tells the queue's length and the session's id."""
-    here = front(request)
+    """Open the event stream of a client; the first frame tells the queue's length and the session's id.
+
+    With `last_event` the frames of events carry their numbers, and those after that number come first.
+    """
+    here, last = front(request), request.query.get("last_event")
+    sid = request.query.get("clientId") or uuid.uuid4().hex
+    if last:
+        event_number(last)
     socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
     await socket.prepare(request)
     transport = request.transport
-    sid = request.query.get("clientId") or uuid.uuid4().hex
-    client = Client(sid=sid, socket=socket, abort=transport.abort if transport else lambda: None)
-    greeting = Frame(text_frame("status", {**here.dispatcher.status(), "sid": sid}))
-    await here.hub.attend(client, [greeting], lambda: _read(here, client))
+    client = Client(
+        sid=sid, socket=socket, abort=transport.abort if transport else lambda: None, numbered=last is not None
+    )
+    replay = None if last is None else await replay_for(here, last, sid)
+    greeting = [Frame(text_frame("status", {**here.dispatcher.status(), "sid": sid}))]
+    if replay is not None:  # nothing may be awaited from here on: what comes now is told live
+        greeting += here.hub.greeting_of(replay.all())
+    await here.hub.attend(client, greeting, lambda: _read(here, client))
     return socket
 
 

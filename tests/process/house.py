@@ -204,8 +204,9 @@ def parsed(answer: requests.Response) -> Iterator[Json]:
     event: Json = {}
     for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
         name, _, value = line.partition(": ")
-        if not line and event:
-            yield event
+        if not line:
+            if "data" in event:
+                yield event
             event = {}
         elif name == "data":
             event["data"] = json.loads(value)

@@ -152,7 +152,10 @@ FILLED = {
     "/userdata/{file}": "/userdata/notes%2Fa.txt",
     "/api/jobs/{id}": "/api/jobs/done",
 }
-READ = sorted(path for method, path in OPERATIONS if method == "GET" and path != "/ws" and "object_info" not in path)
+STREAMS = ("/ws", "/weft/events")
+READ = sorted(
+    path for method, path in OPERATIONS if method == "GET" and path not in STREAMS and "object_info" not in path
+)
 BROKEN = {
     "/view": "/view?filename=",
     "/history": "/history?max_items=x",

@@ -1,0 +1,65 @@
+"""GET /weft/events: the events of prompts as Server-Sent Events, which resume where a client left off."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from executor.errors import BadInput
+from server.eventlog import Event, Wanted
+from server.replay import Replay, missed
+from server.state import Front, front
+
+ROUTES = web.RouteTableDef()
+
+BEAT_S = 15.0
+"""A comment is sent when nothing else was for so long, so that proxies keep the connection."""
+RETRY_MS = 1000
+LONGEST_NUMBER = 18
+
+
+@ROUTES.get("/weft/events")
+async def get_events(request: web.Request) -> web.StreamResponse:
+    """Stream events of all prompts, of one, or as one client hears them, from a number on."""
+    here = front(request)
+    given = request.headers.get("Last-Event-ID") or request.query.get("last_event")
+    number = event_number(given) if given else here.hub.log.newest
+    wanted = Wanted(client_id=request.query.get("clientId"), job_id=request.query.get("prompt_id"))
+    answer = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    answer.content_type = "text/event-stream"
+    await answer.prepare(request)
+    if request.method == "HEAD":
+        return answer
+    await answer.write(f"retry: {RETRY_MS}\n\n".encode())
+    while not here.hub.log.closed:
+        number = await _tell(answer, await missed(here.hub.log, here.store.past, number, wanted))
+        await here.hub.log.news(number, BEAT_S)
+        if here.hub.log.newest == number:
+            await answer.write(b": still here\n\n")
+    return answer
+
+
+async def _tell(answer: web.StreamResponse, replay: Replay) -> int:
+    """Send what was missed; the number after which to go on."""
+    for event in replay.all():
+        await answer.write(sse(event))
+    return replay.number
+
+
+def sse(event: Event) -> bytes:
+    """An event in the form of the HTML standard's section 9.2; one without a number does not move the client's."""
+    name = f"id: {event.number}\n" if event.number else ""
+    kind = event.name.replace("\n", " ").replace("\r", " ")  # a pack may choose any name
+    return f"{name}event: {kind}\n".encode() + b"data: " + b" ".join(event.data_json.splitlines()) + b"\n\n"
+
+
+def event_number(text: str) -> int:
+    """The number of an event as clients send it; BadInput for what is none."""
+    if not text.isascii() or not text.isdecimal() or len(text) > LONGEST_NUMBER:
+        raise BadInput(f"an event's number is a whole number, not {text!r}")
+    return int(text)
+
+
+async def replay_for(here: Front, text: str, sid: str) -> Replay:
+    """What a websocket that names the last event it heard has missed; an empty text: nothing."""
+    number = event_number(text) if text else here.hub.log.newest
+    return await missed(here.hub.log, here.store.past, number, Wanted(client_id=sid))
