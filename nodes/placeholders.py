@@ -29,7 +29,6 @@ REASONS = (
     ("comfy.t2i_adapter", "Weft builds its networks from modules of its own"),
     ("comfy.text_encoders", "Weft builds its networks from modules of its own"),
     ("comfy.model_base", "Weft builds its networks from modules of its own"),
-    ("comfy.model_detection", "Weft finds families of models by tables of its own"),
     ("comfy.supported_models", "Weft finds families of models by tables of its own"),
     ("comfy.diffusers_convert", "Weft finds families of models by tables of its own"),
     ("comfy_api_nodes", "nodes that call paid services are no part of Weft"),

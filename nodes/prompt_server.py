@@ -135,6 +135,9 @@ class PromptServer:
             Blob(job_id=self._job(), kind="text", node_id=str(node_id), body=body, client_id=sid or self.client_id)
         )
 
+    def add_routes(self) -> None:
+        """Nothing to do: routes in the table are served once every pack is there."""
+
     def queue_updated(self) -> None:
         """Nothing to do: the front tells of its queue by itself."""
 

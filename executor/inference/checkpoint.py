@@ -18,7 +18,7 @@ from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
 from executor.inference.text.encoder import Encoder
 from executor.inference.vae import Vae
-from executor.inference.weights import read_weights
+from executor.inference.weights import WeightFile, read_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,13 @@ def load_diffusion_model(
 
     Raises ModelFileError when the file is broken or of no known family.
     """
-    file = read_weights(path)
+    return diffusion_model_of(read_weights(path), memory, weight_dtype=weight_dtype, families=families)
+
+
+def diffusion_model_of(
+    file: WeightFile, memory: Memory, *, weight_dtype: str = "default", families: Sequence[Family] | None = None
+) -> ModelHandle:
+    """`load_diffusion_model` of tensors that are read already."""
     names = diffusion_names(file.tensors)
     families = known_families() if families is None else families
     for family in families:
@@ -79,7 +85,7 @@ def load_diffusion_model(
             return model_of(found, family, memory)
     what, _ = describe(file.tensors)
     known = ", ".join(family.name for family in families)
-    raise ModelFileError(path, f"looks like {what}", f"diffusion models of these families fit here: {known}")
+    raise ModelFileError(file.path, f"looks like {what}", f"diffusion models of these families fit here: {known}")
 
 
 def diffusion_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:

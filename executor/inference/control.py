@@ -105,6 +105,12 @@ class Control:
         other.extra_concat_orig = list(self.extra_concat_orig)
         return other
 
+    def copy_to(self, other: Control) -> None:
+        """Give another control this one's settings; what it has of a sampling under way stays behind."""
+        settings = set(vars(Control())) - {"previous_controlnet", "model", "cond_hint", "timestep_range", "window"}
+        vars(other).update({name: value for name, value in vars(self).items() if name in settings})
+        other.extra_args, other.extra_concat_orig = dict(self.extra_args), list(self.extra_concat_orig)
+
     def set_cond_hint(
         self,
         cond_hint: Tensor,

@@ -12,6 +12,7 @@ from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
+from executor.inference.network_config import ModelType, NetworkConfig, model_type, unet_config
 from executor.inference.objects import ObjectPatches
 from executor.inference.unet import UNet
 from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, WrapperExecutor, functions
@@ -48,6 +49,18 @@ class DiffusionModel:
     def sampling(self) -> ModelSampling:
         """Noise levels and prediction type."""
         return self.model_sampling
+
+    @property
+    def model_type(self) -> ModelType:
+        """What its output means, by the name that packs know."""
+        return model_type(self.model_sampling)
+
+    @property
+    def model_config(self) -> NetworkConfig:
+        """Its sizes, as packs read them; empty for a network of another kind than a UNet."""
+        network = self.diffusion_model
+        sizes = unet_config(network.shape) if isinstance(network, UNet) else {}
+        return NetworkConfig(unet_config=sizes, latent_format=self.latent_format)
 
     @property
     def device(self) -> torch.device:

@@ -42,6 +42,16 @@ class Vae:
         return self.part.module
 
     @property
+    def patcher(self) -> Vae:
+        """What packs ask for devices: itself."""
+        return self
+
+    @property
+    def load_device(self) -> torch.device:
+        """Where it computes."""
+        return self.memory.device
+
+    @property
     def downscale(self) -> int:
         """Pixels per latent cell, each way."""
         return self.part.module.shape.downscale

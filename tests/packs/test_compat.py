@@ -168,7 +168,7 @@ async def test_what_is_lacking_imports_and_is_told(client: Client):
         ("class", "comfy.ldm.flux.layers.DoubleStreamBlock"),
         ("function", "comfy.ldm.lightricks.model.precompute_freqs_cis"),
         ("node", "comfy_extras.nodes_nothing.NothingAtAll"),
-        ("attribute", "comfy.model_detection.CONFIGS"),
+        ("attribute", "comfy.text_encoders.CONFIGS"),
     ],
 )
 async def test_using_what_is_lacking_names_it(client: Client, use: str, name: str):

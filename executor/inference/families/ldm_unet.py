@@ -61,7 +61,7 @@ def read_unet_shape(
         output=read_blocks(tensors, "output_blocks"),
         vector=None if vector is None else vector.shape[1],
         classes=None if classes is None else classes.shape[0],
-        linear=any(name.endswith(".proj_in.weight") and tensor.ndim == 2 for name, tensor in tensors.items()),
+        linear=any(name.endswith(".proj_in.weight") and len(tensor.shape) == 2 for name, tensor in tensors.items()),
         heads=heads,
         head_width=head_width,
         video=any(VIDEO_MARK in name for name in tensors),
@@ -104,7 +104,7 @@ def read_layer(tensors: Mapping[str, Tensor], place: str) -> LayerShape | None:
         return LayerShape(kind="down", into=weight.shape[1], out=weight.shape[0])
     if (weight := tensors.get(f"{place}.conv.weight")) is not None:
         return LayerShape(kind="up", into=weight.shape[1], out=weight.shape[0])
-    if (weight := tensors.get(f"{place}.weight")) is not None and weight.ndim == 4:
+    if (weight := tensors.get(f"{place}.weight")) is not None and len(weight.shape) == 4:
         return LayerShape(kind="conv", into=weight.shape[1], out=weight.shape[0])
     return None
 

@@ -22,6 +22,7 @@ from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_k
 from executor.inference.text.clip_model import ClipTextModel, Encoded
 from executor.inference.text.encoder import Encoder
 from executor.inference.text.hooked import hooked, read_under_hooks
+from executor.inference.text.stage_model import StageModel
 from executor.inference.text.tokens import Chunk, ChunkTokenizer, Weighted
 from executor.inference.values import Conditioning
 
@@ -64,9 +65,9 @@ class Clip:
         return self.encoders[0].tokenizer
 
     @property
-    def cond_stage_model(self) -> ClipTextModel:
-        """The first encoder's text model."""
-        return self.part.module
+    def cond_stage_model(self) -> StageModel:
+        """Its text models, as packs look into them."""
+        return StageModel(self)
 
     @property
     def patcher(self) -> Clip:

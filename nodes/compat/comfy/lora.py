@@ -16,7 +16,8 @@ from executor.inference.weights import WeightFile
 __getattr__ = joined(__name__, {"calculate_weight": _patching.calculate_weight})
 
 KeyMap = dict[str, object]
-FIRST_ENCODER = "clip_l.transformer.text_model."
+PREFIXES = {"l": ("lora_te_", "lora_te1_"), "g": ("lora_te2_",)}
+"""What LoRAs call the layers of a text encoder, by its short name."""
 
 
 def _patcher(model: object) -> object:
@@ -42,9 +43,11 @@ def model_lora_keys_unet(model: object, key_map: KeyMap | None = None) -> KeyMap
 def model_lora_keys_clip(model: object, key_map: KeyMap | None = None) -> KeyMap:
     """Names that LoRAs give a text encoder's layers, and the weights they mean."""
     found: KeyMap = {} if key_map is None else key_map
-    for layer, weight in text_layers(model.state_dict()).items():
-        for prefix in ("lora_te_", "lora_te1_"):
-            found.setdefault(f"{prefix}{layer}", f"{FIRST_ENCODER}{weight}.weight")
+    for name, encoder in getattr(model, "own_encoders", {"l": model}).items():
+        for layer, weight in text_layers(encoder.state_dict()).items():
+            key = f"clip_{name}.transformer.text_model.{weight}.weight"
+            for prefix in PREFIXES.get(name, PREFIXES["l"]):
+                found.setdefault(f"{prefix}{layer}", key)
     return found
 
 

@@ -1,29 +1,18 @@
-"""What lies behind a MODEL, as far as packs test its kind. Its classes for single families are stand-ins."""
+"""What lies behind a MODEL, as far as packs test its kind. Its classes for families that Weft lacks are stand-ins."""
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Mapping
+from typing import ClassVar
 
 from comfy.handles import Alias
 from executor.inference.diffusion import DiffusionModel
+from executor.inference.network_config import ModelType
 from nodes.placeholders import fallback, missing
 
+__all__ = ["ModelType"]
+
 __getattr__ = fallback(__name__)
-
-
-class ModelType(enum.Enum):
-    """What a network's output means."""
-
-    EPS = 1
-    V_PREDICTION = 2
-    V_PREDICTION_EDM = 3
-    STABLE_CASCADE = 4
-    EDM = 5
-    FLOW = 6
-    V_PREDICTION_CONTINUOUS = 7
-    FLUX = 8
-    IMG_TO_IMG = 9
-    FLOW_COSMOS = 10
 
 
 class BaseModel(metaclass=Alias):
@@ -33,3 +22,37 @@ class BaseModel(metaclass=Alias):
 
     def __init__(self, *given: object, **options: object) -> None:
         raise missing("comfy.model_base.BaseModel")
+
+
+class OfSizes(Alias):
+    """The type of classes whose instances are networks with the sizes that the class has in `sizes`."""
+
+    def __instancecheck__(cls, instance: object) -> bool:  # noqa: N805  (of a class)
+        if not isinstance(instance, DiffusionModel):
+            return type.__instancecheck__(cls, instance)
+        has = instance.model_config.unet_config
+        return all(has.get(name) == value for name, value in cls.sizes.items())
+
+
+class SDXL(BaseModel, metaclass=OfSizes):
+    """Stable Diffusion XL."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"context_dim": 2048, "adm_in_channels": 2816}
+
+
+class SDXLRefiner(BaseModel, metaclass=OfSizes):
+    """The refiner of Stable Diffusion XL."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"context_dim": 1280, "adm_in_channels": 2560}
+
+
+class SD21UNCLIP(BaseModel, metaclass=OfSizes):
+    """unCLIP of Stable Diffusion 2.1."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"context_dim": 1024, "adm_in_channels": 2048}
+
+
+class SVD_img2vid(BaseModel, metaclass=OfSizes):  # noqa: N801  (the ecosystem's name)
+    """Stable Video Diffusion."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"context_dim": 1024, "use_temporal_attention": True}

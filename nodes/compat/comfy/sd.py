@@ -119,6 +119,23 @@ def load_diffusion_model(unet_path: str, model_options: Mapping[str, object] | N
     return _checkpoint.load_diffusion_model(Path(unet_path), bridge.services().memory, weight_dtype=kind)
 
 
+def load_diffusion_model_state_dict(
+    sd: Mapping[str, Tensor], model_options: Mapping[str, object] | None = None, metadata: object = None
+) -> object | None:
+    """The MODEL of a file's tensors; None where they are of no family that Weft knows."""
+    file = WeightFile(path=Path("state dict"), tensors=dict(sd))
+    try:
+        return _checkpoint.diffusion_model_of(file, bridge.services().memory)
+    except ModelFileError as error:
+        log.warning("%s", error)
+        return None
+
+
+def load_unet_state_dict(sd: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> object | None:
+    """`load_diffusion_model_state_dict` under its old name."""
+    return load_diffusion_model_state_dict(sd, {"dtype": dtype})
+
+
 def load_unet(unet_path: str, dtype: torch.dtype | None = None) -> object:
     """`load_diffusion_model` under its old name."""
     return load_diffusion_model(unet_path, {"dtype": dtype})

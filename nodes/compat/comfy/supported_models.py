@@ -1,21 +1,95 @@
-"""The list of families under the name that packs change. An entry that is no family of Weft is kept and never matched.
+"""Families under the names that packs know: what a file is, and the list that packs change.
 
-The classes of single families are stand-ins.
+An entry of the list that is no family of Weft is kept and never matched. Families that Weft lacks are stand-ins.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import ClassVar
 
+from comfy import latent_formats
+from comfy.model_base import ModelType
+from comfy.supported_models_base import BASE
 from executor.inference import families as _families
 from executor.inference.families.base import Family
 from nodes.placeholders import fallback
 
 __getattr__ = fallback(__name__)
 
-models: list[object] = list(_families.FAMILIES)
+
+class SD15(BASE):
+    """Stable Diffusion 1.x."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"use_linear_in_transformer": False, "adm_in_channels": None}
+    latent_format = latent_formats.SD15
+
+
+class SD15_instructpix2pix(SD15):  # noqa: N801  (the ecosystem's name)
+    """InstructPix2Pix of Stable Diffusion 1.x."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {**SD15.unet_config, "in_channels": 8}
+
+
+class SD20(BASE):
+    """Stable Diffusion 2.x."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"use_linear_in_transformer": True, "adm_in_channels": None}
+    latent_format = latent_formats.SD15
+
+
+class SD21UnclipL(SD20):
+    """unCLIP of Stable Diffusion 2.1, by the smaller vision model."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"context_dim": 1024, "adm_in_channels": 1536}
+
+
+class SD21UnclipH(SD20):
+    """unCLIP of Stable Diffusion 2.1, by the larger vision model."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"context_dim": 1024, "adm_in_channels": 2048}
+
+
+class SDXLRefiner(BASE):
+    """The refiner of Stable Diffusion XL."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"context_dim": 1280, "adm_in_channels": 2560}
+    latent_format = latent_formats.SDXL
+
+
+class SDXL(BASE):
+    """Stable Diffusion XL."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"context_dim": 2048, "adm_in_channels": 2816}
+    latent_format = latent_formats.SDXL
+
+
+class SDXL_instructpix2pix(SDXL):  # noqa: N801  (the ecosystem's name)
+    """Stable Diffusion XL that edits pictures."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {**SDXL.unet_config, "in_channels": 8}
+
+
+class SVD_img2vid(BASE):  # noqa: N801  (the ecosystem's name)
+    """Stable Video Diffusion."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"context_dim": 1024, "adm_in_channels": 768}
+    latent_format = latent_formats.SD15
+    prediction = ModelType.V_PREDICTION_EDM
+
+
+KNOWN: tuple[type[BASE], ...] = (
+    SD15_instructpix2pix, SD15, SD21UnclipL, SD21UnclipH, SD20, SDXLRefiner, SDXL_instructpix2pix, SDXL, SVD_img2vid,
+)  # fmt: skip
+"""The classes that a network's sizes are matched against, in this order; of SD1.x and SD2.x any width."""
+
+
+models: list[object] = list(KNOWN)
+
+STANDS_FOR = {"sd15": SD15, "sd2": SD20, "sdxl_refiner": SDXLRefiner, "sdxl": SDXL, "svd": SVD_img2vid}
+"""Weft's family → the class whose place in the list lets it be matched."""
 
 
 class _Module(ModuleType):
@@ -26,7 +100,7 @@ class _Module(ModuleType):
         if name == "models":
 
             def of_packs() -> Sequence[Family]:
-                return [family for family in value if hasattr(family, "build") and hasattr(family, "sampling")]
+                return [family for family in _families.FAMILIES if STANDS_FOR.get(family.name) in value]
 
             of_packs.__qualname__ = "models"
             _families.families.replace(of_packs)

@@ -1,0 +1,142 @@
+"""What packs ask of files and MODELs to know their kind: detection, classes of families, text models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.unit.nodes.compat.conftest import Host
+from tests.unit.nodes.compat.test_sampling import Bench, bench
+
+__all__ = ["bench"]  # the fixture
+
+
+def sdxl_like() -> dict[str, Tensor]:
+    """Names and shapes of the tensors that tell SDXL's sizes, none of them with memory."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "time_embed.0.weight": (1280, 320), "label_emb.0.0.weight": (1280, 2816),
+        "input_blocks.0.0.weight": (320, 4, 3, 3), "out.2.weight": (4, 320, 3, 3),
+    }  # fmt: skip
+    places, into = {3: "down", 6: "down"}, 320
+    for block in range(1, 9):
+        if block in places:
+            shapes[f"input_blocks.{block}.0.op.weight"] = (into, into, 3, 3)
+            continue
+        out = 320 * (1 + (block > 3) + 2 * (block > 6))
+        shapes[f"input_blocks.{block}.0.in_layers.2.weight"] = (out, into, 3, 3)
+        into = out
+        for depth in range({True: 2, False: 0}[3 < block < 6] or (10 if block > 6 else 0)):
+            transformer = f"input_blocks.{block}.1"
+            shapes[f"{transformer}.proj_in.weight"] = (out, out)
+            shapes[f"{transformer}.transformer_blocks.{depth}.attn2.to_k.weight"] = (out, 2048)
+    shapes["middle_block.0.in_layers.2.weight"] = (1280, 1280, 3, 3)
+    for depth in range(10):
+        shapes["middle_block.1.proj_in.weight"] = (1280, 1280)
+        shapes[f"middle_block.1.transformer_blocks.{depth}.attn2.to_k.weight"] = (1280, 2048)
+    shapes["middle_block.2.in_layers.2.weight"] = (1280, 1280, 3, 3)
+    return {f"model.diffusion_model.{name}": torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+def test_sizes_of_a_network_are_read_from_its_tensors(host: Host):
+    detection, tensors = host("comfy.model_detection"), sdxl_like()
+    prefix = detection.unet_prefix_from_state_dict(tensors)
+    sizes = detection.detect_unet_config(tensors, prefix)
+    assert prefix == "model.diffusion_model."
+    wanted = {
+        "in_channels": 4, "out_channels": 4, "model_channels": 320, "adm_in_channels": 2816, "context_dim": 2048,
+        "num_res_blocks": [2, 2, 2], "channel_mult": [1, 2, 4], "transformer_depth": [0, 0, 2, 2, 10, 10],
+        "transformer_depth_middle": 10, "use_linear_in_transformer": True, "num_classes": "sequential",
+    }  # fmt: skip
+    assert {name: sizes[name] for name in wanted} == wanted
+
+
+def test_a_family_is_found_by_the_sizes(host: Host):
+    found = host("comfy.model_detection").model_config_from_unet(sdxl_like(), "model.diffusion_model.")
+    models = host("comfy.supported_models")
+    assert type(found) is models.SDXL
+    assert isinstance(found.latent_format, host("comfy.latent_formats").SDXL)
+    assert found.model_type({}) is host("comfy.model_base").ModelType.EPS
+    assert not found.inpaint_model()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("joint_blocks.0.x_block.attn.qkv.weight", "sd3"), ("double_blocks.0.img_attn.norm.key_norm.scale", "flux")],
+)
+def test_networks_of_other_kinds_are_named(host: Host, name: str, kind: str):
+    detection, tensors = host("comfy.model_detection"), {name: torch.empty(1, device="meta")}
+    assert detection.unet_prefix_from_state_dict(tensors) == ""
+    assert detection.detect_unet_config(tensors, "") == {"image_model": kind}
+    assert detection.model_config_from_unet(tensors, "") is None
+    assert detection.model_config_from_unet(tensors, "", use_base_if_no_match=True).unet_config == {"image_model": kind}
+
+
+def test_what_is_no_network_has_no_sizes(host: Host):
+    assert host("comfy.model_detection").detect_unet_config({"a": torch.zeros(1)}, "") is None
+
+
+def test_a_model_tells_its_kind(bench: Bench):
+    base = bench.host("comfy.model_base")
+    model = bench.model.model
+    assert isinstance(model, base.BaseModel)
+    assert not isinstance(model, base.SDXL)
+    assert not isinstance(object(), base.SDXL)
+    assert model.model_type is base.ModelType.EPS
+    assert model.model_config.unet_config["context_dim"] == bench.positive[0][0].shape[-1]
+
+
+def test_tensors_of_a_network_make_a_model(bench: Bench):
+    path = bench.host.base / "models/checkpoints/tiny.safetensors"
+    tensors = bench.host("comfy.utils").load_torch_file(str(path))
+    loaded = bench.host("comfy.sd").load_diffusion_model_state_dict(tensors)
+    key = next(iter(bench.model.model_state_dict()))
+    assert torch.equal(loaded.model_state_dict()[key], bench.model.model_state_dict()[key])
+    assert bench.host("comfy.sd").load_diffusion_model_state_dict({"a": torch.zeros(1)}) is None
+
+
+def test_text_models_are_looked_into(bench: Bench):
+    path = bench.host.base / "models/checkpoints/tiny.safetensors"
+    clip = bench.host("comfy.sd").load_checkpoint_guess_config(str(path))[1]
+    stage, sd1, sdxl = clip.cond_stage_model, bench.host("comfy.sd1_clip"), bench.host("comfy.sdxl_clip")
+    assert isinstance(stage, sd1.SD1ClipModel)
+    assert not isinstance(stage, sdxl.SDXLClipModel)
+    assert isinstance(stage.clip_l, sd1.SDClipModel)
+    assert not isinstance(stage.clip_l, sdxl.SDXLClipG)
+    table = stage.clip_l.transformer.get_input_embeddings()
+    assert table is stage.clip_l.transformer.text_model.embeddings.token_embedding
+    assert set(stage.state_dict()) >= {"clip_l.transformer.text_model.final_layer_norm.weight"}
+    embedding, _ = stage.encode_token_weights(clip.tokenize("a red circle"))
+    assert torch.equal(embedding, bench.positive[0][0])
+    stage.set_clip_options({"layer": -2})
+    assert clip.layer == -2
+    stage.reset_clip_options()
+    assert clip.layer is None
+
+
+def test_weights_of_a_prompt(host: Host):
+    clip = host("comfy.sd1_clip")
+    assert clip.token_weights("a (b:1.5)", 2.0) == [("a ", 2.0), ("b", 3.0)]
+
+
+def test_settings_of_a_control_are_given_to_another(host: Host):
+    class Mine(host("comfy.controlnet").ControlBase):
+        def __init__(self) -> None:
+            super().__init__()
+            self.own = 1
+
+        def copy(self) -> object:
+            other = type(self)()
+            self.copy_to(other)
+            return other
+
+    control = Mine()
+    control.set_cond_hint(torch.rand(1, 3, 8, 8), 0.5, (0.1, 0.9))
+    control.own = 2
+    other = control.copy()
+    assert (other.strength, other.timestep_percent_range, other.own) == (0.5, (0.1, 0.9), 1)
+    assert torch.equal(other.cond_hint_original, control.cond_hint_original)
+
+
+def test_tasks_of_union_controlnets(host: Host):
+    assert host("comfy.cldm.control_types").UNION_CONTROLNET_TYPES["tile"] == 6
