@@ -1,4 +1,4 @@
-"""Small checkpoints of the image-to-video family, with random weights under their original names. No product code."""
+"""Small checkpoints of models that pictures lead, with random weights under their original names. No product code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.tiny_checkpoint import UNET, VAE, Shapes, TinySizes, linear, norm, random_tensors, unet_shapes, vae_shapes
+from tests.tiny_families import tensors_of
 
 VISION = "conditioner.embedders.0.open_clip.model."
 EMBEDDING, VECTOR = 48, 3 * 256
@@ -100,6 +101,26 @@ def video_tensors(sizes: TinySizes = SIZES, dtype: torch.dtype = torch.float16) 
         UNET: video_unet_shapes(sizes),
         VISION: open_vision_shapes(out=sizes.context),
         VAE: video_vae_shapes(sizes),
+    }
+    return random_tensors(parts, dtype)
+
+
+def unclip_tensors(dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """Random weights of a small unCLIP checkpoint of SD2.x, with a scale for pictures' vectors."""
+    tensors = tensors_of("sd2", dtype=dtype, vector=2 * EMBEDDING, vocabulary=49408)
+    tensors |= random_tensors({"embedder.model.": open_vision_shapes()}, dtype)
+    mean, deviation = torch.linspace(-1, 1, EMBEDDING)[None], torch.linspace(0.5, 2, EMBEDDING)[None]
+    return tensors | {"noise_augmentor.data_mean": mean, "noise_augmentor.data_std": deviation}
+
+
+def zero123_tensors(dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """Random weights of a small Zero123 checkpoint."""
+    sizes = TinySizes(in_channels=8, context=EMBEDDING)
+    parts = {
+        UNET: unet_shapes(sizes),
+        VAE: vae_shapes(sizes),
+        "cond_stage_model.model.": open_vision_shapes(),
+        "cc_projection.": {"weight": (EMBEDDING, EMBEDDING + 4), "bias": (EMBEDDING,)},
     }
     return random_tensors(parts, dtype)
 

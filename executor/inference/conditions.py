@@ -315,14 +315,17 @@ def completed(conditions: Iterable[Condition], network: Network, situation: Situ
     """
     found = []
     for each in conditions:
-        if network.text_width not in (None, each.context.shape[-1]):
-            widths = f"text of width {network.text_width}, and this conditioning has {each.context.shape[-1]}"
-            reason = f"this model takes {widths}. Encode the text with the text encoder that belongs to the model"
-            raise NodeInputError(reason)
+        here = replace(situation, context=each.context)
         extras: dict[str, Tensor | int] = {}
         for extra in network.extras:
-            extras |= extra(each.options, situation)
-        found.append(replace(each, extras=extras))
+            extras |= extra(each.options, here)
+        context = extras.pop("c_crossattn", each.context)
+        assert isinstance(context, Tensor)
+        if network.text_width not in (None, context.shape[-1]):
+            widths = f"text of width {network.text_width}, and this conditioning has {context.shape[-1]}"
+            reason = f"this model takes {widths}. Encode the text with the text encoder that belongs to the model"
+            raise NodeInputError(reason)
+        found.append(replace(each, context=context, extras=extras))
     return found
 
 

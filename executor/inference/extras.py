@@ -30,6 +30,7 @@ class Situation:
     negative: bool = False  # whether the conditioning is what to avoid
     latent: Tensor | None = None  # what it starts from, in the network's scale
     mask: Tensor | None = None  # [1 or B, h, w], 1 where it draws anew; None: everywhere
+    context: Tensor | None = None  # the conditioning's embedding [1 or B, T, C]
 
 
 class Extra(Protocol):
@@ -37,6 +38,8 @@ class Extra(Protocol):
 
     def __call__(self, options: Options, situation: Situation) -> Mapping[str, Tensor | int]:
         """The inputs by name: `y` [1 or B, V], `c_concat` [1 or B, C, h, w], or a number that holds for all rows.
+
+        `c_crossattn` [1 or B, T, C] takes the place of the conditioning's embedding.
 
         Raises NodeInputError when the conditioning lacks what the network needs.
         """

@@ -60,5 +60,6 @@ MODULES = (
     "text",
     "preview",
     "video_model",
+    "stable3d",
 )
 """Files whose NODES tuples are listed, in the order of the listing."""

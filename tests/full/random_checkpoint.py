@@ -1,4 +1,4 @@
-"""Writes random, well-scaled, full-size SD1.5 files, the same bytes on every machine. Needs only numpy.
+"""Writes random, well-scaled, full-size SD1.5 and SVD files, the same bytes on every machine. Needs only numpy.
 
     python -m tests.full.random_checkpoint sd15 OUT.safetensors
 
@@ -29,6 +29,7 @@ SHA256 = {
     "lora_sd15": "a323a0945cae5b2ed2cb18316b1d2a59054aa3b5195110b2161d403c5c946218",
     "controlnet_sd15": "597b35f4ab164eef9642aefa1ae55329dec2e4412565a0bc9a3d1f7a8df2599c",
 }
+SVD_SHA256 = "8f9ef7678d239cbedec3bf5d9d1018ffd2b9a7d74d7b50bb0862596b639cc053"  # of the layout svd_xt, 4.2 GiB
 UNET = "model.diffusion_model."
 LAST_OUTPUT = f"{UNET}output_blocks.11.0.skip_connection.weight"
 RESIDUAL_OUT = (
@@ -36,8 +37,10 @@ RESIDUAL_OUT = (
     "proj_out.weight",
     "to_out.0.weight",
     "ff.net.2.weight",
+    "ff_in.net.2.weight",
     "mlp.fc2.weight",
-    "self_attn.out_proj.weight",
+    "attn.out_proj.weight",
+    "mlp.c_proj.weight",
     "conv2.weight",
 )
 
@@ -60,7 +63,8 @@ def scaled(numbers: Array, std: float) -> Array:
 def is_norm(name: str) -> bool:
     """Whether a tensor is drawn as a norm's weight or bias."""
     ends = ("in_layers.0.weight", "out_layers.0.weight", f"{UNET}out.0.weight")
-    return "norm" in name.split(".")[-2] or name.endswith(ends)
+    layer = name.split(".")[-2]
+    return "norm" in layer or layer.startswith("ln_") or name.endswith(ends)
 
 
 def gain(name: str) -> float:
@@ -69,6 +73,8 @@ def gain(name: str) -> float:
         for end, value in (("encoder.conv_out.weight", 6.0), ("decoder.conv_out.weight", 0.6)):
             if name.endswith(end):
                 return value
+        if "decoder.conv_out.time_mix_conv" in name:
+            return 0.6
     if "zero_convs." in name or "middle_block_out" in name:
         return 0.4
     if name.endswith(RESIDUAL_OUT):
@@ -83,20 +89,23 @@ def values(layout: str, name: str, dtype: str, shape: list[int]) -> Array:
     numbers = draw(layout, name, shape)
     if name.endswith(".alpha"):
         weight = np.full(shape, 2.0, np.float32)
+    elif name.endswith("mix_factor"):
+        weight = scaled(numbers, 0.5)
     elif ".lora_down." in name:
         weight = scaled(numbers, 1.0 / math.sqrt(math.prod(shape[1:])))
     elif ".lora_up." in name:
         weight = scaled(numbers, 0.25)
     elif "token_embedding" in name or name == "emb_params":
         weight = scaled(numbers, 1.0)
-    elif "position_embedding" in name:
+    elif any(part in name for part in ("position_embedding", "positional_embedding", "class_embedding")):
         weight = scaled(numbers, 0.3)
     elif is_norm(name):
         weight = np.float32(1) + scaled(numbers, 0.1) if name.endswith("weight") else scaled(numbers, 0.05)
     elif len(shape) <= 1:
         weight = scaled(numbers, 0.02)
     else:
-        weight = scaled(numbers, gain(name) / math.sqrt(math.prod(shape[1:])))
+        fan_in = shape[0] if name.endswith("visual.proj") else math.prod(shape[1:])
+        weight = scaled(numbers, gain(name) / math.sqrt(fan_in))
     return np.ascontiguousarray(with_identity_path(name, weight).astype("<f2"))
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.serving import ROOT, serving
+from tests.tiny_video import SIZES, write_tiny_video
 
 DATA = ROOT / "tests" / "data" / "guides"
 CHECKPOINT = ROOT / "models" / "checkpoints" / "weft-demo.safetensors"
 GUIDES_CHECKPOINTS = ("v1-5-pruned-emaonly.safetensors", "sdxl-动漫二次元_2.0.safetensors")
+GUIDES_VIDEO_CHECKPOINT = "svd_xt_1_1.safetensors"
+# few enough sums that the guide's own size, frames and steps take seconds
+VIDEO_SIZES = replace(SIZES, widths=(4, 4, 4, 8), attends=(False, False, False, True), vae_widths=(2, 2, 4, 4))
 GUIDES_ADDRESS = "http://127.0.0.1:8188"
 
 
@@ -23,6 +28,7 @@ def furnished(base: Path) -> Path:
     folder.mkdir(parents=True)
     for name in GUIDES_CHECKPOINTS:
         shutil.copyfile(CHECKPOINT, folder / name)
+    write_tiny_video(folder / GUIDES_VIDEO_CHECKPOINT, VIDEO_SIZES)
     return base
 
 

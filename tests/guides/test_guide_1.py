@@ -22,6 +22,14 @@ def png(mode: str = "RGB", color: tuple[int, ...] = (10, 20, 30)) -> bytes:
     return buffer.getvalue()
 
 
+def photo() -> bytes:
+    """A picture of two colours that run into each other."""
+    buffer = io.BytesIO()
+    red, blue = Image.linear_gradient("L"), Image.radial_gradient("L")
+    Image.merge("RGB", (red, blue, red.rotate(90))).save(buffer, "png")
+    return buffer.getvalue()
+
+
 def upload(url: str, route: str = "image", body: bytes | None = None, name: str = "640.png", **fields: str) -> dict:
     files = {"image": (name, body or png(), "image/png")}
     response = requests.post(f"{url}/upload/{route}", files=files, data=fields, timeout=30)
@@ -127,6 +135,23 @@ def test_windows_path_of_a_file_that_was_not_uploaded_is_refused_clearly(url):
     (error,) = response.json()["node_errors"]["23"]["errors"]
     assert error["type"] == "custom_validation_failed"
     assert "upload the file first" in error["details"]
+
+
+def test_the_guides_own_graph_makes_a_moving_picture(url):
+    upload(url, name="elephant1.png", body=photo(), overwrite="true")
+    body = json.loads((DATA / "guide_1_prompt.json").read_text(encoding="utf-8"))
+    entry = finished(url, submit(url, body["prompt"], client_id=body["client_id"])["prompt_id"])
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
+    [shown] = entry["outputs"]["24"]["gifs"]
+    where = {"filename": shown["filename"], "subfolder": shown["subfolder"], "type": shown["type"]}
+    answer = requests.get(f"{url}/view", params=where, timeout=60)
+    assert answer.headers["Content-Type"] == "image/gif"
+    with Image.open(io.BytesIO(answer.content)) as video:
+        assert (video.format, video.size, video.n_frames) == ("GIF", (1024, 576), 14)
+        assert video.info["duration"] == pytest.approx(1000 / 6, abs=10)
+        first = video.convert("RGB").tobytes()
+        video.seek(7)
+        assert video.convert("RGB").tobytes() != first
 
 
 # ---------------------------------------------------------------- GET /prompt

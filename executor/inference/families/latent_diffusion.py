@@ -41,7 +41,7 @@ VIDEO, UNCLIP, ZERO123 = "input_blocks.1.0.time_stack.", "noise_augmentor.", "cc
 MARKS = (VIDEO, UNCLIP, ZERO123)
 Shape = TypeVar("Shape")
 ReadExtras = Callable[[UNetShape, LatentFormat], tuple[Extra, ...]]
-ReadFileExtras = Callable[[WeightFile], tuple[Extra, ...]]
+ReadFileExtras = Callable[[WeightFile, UNetShape], tuple[Extra, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,9 @@ class LatentDiffusion:
     channels: Mapping[int, ReadExtras]  # input channels → what the channels beyond the latents' are
     vector: ReadExtras = no_extras  # what the vector beside the time is made of
     marks: tuple[str, ...] = ()  # those of MARKS that its files have
+    may_have: tuple[str, ...] = ()  # those that some of them have
     vision: str = ""  # where its checkpoints hold a vision model
-    read_beside: ReadFileExtras = lambda file: ()  # what else the network takes, as the file tells
+    read_beside: ReadFileExtras = lambda file, shape: ()  # what else the network takes, as the file tells
     read_sampling: Callable[[WeightFile, Part[nn.Module]], ModelSampling] = eps_unless_told
     read_format: Callable[[WeightFile, LatentFormat], LatentFormat] = lambda file, usual: usual
 
@@ -113,7 +114,8 @@ class LatentDiffusion:
 
     def _is_marked(self, names: Mapping[str, Tensor]) -> bool:
         """Whether the file has the marks of this family and no others."""
-        return tuple(mark for mark in MARKS if any(mark in name for name in names)) == self.marks
+        asked = (mark for mark in MARKS if mark not in self.may_have)
+        return tuple(mark for mark in asked if any(mark in name for name in names)) == self.marks
 
     def _may_hold(self, names: Mapping[str, Tensor]) -> bool:
         """Whether text encoders stand where this family has one, or nowhere."""
@@ -210,7 +212,7 @@ class LatentDiffusion:
 
     def _extras(self, file: WeightFile, shape: UNetShape, latent_format: LatentFormat) -> tuple[Extra, ...]:
         beside = self.channels[shape.in_channels](shape, latent_format)
-        return beside + self.vector(shape, latent_format) + self.read_beside(file)
+        return beside + self.vector(shape, latent_format) + self.read_beside(file, shape)
 
 
 def check_heads(file: WeightFile, unet: UNetShape, texts: tuple[ClipShape, ...]) -> None:

@@ -20,6 +20,7 @@ from executor.inference.extras import (
 )
 from executor.inference.families.latent_diffusion import LatentDiffusion, TextPlace, no_extras
 from executor.inference.families.prediction import edm, told_sampling
+from executor.inference.families.sd2 import is_unclip
 from executor.inference.latent_formats import PLAYGROUND_25, LatentFormat
 from executor.inference.memory import Part
 from executor.inference.text.encoder import CLIP_G, CLIP_L_RAW
@@ -42,10 +43,7 @@ def is_base(shape: UNetShape) -> bool:
 
 def has_vector(shape: UNetShape) -> bool:
     """Whether attentions project linearly beside a vector; unCLIP's vector is twice a picture's."""
-    return shape.linear and shape.vector is not None and (shape.context, shape.vector) not in UNCLIP
-
-
-UNCLIP = ((1024, 1536), (1024, 2048))
+    return shape.linear and not shape.video and shape.vector is not None and not is_unclip(shape)
 
 
 def size_vector(shape: UNetShape, latent_format: LatentFormat) -> tuple[Extra, ...]:

@@ -15,6 +15,7 @@ from executor.inference.families.prediction import told_sampling
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
 from executor.inference.unet import UNetShape
+from executor.inference.views import ANGLE_WIDTH, Orbit
 from executor.inference.weights import WeightFile
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 700.0
@@ -54,3 +55,31 @@ SVD = LatentDiffusion(
     vision=VISION,
     read_sampling=video_sampling,
 )
+
+ORBIT_WIDTHS = (NUMBER_WIDTH, NUMBER_WIDTH + 2 * ANGLE_WIDTH)
+"""Of SV3D's vectors: without and with the camera's place."""
+
+
+def is_sv3d(shape: UNetShape) -> bool:
+    """Whether its layers mix frames, and its vector tells no speed."""
+    return shape.video and shape.vector in ORBIT_WIDTHS
+
+
+def orbit(shape: UNetShape, latent_format: LatentFormat) -> tuple[Extra, ...]:
+    """Where the camera stands."""
+    return (Orbit(angled=shape.vector == ORBIT_WIDTHS[1]), Frames())
+
+
+SV3D = LatentDiffusion(
+    name="sv3d",
+    title="an SV3D",
+    latent_format=latent_formats.SD15,
+    texts=(),
+    is_ours=is_sv3d,
+    channels={8: picture_beside},
+    vector=orbit,
+    marks=(VIDEO,),
+    vision=VISION,
+    read_sampling=video_sampling,
+)
+"""SV3D (Voleti et al. 2024, arXiv:2403.12008): the frames are views around a thing."""
