@@ -166,8 +166,12 @@ async def compress(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def add_type_header(request: web.Request, response: web.StreamResponse) -> None:
-    """Let no browser guess another type than the one that is told."""
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    """Let no browser guess another type than the one that is told.
+
+    But for style sheets and scripts that are not there: browsers complain of the type of that answer, too.
+    """
+    if response.status != 404 or not request.path.endswith((".css", ".js")):
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
 
 async def add_cache_header(request: web.Request, response: web.StreamResponse) -> None:

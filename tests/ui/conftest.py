@@ -34,6 +34,7 @@ SWITCHES = [
     "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # release notes and the like: no network in tests
 ]
+TOKEN = "the-token-of-the-server"
 GREETED = "Comfy.TutorialCompleted"
 """The setting without which a dialog opens over the page: it is the user's first visit."""
 SCRIPT = """import { app } from "../../scripts/app.js"
@@ -96,10 +97,11 @@ def browser() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def visiting(address: str, release: str, browser: Browser, *, first: bool = False) -> Iterator[Person]:
+def visiting(address: str, release: str, browser: Browser, *, first: bool = False, token: str = "") -> Iterator[Person]:
     """Somebody at the open page, with a profile of their own; nothing may have gone wrong at the end."""
     settings = json.dumps({GREETED: None if first else True}).encode()
-    request = urllib.request.Request(address + "/settings", data=settings, method="POST")
+    known = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(address + "/settings", data=settings, method="POST", headers=known)
     urllib.request.urlopen(request, timeout=PATIENCE_S).close()
     context = browser.new_context(viewport={"width": 1500, "height": 900})
     context.set_default_timeout(PATIENCE_S * 1000)
@@ -107,6 +109,9 @@ def visiting(address: str, release: str, browser: Browser, *, first: bool = Fals
     seen.listen()
     try:
         person = Person(seen)
+        if token:
+            seen.page.goto(f"{address}/?token={token}")
+            seen.page.wait_for_url(f"{address}/")
         person.open(first=first)
         yield person
     finally:
@@ -119,6 +124,17 @@ def person(address: str, release: str, browser: Browser) -> Iterator[Person]:
     """Somebody at the open page."""
     with visiting(address, release, browser) as found:
         yield found
+
+
+@pytest.fixture
+def key_holder(browser: Browser, tmp_path: Path) -> Iterator[Person]:
+    """Somebody who opened the page of a server that asks for a key, by the address with the token."""
+    (tmp_path / "models" / "checkpoints").mkdir(parents=True)
+    shutil.copy(CHECKPOINT, tmp_path / "models" / "checkpoints")
+    with serving(tmp_path, "--cpu", "--auth-token", TOKEN) as url:
+        urllib.request.urlopen(f"{url}/object_info?token={TOKEN}", timeout=PATIENCE_S).close()
+        with visiting(url, version("comfyui-frontend-package"), browser, token=TOKEN) as found:
+            yield found
 
 
 @pytest.fixture
