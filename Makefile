@@ -39,6 +39,9 @@ test-ui: $(UI_TEST) $(OLD_FRONT_END) ## the web front end in Chromium, used as a
 parity: $(READY) ## recorded numbers against ours: a table (other ones: make parity DATA=folder; full-size models: FULL=1)
 	@MKL_CBWR=COMPATIBLE $(BIN)/python -m tests.parity $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full) $(ARGS)
 
+nodes: $(READY) ## every node of the reference: here, listed as there, tested; totals by module
+	@$(BIN)/python -m tests.inventory
+
 bench: $(READY) ## measure: one table, each figure beside its floor (make bench ARGS="--only routes --json result.json")
 	$(BIN)/python -m benchmarks $(ARGS)
 
