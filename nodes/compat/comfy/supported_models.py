@@ -52,6 +52,13 @@ class SD21UnclipH(SD20):
     unet_config: ClassVar[Mapping[str, object]] = {"context_dim": 1024, "adm_in_channels": 2048}
 
 
+class SD_X4Upscaler(SD20):  # noqa: N801  (the ecosystem's name)
+    """The x4 upscaler of Stable Diffusion 2."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {**SD20.unet_config, "in_channels": 7}
+    latent_format = latent_formats.SD_X4
+
+
 class SDXLRefiner(BASE):
     """The refiner of Stable Diffusion XL."""
 
@@ -81,14 +88,22 @@ class SVD_img2vid(BASE):  # noqa: N801  (the ecosystem's name)
 
 
 KNOWN: tuple[type[BASE], ...] = (
-    SD15_instructpix2pix, SD15, SD21UnclipL, SD21UnclipH, SD20, SDXLRefiner, SDXL_instructpix2pix, SDXL, SVD_img2vid,
+    SD15_instructpix2pix, SD15, SD21UnclipL, SD21UnclipH, SD_X4Upscaler, SD20, SDXLRefiner, SDXL_instructpix2pix, SDXL,
+    SVD_img2vid,
 )  # fmt: skip
 """The classes that a network's sizes are matched against, in this order; of SD1.x and SD2.x any width."""
 
 
 models: list[object] = list(KNOWN)
 
-STANDS_FOR = {"sd15": SD15, "sd2": SD20, "sdxl_refiner": SDXLRefiner, "sdxl": SDXL, "svd": SVD_img2vid}
+STANDS_FOR = {
+    "sd15": SD15,
+    "sd_x4": SD_X4Upscaler,
+    "sd2": SD20,
+    "sdxl_refiner": SDXLRefiner,
+    "sdxl": SDXL,
+    "svd": SVD_img2vid,
+}
 """Weft's family → the class whose place in the list lets it be matched."""
 
 

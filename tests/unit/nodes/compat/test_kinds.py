@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from executor.inference.families import FAMILIES
 from tests.unit.nodes.compat.conftest import Host
 from tests.unit.nodes.compat.test_sampling import Bench, bench
 
@@ -70,6 +71,12 @@ def test_networks_of_other_kinds_are_named(host: Host, name: str, kind: str):
     assert detection.detect_unet_config(tensors, "") == {"image_model": kind}
     assert detection.model_config_from_unet(tensors, "") is None
     assert detection.model_config_from_unet(tensors, "", use_base_if_no_match=True).unet_config == {"image_model": kind}
+
+
+def test_every_family_has_its_class_in_the_list(host: Host):
+    models = host("comfy.supported_models")
+    assert set(models.STANDS_FOR) == {family.name for family in FAMILIES}
+    assert set(models.STANDS_FOR.values()) <= set(models.models)
 
 
 def test_what_is_no_network_has_no_sizes(host: Host):
