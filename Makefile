@@ -27,8 +27,8 @@ test: lint ## linters and every test that needs no GPU
 test-full: $(READY) ## the long checks: a full-size SD1.5 file, which is made first (2 GB), and thousands of odd requests
 	$(BIN)/python -m pytest -q -m "full or soak" $(ARGS)
 
-test-soak: $(READY) ## 5,000 prompts on one server: the memory of front and worker stays flat
-	$(BIN)/python -m pytest -q -s -m soak tests/soak $(ARGS)
+test-soak: $(READY) ## minutes of load: 5,000 prompts, 200 rounds of kill -9, 500 races of cancel, 10,000 refused posts
+	$(BIN)/python -m pytest -q -s -m soak tests/soak tests/process $(ARGS)
 
 test-ui: $(UI_TEST) $(OLD_FRONT_END) ## the web front end in Chromium, used as a person does; installs Chromium if it can
 	browser="$$(tests/ui/chromium.sh)" && CHROMIUM="$$browser" \

@@ -73,10 +73,14 @@ class Attempt:
             self._file.close()
 
     def _write(self, line: list[object]) -> None:
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("ab", buffering=0)
-        self._file.write(json.dumps(line).encode() + b"\n")
+        """Write a line; where the record cannot be written the file is written all the same, if it can be."""
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            log.warning("what this attempt writes cannot be recorded: %s", error)
 
 
 class Leftovers:

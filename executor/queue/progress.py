@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from executor.queue.job import Job
 
 MOST_CLASSES = 2000
+LARGE_BYTES = 256 << 10  # prompts beyond this teach nothing about the pace of classes
 NEWEST_WEIGHT = 0.5  # of the newest time of a class in its mean
 
 Json = dict[str, object]
@@ -95,6 +96,8 @@ class Follow:
         self.node_id, self._began_s, self._step_json = node_id, now_s, b"{}"
 
     def _note_pace(self, now_s: float) -> None:
+        if len(self.job.prompt_json) > LARGE_BYTES:  # reading it for the classes would cost more than it tells
+            return
         class_type = self._class_of(self.node_id)
         if class_type is not None:
             self.paces.note(class_type, now_s - self._began_s)

@@ -1,6 +1,8 @@
 """One result per id: one row, one terminal event, and the files of one attempt."""
 
-from tests.process.house import House, succeeded
+from itertools import takewhile
+
+from tests.process.house import House, events_of, succeeded
 
 
 def names(house: House) -> list[str]:
@@ -10,11 +12,16 @@ def names(house: House) -> list[str]:
 def test_files_of_a_lost_attempt_are_removed_before_it_runs_again(make_house, tmp_path):
     house: House = make_house().start()
     inputs = {"name": "lost", "count": 3, "bytes": 10, "tally": str(tmp_path / "tally"), "deaths": 1}
-    entry = house.run("Write", **inputs)
+    prompt_id = house.submit("Write", **inputs)
+    entry = house.ended(prompt_id)
     assert succeeded(entry)
     shown = [file["filename"] for file in entry["outputs"]["1"]["files"]]
     assert names(house) == sorted(shown) == [f"lost_{number:05}_.bin" for number in (1, 2, 3)]
-    assert list((house.base / "user" / "attempts").iterdir()) == []
+    house.until(lambda: list((house.base / "user" / "attempts").iterdir()) == [])
+    heard = events_of(house, last_event=0, prompt_id=prompt_id)
+    told = [event["event"] for event in takewhile(lambda event: event["data"].get("node", "") is not None, heard)]
+    assert (told.count("execution_start"), told.count("execution_success")) == (2, 1)
+    assert list(house.get("/history").json()) == [prompt_id]
 
 
 def test_files_are_removed_also_when_the_front_died_with_the_attempt(make_house, tmp_path):

@@ -99,3 +99,9 @@ def test_an_attempt_that_writes_nothing_leaves_no_record(tmp_path: Path, attempt
     attempt.close()
     assert not attempt.has_files
     assert not (tmp_path / "attempts").exists()
+
+
+def test_a_record_that_cannot_be_written_keeps_no_file_from_being_written(tmp_path: Path, attempt: Attempt):
+    (tmp_path / "attempts").write_text("a file in the folder's place")
+    write(tmp_path / "a.png", attempt)
+    assert (tmp_path / "a.png").exists()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
+
 import pytest
+from aiohttp import FormData
 
 from server.middleware import cache_control
 from server.origins import is_loopback
+from tests.unit.server.conftest import GRAPH
 
 
 @pytest.mark.parametrize("path", ["/prompt", "/api/upload/image", "/no-such-route"])
@@ -144,3 +150,28 @@ async def test_json_is_compressed_when_asked_for(make_stand):
 async def test_nothing_is_compressed_by_default(stand):
     answer = await stand.get("/queue", headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in answer.headers
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG])
+async def test_a_disk_that_takes_nothing_is_a_507_with_words(stand, monkeypatch, code):
+    def fail(self, upload):
+        raise OSError(code, os.strerror(code), "/somewhere/x.png")
+
+    monkeypatch.setattr(type(stand.front.uploads), "store", fail)
+    form = FormData()
+    form.add_field("image", b"x", filename="x.png")
+    answer = await stand.post("/upload/image", data=form)
+    assert answer.status == 507
+    assert os.strerror(code) in (await answer.json())["error"]["message"]
+
+
+async def test_a_database_that_takes_nothing_is_a_507_and_nothing_is_queued(stand, monkeypatch):
+    async def fail(work):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(stand.front.store._database, "run", fail)
+    answer = await stand.post("/prompt", json={"prompt": GRAPH})
+    assert (answer.status, (await answer.json())["error"]["type"]) == (507, "storage")
+    monkeypatch.undo()
+    assert stand.front.store.waiting() == stand.front.store.remaining() == 0
+    assert (await stand.post("/prompt", json={"prompt": GRAPH})).status == 200

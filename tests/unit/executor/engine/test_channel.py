@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 
 from executor.engine.base import WorkerLost
 from executor.engine.channel import ChannelEngine, Slot
@@ -219,3 +220,32 @@ async def test_a_wish_is_answered_to_its_worker(engine: PlayedEngine):
 async def test_an_answer_to_a_worker_that_is_gone_is_dropped(engine: PlayedEngine):
     engine._slots["worker-0"].writer = None
     engine.reply("worker-0", Reply(id=4))
+
+
+async def test_a_worker_that_says_it_leaves_gets_no_job_any_more(engine: PlayedEngine):
+    messages = engine.messages()
+    engine.say(READY, structs.replace(DONE, leaves=True))
+    await anext(messages)
+    await anext(messages)
+    assert state(engine) == "dead"
+    with pytest.raises(WorkerCrashed):
+        await engine.run("worker-0", RUN)
+
+
+async def test_a_worker_that_was_killed_gets_no_job_though_it_finished_its_last(engine: PlayedEngine, monkeypatch):
+    messages = engine.messages()
+    engine.say(READY)
+    await anext(messages)
+    await engine.run("worker-0", RUN)
+    monkeypatch.setattr(engine, "_kill", lambda slot: True)
+    await engine.interrupt("worker-0", "a", force=True)
+    engine.say(DONE)
+    await anext(messages)
+    assert state(engine) == "dead"
+    monkeypatch.undo()
+    engine.reader.feed_eof()
+    await engine.births.get()
+    engine.say(READY)
+    await anext(messages)
+    await anext(messages)
+    assert state(engine) == "idle"

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from executor.errors import DatabaseUnusable
+from executor.queue import database as module
 from executor.queue.database import Database, migrations
+from executor.queue.job import Key, make_job
+from executor.queue.store import Store
 
 
 @pytest.fixture
@@ -73,3 +76,68 @@ async def test_commits_are_flushed_to_the_disk(database: Database):
     pragmas = ("journal_mode", "synchronous")
     found = await database.run(lambda c: [c.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas])
     assert found == ["wal", 2]
+
+
+@pytest.mark.parametrize("version", range(len(migrations()) + 1))
+async def test_a_file_of_every_earlier_version_opens_with_what_it_holds(tmp_path: Path, version: int):
+    path = tmp_path / "old.sqlite3"
+    connection = sqlite3.connect(path)
+    for step in migrations()[:version]:
+        connection.executescript(step)
+    if version:
+        connection.executescript(
+            """
+            INSERT INTO queue (id, number, prompt, targets, extra, state, attempts, created_ms)
+                VALUES ('waits', '1', x'7b7d', '["1"]', x'7b7d', 'pending', 0, 5),
+                       ('ran', '0', x'7b7d', '[]', x'7b7d', 'running', 1, 4);
+            INSERT INTO history (id, number, prompt, targets, extra, state, attempts, created_ms, ended_ms,
+                                 outputs, meta, messages)
+                VALUES ('ended', '2', x'7b7d', '[]', x'7b7d', 'succeeded', 1, 1, 2, x'7b7d', x'7b7d', x'5b5d');
+            """
+        )
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.commit()
+    connection.close()
+    store = Store(path)
+    await store.open()
+    waiting, entries = store.pending(), await store.history()
+    await store.add(make_job(prompt_id="new", number=3, prompt={}, targets=[]), key=Key(text="k", digest="d"))
+    await store.close()
+    again = sqlite3.connect(path)
+    assert again.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+    again.close()
+    assert [job.id for job in waiting] == (["ran", "waits"] if version else [])
+    assert all(job.answer()["node_errors"] == {} for job in waiting)
+    assert [entry.job.id for entry in entries] == (["ended"] if version else [])
+
+
+async def test_a_migration_that_breaks_off_leaves_the_version_it_came_from(tmp_path: Path, monkeypatch):
+    path = tmp_path / "old.sqlite3"
+    steps = migrations()
+    monkeypatch.setattr(module, "migrations", lambda: [*steps, "CREATE TABLE half (x); nonsense;"])
+    with pytest.raises(DatabaseUnusable, match="nonsense"):
+        await Database(path).open()
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
+    assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
+    connection.close()
+
+
+async def test_what_the_disk_refused_is_told_until_it_takes_something(database: Database, monkeypatch):
+    async def growing(connection_limit: int) -> None:
+        await database.run(
+            lambda connection: connection.execute(f"PRAGMA max_page_count = {connection_limit}") and None
+        )
+        await database.run(lambda connection: connection.execute("INSERT INTO t VALUES (9)") and None)
+        await database.run(lambda connection: connection.execute("CREATE TABLE u (x)") and None)
+
+    def refuse(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    assert await database.fault() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_rewrite_version", refuse)
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            await growing(1)
+        assert await database.fault() == "database or disk is full"
+    assert await database.fault() is None
