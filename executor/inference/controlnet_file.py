@@ -5,6 +5,7 @@ Original names and diffusers' are read. Knows no pictures and no strengths.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from executor.inference.unet import UNetShape
 from executor.inference.union_controlnet import UnionControlNet, UnionShape
 from executor.inference.weights import WeightFile
 
+logger = logging.getLogger("weft.inference")
 FITS = "a ControlNet, control LoRA or T2I-Adapter for Stable Diffusion fits here"
 SD1_CONTEXT = 768
 HEAD_WIDTH = 64
@@ -70,6 +72,9 @@ def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) 
 def read_net(file: WeightFile, keys: Mapping[str, str], base: Mapping[str, Tensor] | None) -> Read:
     """A ControlNet by the original names of its tensors (file's → original)."""
     tensors = {key: file.tensors[name] for name, key in keys.items()}
+    if base is None and "difference" in file.tensors:
+        told = "%s holds differences from a model, and steers little without it: load it with DiffControlNetLoader"
+        logger.warning(told, file.path.name)
     if base is not None and "difference" in file.tensors:
         file = replace(file, tensors={name: with_base(file.tensors[name], base.get(keys[name])) for name in keys})
     shape = read_shape(file, tensors)

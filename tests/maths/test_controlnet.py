@@ -194,6 +194,28 @@ def test_a_control_lora_is_its_network_written_out(opened, tmp_path):
         torch.testing.assert_close(bound, whole, rtol=1e-4, atol=1e-4)
 
 
+def test_a_file_of_differences_is_added_to_the_models_weights(opened, tmp_path, caplog):
+    weights = opened.model.model.part.weights
+    _, whole = lora_and_whole(weights)
+    stored = {name: (t.float() - weights[name].float() if name in weights else t) for name, t in whole.items()}
+    found = []
+    for name, tensors, base in (
+        ("whole", whole, None),
+        ("difference", {**stored, "difference": torch.tensor([])}, opened.model),
+        ("difference", {**stored, "difference": torch.tensor([])}, None),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, path)
+        control = load_controlnet(path, CPU, base).set_cond_hint(torch.full((1, 3, 64, 64), 0.5))
+        control.pre_run(opened.model.model, Model.model_sampling.percent_to_sigma)
+        x, context = torch.full((1, 4, 8, 8), 0.3), torch.ones(1, 5, 32)
+        with torch.no_grad():
+            found.append(control.get_control(x, torch.tensor([3.0]), {"c_crossattn": context}, 1, {})["middle"][0])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(found[2], found[0], rtol=1e-3, atol=1e-3)
+    assert "load it with DiffControlNetLoader" in caplog.text
+
+
 # ---------------------------------------------------------------- union ControlNets
 
 
