@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -61,6 +61,31 @@ class DiffusionModel:
         network = self.diffusion_model
         sizes = unet_config(network.shape) if isinstance(network, UNet) else {}
         return NetworkConfig(unet_config=sizes, latent_format=self.latent_format)
+
+    manual_cast_dtype: torch.dtype | None = None
+    concat_keys: tuple[str, ...] = ()
+
+    def is_adm(self) -> bool:
+        """Whether the network takes a vector beside the time."""
+        return self.adm_channels > 0
+
+    @property
+    def adm_channels(self) -> int:
+        """Width of that vector, 0 without."""
+        network = self.diffusion_model
+        return (network.shape.vector or 0) if isinstance(network, UNet) else 0
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The network's weights."""
+        return self.diffusion_model.parameters()
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The network's weights by the names that packs know."""
+        return ((f"{PREFIX}{name}", weight) for name, weight in self.diffusion_model.named_parameters())
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The network's modules by the names that packs know."""
+        return ((f"{PREFIX}{name}".rstrip("."), module) for name, module in self.diffusion_model.named_modules())
 
     @property
     def device(self) -> torch.device:

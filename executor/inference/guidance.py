@@ -81,6 +81,33 @@ class Guider:
         """Noise levels and kind of path of the model."""
         return self._model.sampling
 
+    # what packs that wrap a sampling, or bring a method, look at
+
+    @property
+    def inner_model(self) -> Denoiser:
+        """What lies behind the MODEL."""
+        return self._model
+
+    @property
+    def model_patcher(self) -> object:
+        """The MODEL, where its network knows it."""
+        return getattr(self._model, "current_patcher", None)
+
+    @property
+    def model_options(self) -> Options:
+        """The MODEL's options for this sampling."""
+        return self._options
+
+    @property
+    def cfg(self) -> float:
+        """The scale."""
+        return self._cfg
+
+    @property
+    def conds(self) -> dict[str, Sequence[Condition]]:
+        """Both sides' conditions."""
+        return {"positive": self._positive, "negative": self._negative}
+
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The guided denoised latent; at a scale of one the negative side is not evaluated."""
         levels = x.new_full((x.shape[0],), sigma)

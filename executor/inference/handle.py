@@ -20,6 +20,7 @@ from executor.inference.devices import CPU
 from executor.inference.diffusion import PREFIX, DiffusionModel
 from executor.inference.handle_extras import ModelExtras
 from executor.inference.handle_hooks import ModelHooks
+from executor.inference.handle_names import PatcherNames
 from executor.inference.handle_options import ModelOptions
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Memory
@@ -30,7 +31,7 @@ from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_DETACH, ON_LOAD
 WeightGetter = Callable[..., Tensor]
 
 
-class ModelHandle(ModelOptions, ModelExtras, ModelHooks):
+class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
     """A diffusion model as one branch of a graph sees it: clones share weights and differ in options and patches."""
 
     def __init__(

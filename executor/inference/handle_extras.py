@@ -92,6 +92,13 @@ class ModelExtras:
         """All further MODELs."""
         return [model for models in self.additional_models.values() for model in models]
 
+    def get_nested_additional_models(self) -> list[object]:
+        """Every further model, and theirs."""
+        found: list[object] = []
+        for each in self.get_additional_models():
+            found += [each, *(each.get_nested_additional_models() if isinstance(each, ModelExtras) else [])]
+        return found
+
     def set_injections(self, key: str, injections: Sequence[object]) -> None:
         """Have objects put themselves into the network before sampling and out after it (`inject`, `eject`)."""
         self.injections[key] = list(injections)

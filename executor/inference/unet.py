@@ -149,6 +149,11 @@ class UNet(nn.Module):
         """The type of its weights."""
         return next(self.parameters()).dtype
 
+    @property
+    def num_classes(self) -> str | None:
+        """Whether it takes a vector beside the time ("sequential"), in the words packs ask by."""
+        return "sequential" if self.shape.vector else None
+
     def forward(
         self,
         x: Tensor,

@@ -46,6 +46,20 @@ class Vae:
         """What packs ask for devices: itself."""
         return self
 
+    latent_dim = 2
+    output_channels = 3
+
+    def process_input(self, image: Tensor) -> Tensor:
+        """Pictures in 0..1 as the network has them, in -1..1."""
+        return image * 2.0 - 1.0
+
+    def process_output(self, image: Tensor) -> Tensor:
+        """What the network decodes, -1..1, as pictures in 0..1."""
+        return ((image + 1.0) / 2.0).clamp(0.0, 1.0)
+
+    def throw_exception_if_invalid(self) -> None:
+        """Nothing: a VAE that is none is refused when it is loaded."""
+
     @property
     def load_device(self) -> torch.device:
         """Where it computes."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from comfy.seams import joined
+from executor.errors import ModelFileError
 from executor.inference import patching as _patching
 from executor.inference.lora import adapter_for, read_layers
 from executor.inference.lora_keys import diffusion_layers, text_layers
@@ -14,6 +17,8 @@ from executor.inference.unet import UNet
 from executor.inference.weights import WeightFile
 
 __getattr__ = joined(__name__, {"calculate_weight": _patching.calculate_weight})
+
+log = logging.getLogger("weft.packs")
 
 KeyMap = dict[str, object]
 PREFIXES = {"l": ("lora_te_", "lora_te1_"), "g": ("lora_te2_",)}
@@ -56,7 +61,12 @@ def load_lora(
 ) -> dict[object, object]:
     """The patches of a file's tensors, by the weights that `to_load` names; see `add_patches`."""
     patches: dict[object, object] = {}
-    for name, parts in read_layers(WeightFile(path="LoRA", tensors=lora)).items():
+    try:
+        layers = read_layers(WeightFile(path=Path("LoRA"), tensors=lora))
+    except ModelFileError as error:
+        log.warning("%s", error)
+        return {}
+    for name, parts in layers.items():
         key = to_load.get(name)
         if key is None:
             continue

@@ -115,6 +115,22 @@ def get_all_wrappers(
     return _found("wrappers", wrapper_type, transformer_options, is_model_options)
 
 
+def get_callbacks_with_key(
+    call_type: str, key: str | None, transformer_options: dict[str, object], is_model_options: bool = False
+) -> list[Function]:
+    """The functions to call at a moment that stand under a key."""
+    options = _options(transformer_options, is_model_options)
+    return list(options.get("callbacks", {}).get(call_type, {}).get(key, []))
+
+
+def get_wrappers_with_key(
+    wrapper_type: str, key: str | None, transformer_options: dict[str, object], is_model_options: bool = False
+) -> list[Function]:
+    """The functions around a moment that stand under a key."""
+    options = _options(transformer_options, is_model_options)
+    return list(options.get("wrappers", {}).get(wrapper_type, {}).get(key, []))
+
+
 def merge_nested_dicts(dict1: dict[object, object], dict2: dict[object, object], copy_dict1: bool = True) -> object:
     """One dictionary of two, dictionaries within merged and lists joined."""
     merged = copy_nested_dicts(dict1) if copy_dict1 else dict1

@@ -119,6 +119,13 @@ class ModelForPacks:
         self.inner_model = self
         self.sigmas: Tensor | None = None
 
+    def __getattr__(self, name: str) -> object:
+        """What it lacks is asked of the guider, then of what lies behind the MODEL."""
+        for source in (getattr(self._model, "guider", self._model), getattr(self.model_patcher, "model", None)):
+            if not name.startswith("_") and hasattr(source, name):
+                return getattr(source, name)
+        raise AttributeError(f"a guided model has no {name!r}")
+
     @property
     def model_sampling(self) -> object:
         """Noise levels and prediction type."""

@@ -100,11 +100,12 @@ STANDS_FOR = {
     "sd15": SD15,
     "sd_x4": SD_X4Upscaler,
     "sd2": SD20,
+    "sd2_unclip": SD21UnclipH,
     "sdxl_refiner": SDXLRefiner,
     "sdxl": SDXL,
     "svd": SVD_img2vid,
 }
-"""Weft's family → the class whose place in the list lets it be matched."""
+"""Weft's family → the class whose place in the list lets it be matched; others are as long as any of KNOWN is there."""
 
 
 class _Module(ModuleType):
@@ -115,7 +116,12 @@ class _Module(ModuleType):
         if name == "models":
 
             def of_packs() -> Sequence[Family]:
-                return [family for family in _families.FAMILIES if STANDS_FOR.get(family.name) in value]
+                ours = any(known in value for known in KNOWN)
+                return [
+                    family
+                    for family in _families.FAMILIES
+                    if (STANDS_FOR[family.name] in value if family.name in STANDS_FOR else ours)
+                ]
 
             of_packs.__qualname__ = "models"
             _families.families.replace(of_packs)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.families import FAMILIES
+from executor.inference.families import families as known_families
 from tests.unit.nodes.compat.conftest import Host
 from tests.unit.nodes.compat.test_sampling import Bench, bench
 
@@ -73,10 +74,12 @@ def test_networks_of_other_kinds_are_named(host: Host, name: str, kind: str):
     assert detection.model_config_from_unet(tensors, "", use_base_if_no_match=True).unet_config == {"image_model": kind}
 
 
-def test_every_family_has_its_class_in_the_list(host: Host):
+def test_a_longer_list_leaves_every_family_and_a_shorter_one_drops_its_own(host: Host):
     models = host("comfy.supported_models")
-    assert set(models.STANDS_FOR) == {family.name for family in FAMILIES}
-    assert set(models.STANDS_FOR.values()) <= set(models.models)
+    models.models = [object, *models.models]
+    assert list(known_families()) == list(FAMILIES)
+    models.models = [each for each in models.models if each is not models.SDXL]
+    assert [family.name for family in FAMILIES if family not in known_families()] == ["sdxl"]
 
 
 def test_what_is_no_network_has_no_sizes(host: Host):
@@ -147,3 +150,61 @@ def test_settings_of_a_control_are_given_to_another(host: Host):
 
 def test_tasks_of_union_controlnets(host: Host):
     assert host("comfy.cldm.control_types").UNION_CONTROLNET_TYPES["tile"] == 6
+
+
+def test_a_model_answers_by_the_names_of_a_patcher(bench: Bench):
+    model = bench.model.clone()
+    assert model.size == model.model_size()
+    assert (model.backup, model.object_patches_backup, model.lowvram_patch_counter()) == ({}, {}, 0)
+    assert model.partially_load(model.load_device) == model.loaded_size()
+    weight = torch.zeros(2, 2)
+    assert model.calculate_weight([(1.0, ("diff", (torch.ones(2, 2),)), 1.0, None, None)], weight, "key").sum() == 4
+    other = bench.model.clone()
+    model.set_additional_models("k", [other])
+    assert model.model_patches_models() == [other]
+    assert not model.model.is_adm()
+    assert next(model.model.named_parameters())[0].startswith("diffusion_model.")
+    assert next(model.model.named_modules())[0] == "diffusion_model"
+
+
+def test_injections_are_out_within_a_block(bench: Bench):
+    log: list[str] = []
+    injection = bench.host("comfy.patcher_extension").PatcherInjection(
+        inject=lambda model: log.append("in"), eject=lambda model: log.append("out")
+    )
+    bench.model.set_injections("k", [injection])
+    with bench.model.use_ejected():
+        log.append("within")
+    assert log == ["out", "within", "in"]
+
+
+def test_no_lora_gives_no_patches(host: Host):
+    assert host("comfy.lora").load_lora({}, {}) == {}
+
+
+def test_a_packs_method_sees_guider_and_network(bench: Bench):
+    seen: list[tuple[object, ...]] = []
+
+    def method(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        inner = model.inner_model
+        seen.append((sorted(inner.conds), inner.cfg, model.inner_model.inner_model.diffusion_model is network))
+        return x
+
+    network = bench.model.model.diffusion_model
+    sampler = bench.host("comfy.samplers").KSAMPLER(method)
+    bench.host("comfy.sample").sample_custom(
+        bench.model, bench.noise(), 3.0, sampler, torch.tensor([1.0, 0.0]), bench.positive, bench.negative,
+        bench.latent, seed=1,
+    )  # fmt: skip
+    bench.guided(bench.host("comfy.samplers").CFGGuider(bench.model), sampler)
+    assert seen == [(["negative", "positive"], 3.0, True), (["negative", "positive"], 4.0, True)]
+    assert not hasattr(bench.host("comfy.sampler_methods").ModelForPacks(object()), "no_such_name")
+
+
+def test_wrappers_are_found_by_their_key(host: Host):
+    extension, options = host("comfy.patcher_extension"), {}
+    extension.add_wrapper_with_key("kind", "key", len, options)
+    extension.add_callback_with_key("moment", "key", abs, options)
+    assert extension.get_wrappers_with_key("kind", "key", options) == [len]
+    assert extension.get_callbacks_with_key("moment", "key", options) == [abs]
+    assert extension.get_wrappers_with_key("kind", "other", options) == []
