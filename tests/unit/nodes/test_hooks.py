@@ -5,11 +5,21 @@ import torch
 from safetensors.torch import save_file
 
 from executor.errors import ModelFileError
-from executor.inference.conditioning_hooks import HookGroup, WeightHook, create_hook_lora
+from executor.inference.conditioning_hooks import (
+    HookGroup,
+    WeightHook,
+    create_hook_lora,
+    create_hook_model_as_lora,
+)
+from executor.inference.hook_conditioning import set_conds_props
 from executor.inference.memory import Memory
 from nodes.builtin import hooked_conditioning as attach
 from nodes.builtin import hooks as make
+from nodes.builtin.context_windows import ContextWindowsManual
+from nodes.builtin.sampling import KSampler
+from nodes.builtin.video_model import ImageOnlyCheckpointLoader, SVD_img2vid_Conditioning
 from tests.tiny_checkpoint import TinySizes, write_tiny_checkpoint
+from tests.tiny_video import write_tiny_video
 
 LORA = {f"lora_unet_out_2.lora_{side}.weight": torch.ones(2, 2) for side in ("up", "down")}
 RANGE = (0.25, 0.5)
@@ -161,3 +171,31 @@ def test_pairs_keep_their_sides():
     node = attach.PairConditioningSetDefaultCombine()
     first, second = node.set_default_and_combine(cond(1), cond(2), cond(3), cond(4))
     assert [entry[1].get("default") for entry in second] == [None, True]
+
+
+def test_a_video_model_draws_under_hooks_and_in_windows(place):
+    folder = place.folders.paths("checkpoints")[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tiny_video(folder / "svd.safetensors")
+    place.memory = Memory(torch.device("cpu"))
+    model, vision, vae = ImageOnlyCheckpointLoader().load_checkpoint("svd.safetensors")
+    sizes = {"width": 32, "height": 32, "motion_bucket_id": 32, "fps": 6, "augmentation_level": 0.0}
+    picture = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
+    positive, negative, latent = SVD_img2vid_Conditioning().encode(vision, picture, vae, video_frames=5, **sizes)
+    settings = {"seed": 3, "steps": 2, "cfg": 2.5, "sampler_name": "euler", "scheduler": "karras"}
+
+    def drawn(model, positive, negative):
+        [found] = KSampler().sample(model, positive=positive, negative=negative, latent_image=latent, **settings)
+        return found["samples"]
+
+    key = "diffusion_model.out.2.weight"
+    pristine = model.named_weights()[key]
+    other = create_hook_model_as_lora({key: pristine * 2}, {}, 1.0, 0.0)
+    under = drawn(model, *set_conds_props([positive, negative], hooks=other))
+    changed = model.clone()
+    changed.add_patches({key: (pristine,)})
+    torch.testing.assert_close(under, drawn(changed, positive, negative), rtol=1e-3, atol=1e-3)
+    [cut] = ContextWindowsManual().execute(model, 3, 1, "standard_static", 1, False, "pyramid", 0)
+    windowed = drawn(cut, *set_conds_props([positive, negative], hooks=other))
+    assert windowed.shape == under.shape
+    assert bool(windowed.isfinite().all())
