@@ -45,6 +45,7 @@ class HookWeights:
         self.base = Shelf(patches=base, touched=set())
         self.shelves: dict[Key, Shelf] = {}
         self.placement = part.placement
+        part.let_go = self.forget
 
     def switch(self, key: Key, patches: HookPatches) -> None:
         """Let the module have its weights under these hooks at these strengths; () for none."""
@@ -68,13 +69,15 @@ class HookWeights:
 
     def forget(self) -> None:
         """Keep nothing."""
-        self.shelves.clear()
-        self.base.kept, self.placement = {}, self.part.placement
+        for shelf in (self.base, *self.shelves.values()):
+            shelf.kept = {}
+        self.placement = self.part.placement
 
     def restore(self) -> None:
         """Put the weights without hooks back and forget the others."""
         self.switch((), {})
         self.forget()
+        self.part.let_go = None
 
     def _shelf(self, key: Key, patches: HookPatches) -> Shelf:
         if not key:

@@ -7,7 +7,7 @@ One thread uses a Memory: the one that runs nodes.
 
 import logging
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -35,6 +35,7 @@ class Part(Generic[Module]):
         self.name, self.role, self.module, self.weights, self.keys = name, role, module, weights, keys
         self.placement: Placement | None = None
         self.patches = PatchSet()  # what its module's weights are changed by at present
+        self.let_go: Callable[[], None] | None = None  # frees weights that are kept beside those in the module
         self.file_dtype = most_common_dtype(weights)
 
     @property
@@ -157,7 +158,10 @@ class Memory:
             self._kept = before
 
     def evict(self, nbytes: int, spare: Part[nn.Module] | None = None) -> bool:
-        """Release the longest unused modules until `nbytes` are free; tells whether they are."""
+        """Release the longest unused modules until `nbytes` are free; tells whether they are.
+
+        What is kept beside modules in use, such as weights under hooks, goes last.
+        """
         for part in list(self.resident()):
             if self.free() >= nbytes:
                 break
@@ -166,6 +170,10 @@ class Memory:
                 part.release()
                 self.evictions += 1
                 self._forget(part)
+                self._give_back()
+        for part in list(self.resident()):
+            if self.free() < nbytes and part.let_go is not None:
+                part.let_go()
                 self._give_back()
         return self.free() >= nbytes
 

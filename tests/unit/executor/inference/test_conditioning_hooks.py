@@ -292,6 +292,23 @@ def test_nothing_is_kept_where_memory_is_short(opened, monkeypatch):
     assert torch.equal(short, draw(opened.model, hooked(POSITIVE, group)))
 
 
+def test_kept_weights_make_room_for_what_needs_it(opened):
+    model, group = opened.model.clone(), hooks(opened)
+    with model.loaded_for(torch.Size((1, 4, 4, 8))):
+        model.apply_hooks(group)
+        [shelf] = model.hook_weights.shelves.values()
+        assert shelf.kept
+        opened.model.memory.evict(1 << 60)
+        assert not shelf.kept
+        assert not model.hook_weights.base.kept
+        for each in (None, group):
+            model.apply_hooks(each)
+            patches = loaded(opened, (0, 1.0)).patch_set() if each else opened.model.patch_set()
+            found = get_weight(model.model.part.module, "out.2.weight")
+            assert torch.equal(found, model.model.part.changed("out.2.weight", patches))
+    assert model.model.part.let_go is None
+
+
 def test_conditionings_under_different_hooks_do_not_share_a_call(opened):
     rows = []
     model = opened.model.clone()
