@@ -29,7 +29,7 @@ from server.commands import COMMANDS
 from server.configuration import read_configuration
 from server.definitions import Definitions
 from server.exposure import require_keys, without_secrets
-from server.hub import Hub
+from server.hub import Changes, Hub
 from server.jobs import JobList
 from server.jobstate import JobStates
 from server.keys import key_ring
@@ -81,7 +81,12 @@ def build(
         lambda: engine.workers()[0],
         greet=lambda worker: engine.inform(worker, Clients(changes=hub.connected(), whole=True)),
     )
-    hub.on_change = lambda changes: engine.inform(engine.workers()[0].id, Clients(changes=changes))
+
+    def inform(changes: Changes) -> None:
+        for worker in engine.workers():
+            engine.inform(worker.id, Clients(changes=changes))
+
+    hub.on_change = inform
     metrics = news.metrics = Metrics(store, engine, hub.count)
     dispatcher = Dispatcher(
         store,

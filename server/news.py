@@ -32,7 +32,7 @@ class News:
         host: Callable[[], WorkerInfo],
         greet: Callable[[str], None] = _say_nothing,
     ) -> None:
-        """`greet` tells that worker what its packs may know of the clients, once it is ready."""
+        """`greet` tells a worker what its packs may know of the clients, once it is ready."""
         self._folders = folders
         self._definitions = definitions
         self._packs = packs
@@ -55,8 +55,7 @@ class News:
     def _ready(self, worker: str, ready: Ready) -> None:
         self._definitions.update(ready)
         self._take(worker, ready.packs)
-        if worker == self._host().id:
-            self._greet(worker)
+        self._greet(worker)
 
     def _refreshed(self, worker: str, news: Refreshed) -> None:
         classes = {definition.name: definition for definition in news.definitions}

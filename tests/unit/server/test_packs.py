@@ -11,7 +11,7 @@ import pytest
 
 from executor.contract.definition import NodeDef
 from executor.engine.base import WorkerLost
-from executor.messages import Packs
+from executor.messages import Clients, Packs
 from executor.queue.job import make_job
 from server.packs import PackHost
 
@@ -176,3 +176,11 @@ def test_job_with_a_node_of_a_pack_with_routes_is_tied(classes, tied):
     packs.take(Packs(report_json=json.dumps(REPORT).encode()))
     prompt = {str(number): {"class_type": name, "inputs": {}} for number, name in enumerate(classes)}
     assert packs.is_tied(make_job(prompt_id="a", number=0, prompt=prompt, targets=[]), DEFINITIONS) is tied
+
+
+async def test_workers_are_told_of_clients_once_they_are_ready_and_at_every_change(site):
+    ready = [message for _, message in site.engine.informed]
+    assert ready[-1] == Clients(changes={}, whole=True)
+    async with site.client.ws_connect("/ws?clientId=me"):
+        pass
+    assert site.engine.informed[len(ready)][1] == Clients(changes={"me": {}})
