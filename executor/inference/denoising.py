@@ -18,6 +18,7 @@ from torch import Tensor
 from executor.inference.conditions import Condition, completed, fitted_mask, resolve, with_controls, with_counterparts
 from executor.inference.context_windows import HANDLER, ContextWindows
 from executor.inference.extras import Situation
+from executor.inference.gligen import grounded
 from executor.inference.guidance import Guider, Inpainting, MaskFunction
 from executor.inference.handle import ModelHandle, copied
 from executor.inference.handle_hooks import hooks_of, with_hook_options
@@ -111,7 +112,7 @@ def sample_with(
         handle = _prepared(handle, samples, conditionings, options, stack)
         if hooks is not None:
             handle.register_all_hook_patches(hooks)
-        sides = resolved(handle, samples.shape, conditionings, latent)
+        sides = grounded(resolved(handle, samples.shape, conditionings, latent), options, samples.shape)
         run = _Run(handle=handle, latent=latent, noise=noise, sigmas=sigmas, method=method, seed=seed, options=options)
         with controlled(handle, list(sides.values()), samples.shape):
             model, around = make(sides, options), functions(OUTER_SAMPLE, options)

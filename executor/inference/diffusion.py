@@ -19,6 +19,8 @@ from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, WrapperExe
 
 # feature maps of the widest full-size layer that are alive at once in a UNet, skips included
 LIVE_MAPS = 12
+TOKENS = "grounding"
+"""What network calls call the tokens of placed texts."""
 PREFIX = "diffusion_model."
 """What the names of a network's weights start with where packs name them."""
 
@@ -148,6 +150,8 @@ class DiffusionModel:
             given["control"] = control
         network = self.diffusion_model
         options = dict(transformer_options or {})
+        if TOKENS in given:  # for a patch and not for the network
+            options[TOKENS] = given.pop(TOKENS)
         wrapped = WrapperExecutor.new_class_executor(network, network, functions(DIFFUSION_MODEL, options))
         context = None if c_crossattn is None else c_crossattn.to(x.device, dtype)
         timestep = sampling.timestep(t).float()

@@ -1,20 +1,24 @@
-"""Nodes that place texts in boxes by a GLIGEN model. Its networks are not here yet, and the loader says so."""
+"""Nodes that place texts in boxes by a GLIGEN model. Know no network."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from executor.errors import ModelFileError, NodeInputError
 from executor.inference.values import Conditioning
+from nodes.builtin.conditioning import entries, packed
 from nodes.builtin.inputs import InputTypes, files, pixels, socket, text
-from nodes.builtin.services import model_path
+from nodes.builtin.services import model_path, services
 
 if TYPE_CHECKING:
+    from executor.inference.gligen import Gligen
     from executor.inference.text.clip import Clip
 
 
+CELL = 8  # pixels per latent cell
+
+
 class GLIGENLoader:
-    """Refuses GLIGEN models, which are not supported yet."""
+    """Loads a GLIGEN model."""
 
     CATEGORY = "loaders"
     RETURN_TYPES = ("GLIGEN",)
@@ -25,15 +29,11 @@ class GLIGENLoader:
         """The inputs as listed."""
         return {"required": {"gligen_name": files("gligen")}}
 
-    def load_gligen(self, gligen_name: str) -> tuple[object]:
-        """Raise ModelFileError saying what the file is."""
-        from executor.inference.weights import read_weights
+    def load_gligen(self, gligen_name: str) -> tuple[Gligen]:
+        """Load it; ModelFileError when the file is missing or no GLIGEN model of text boxes."""
+        from executor.inference.gligen import load_gligen
 
-        path = model_path("gligen", gligen_name, "gligen_name")
-        gated = any(".fuser." in name or "position_net" in name for name in read_weights(path).tensors)
-        reason = "is a GLIGEN model, and those are not supported yet" if gated else "is no GLIGEN model"
-        fits = "to place texts, set areas on conditioning (ConditioningSetArea) or masks (ConditioningSetMask)"
-        raise ModelFileError(path, reason, fits)
+        return (load_gligen(model_path("gligen", gligen_name, "gligen_name"), services().memory),)
 
 
 class GLIGENTextBoxApply:
@@ -63,15 +63,22 @@ class GLIGENTextBoxApply:
         self,
         conditioning_to: Conditioning,
         clip: Clip,
-        gligen_textbox_model: object,
+        gligen_textbox_model: Gligen,
         text: str,
         width: int,
         height: int,
         x: int,
         y: int,
     ) -> tuple[Conditioning]:
-        """Raise NodeInputError: no loader of ours gives a GLIGEN model."""
-        raise NodeInputError("input 'gligen_textbox_model': GLIGEN models are not supported yet")
+        """The conditioning with one more text in a box, given in pixels."""
+        _, vector = clip.encode_from_tokens(clip.tokenize(text), return_pooled="unprojected")
+        box = (vector, height // CELL, width // CELL, y // CELL, x // CELL)
+        changed = []
+        for tensor, options in entries(conditioning_to):
+            before = options.get("gligen")
+            boxes = [*before[2], box] if isinstance(before, tuple) else [box]
+            changed.append((tensor, {**options, "gligen": ("position", gligen_textbox_model, boxes)}))
+        return (packed(changed),)
 
 
 NODES = (GLIGENLoader, GLIGENTextBoxApply)

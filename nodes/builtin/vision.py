@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from executor.errors import ModelFileError, NodeInputError
+import torch
+
+from executor.errors import NodeInputError
 from executor.inference.values import Conditioning, Image
 from nodes.builtin.conditioning import entries, packed
 from nodes.builtin.inputs import InputTypes, choice, decimal, files, socket
 from nodes.builtin.services import model_path, services
 
 if TYPE_CHECKING:
+    from executor.inference.style_model import StyleModel
     from executor.inference.vision import ClipVision, ClipVisionOutput
 
 
@@ -59,7 +62,7 @@ class CLIPVisionEncode:
 
 
 class StyleModelLoader:
-    """Refuses style models: no family that uses them is here yet."""
+    """Loads a style model."""
 
     DISPLAY_NAME = "Load Style Model"
     CATEGORY = "loaders"
@@ -71,16 +74,12 @@ class StyleModelLoader:
         """The inputs as listed."""
         return {"required": {"style_model_name": files("style_models")}}
 
-    def load_style_model(self, style_model_name: str) -> tuple[object]:
-        """Raise ModelFileError saying what the file is."""
-        from executor.inference.weights import read_weights
+    def load_style_model(self, style_model_name: str) -> tuple[StyleModel]:
+        """Load it; ModelFileError when the file is missing or no style model."""
+        from executor.inference.style_model import load_style_model
 
         path = model_path("style_models", style_model_name, "style_model_name")
-        names = read_weights(path).tensors
-        redux = "redux_up.weight" in names or "redux_down.weight" in names
-        what = "a Flux Redux style model" if redux else "a T2I style adapter" if "style_embedding" in names else ""
-        reason = f"is {what}, and style models are not supported yet" if what else "is no style model"
-        raise ModelFileError(path, reason, "to let a picture lead, use a ControlNet or an IP-Adapter pack")
+        return (load_style_model(path, services().memory),)
 
 
 class StyleModelApply:
@@ -107,13 +106,27 @@ class StyleModelApply:
     def apply_stylemodel(
         self,
         conditioning: Conditioning,
-        style_model: object,
+        style_model: StyleModel,
         clip_vision_output: ClipVisionOutput,
         strength: float,
         strength_type: str,
     ) -> tuple[Conditioning]:
-        """Raise NodeInputError: no loader of ours gives a style model."""
-        raise NodeInputError("input 'style_model': style models are not supported yet")
+        """The conditioning with the pictures' tokens behind the text's, multiplied by the strength.
+
+        Raises NodeInputError for tokens of another width than the text's, and for a strength as attention bias, which
+        no network here takes.
+        """
+        if strength_type == "attn_bias" and strength != 1.0:
+            reason = "input 'strength_type': no model that is supported takes 'attn_bias' at another strength than 1"
+            raise NodeInputError(f"{reason}; 'multiply' does")
+        tokens = style_model.get_cond(clip_vision_output).flatten(0, 1)[None] * strength
+        changed = []
+        for tensor, options in entries(conditioning):
+            if tensor.shape[-1] != tokens.shape[-1]:
+                reason = f"input 'style_model': its tokens have width {tokens.shape[-1]}, the text's {tensor.shape[-1]}"
+                raise NodeInputError(f"{reason}; take the style model of the text's family")
+            changed.append((torch.cat([tensor, tokens.expand(len(tensor), -1, -1)], dim=1), options.copy()))
+        return (packed(changed),)
 
 
 class unCLIPConditioning:  # noqa: N801  (the ecosystem's name)

@@ -2,35 +2,11 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from executor.errors import ModelFileError, NodeInputError
-from nodes.builtin.gligen import GLIGENLoader, GLIGENTextBoxApply
+from executor.errors import ModelFileError
 from nodes.builtin.loaders import DiffusersLoader, UNETLoader, VAELoader
 from nodes.builtin.lora import LoraLoader, LoraLoaderModelOnly
-from nodes.builtin.vision import StyleModelApply, StyleModelLoader, unCLIPConditioning
-
-
-def put(place, kind, name, tensors):
-    folder = place.folders.models / kind
-    folder.mkdir(parents=True)
-    save_file({key: torch.zeros(1) for key in tensors}, folder / name)
-
-
-def test_style_models_are_named_and_refused(place):
-    put(place, "style_models", "redux.safetensors", ["redux_up.weight"])
-    with pytest.raises(ModelFileError, match=r"redux\.safetensors: is a Flux Redux style model, and style models are"):
-        StyleModelLoader().load_style_model("redux.safetensors")
-    with pytest.raises(NodeInputError, match="style models are not supported yet"):
-        StyleModelApply().apply_stylemodel([], None, None, 1.0, "multiply")
-
-
-def test_gligen_models_are_named_and_refused(place):
-    put(place, "gligen", "boxes.safetensors", ["input_blocks.1.1.transformer_blocks.0.fuser.linear.weight"])
-    with pytest.raises(ModelFileError, match=r"is a GLIGEN model, and those are not supported yet; to place texts"):
-        GLIGENLoader().load_gligen("boxes.safetensors")
-    with pytest.raises(NodeInputError, match="GLIGEN models are not supported yet"):
-        GLIGENTextBoxApply().append([], None, None, "", 64, 64, 0, 0)
+from nodes.builtin.vision import unCLIPConditioning
 
 
 @pytest.mark.parametrize(
