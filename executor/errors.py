@@ -17,6 +17,7 @@ WeftError
 ├── FrontEndMissing        the web front end that was asked for is not on this machine
 ├── NotProvided            a pack used a name of its usual host that Weft does not have
 ├── NodeInputError         a node asked for, or was given, an input that cannot be
+├── OutOfMemory            a model and its work do not fit into the device's memory
 ├── DuplicateNodeError     an expansion reused an id
 ├── DependencyCycle        nodes that wait for each other
 └── Interrupted            the user stopped the prompt
@@ -138,6 +139,13 @@ class NotProvided(WeftError):
 
 class NodeInputError(WeftError):
     """A node asked for, or was given, an input that cannot be."""
+
+
+class OutOfMemory(WeftError):
+    """A model and its work do not fit into the device's memory, with the figures."""
+
+    def __init__(self, figures: str) -> None:
+        super().__init__(f"out of memory, also with weights left in the file: {figures}")
 
 
 class DuplicateNodeError(WeftError):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations
 from typing import TypeAlias, cast
 
@@ -100,10 +101,30 @@ def sample_with(
     seed: int,
     on_step: Callback = silent,
 ) -> tuple[Tensor, Tensor]:
-    """As `sample_sigmas`, with any number of conditionings and any guidance."""
+    """As `sample_sigmas`, with any number of conditionings and any guidance.
+
+    When memory runs out on the way, it begins anew once, with weights from the file. Raises OutOfMemory after that.
+    """
     samples = latent["samples"]
     if len(sigmas) < 2:
         return samples, samples
+    given = handle, latent, noise, sigmas, method, conditionings, make
+    return handle.within_memory(partial(_sample_with, *given, seed=seed, on_step=on_step))
+
+
+def _sample_with(
+    handle: ModelHandle,
+    latent: Latent,
+    noise: Tensor,
+    sigmas: Tensor,
+    method: Sampler,
+    conditionings: Mapping[str, Conditioning],
+    make: MakeModel,
+    *,
+    seed: int,
+    on_step: Callback,
+) -> tuple[Tensor, Tensor]:
+    samples = latent["samples"]
     hooks = hooks_of(list(conditionings.values()))
     if hooks is not None:
         handle = handle.under(hooks)

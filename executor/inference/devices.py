@@ -6,6 +6,7 @@ from typing import Literal
 import psutil
 import torch
 
+from executor.errors import OutOfMemory
 from executor.settings import VramMode
 
 Role = Literal["diffusion", "text", "vae"]
@@ -77,6 +78,6 @@ def streamed(placement: Placement) -> Placement:
 
 def is_out_of_memory(failure: BaseException) -> bool:
     """Whether an error says that memory ran out."""
-    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError | OutOfMemory):
         return True
     return isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)  # torch on the CPU

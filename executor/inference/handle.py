@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -26,9 +26,11 @@ from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Memory
 from executor.inference.objects import attribute
 from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
+from executor.inference.shortage import attempt
 from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_DETACH, ON_LOAD, ON_PRE_RUN, ON_PREPARE_STATE
 
 WeightGetter = Callable[..., Tensor]
+Answer = TypeVar("Answer")
 
 
 class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
@@ -169,6 +171,10 @@ class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
                 self.clean_hooks()
                 self._call_back(ON_CLEANUP)
                 self.eject_model()
+
+    def within_memory(self, run: Callable[[], Answer]) -> Answer:
+        """What `run` answers, tried once more with less when memory runs out; OutOfMemory after that."""
+        return attempt(self.memory, run)
 
     def prepare_state(self, timestep: object) -> None:
         """Tell those who want to know that a step begins."""

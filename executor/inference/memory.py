@@ -9,7 +9,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -107,6 +107,15 @@ class Part(Generic[Module]):
         self.patches = PatchSet()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for last: a module's bytes of weights, and those of its work."""
+
+    name: str
+    weights: int
+    working: int
+
+
 class Memory:
     """The weights of one device."""
 
@@ -117,6 +126,8 @@ class Memory:
         self.loads = self.evictions = 0  # how often a module was placed, and had to make room
         self._used: list[weakref.ref[Part[nn.Module]]] = []  # longest unused first
         self._kept: list[Part[nn.Module]] = []  # stay whatever else is loaded
+        self.asked: Request | None = None
+        self.is_tight = False  # memory ran out: no weights are copied
 
     def load(
         self,
@@ -134,7 +145,10 @@ class Memory:
             stored = None if placement.dtype is None else compute_dtype
             placement = replace(placement, dtype=stored, compute_dtype=compute_dtype)
         from_file = streamed(placement)
+        if self.is_tight:
+            placement = from_file
         need = 0 if placement == from_file else part.nbytes(placement.dtype)
+        self.asked = Request(name=part.name, weights=need, working=working_bytes)
         if part.placement == placement:
             self.evict(working_bytes, spare=part)
         elif part.placement != from_file or self.free() >= need + working_bytes:
@@ -142,10 +156,27 @@ class Memory:
             if need and not fits and self.mode not in ("high", "gpu-only"):
                 logger.info("%s does not fit into memory: its weights are used from the file", part.name)
                 placement = from_file
-            part.put(placement)
-            self.loads += 1
+            self._put(part, placement)
+        self._touch(part)  # before its patches: what they leave behind when memory runs out is known and freed
         part.patch(patches or PatchSet())
-        self._touch(part)
+
+    def _put(self, part: Part[nn.Module], placement: Placement) -> None:
+        """Place a module; one whose copies do not fit after all keeps none of them."""
+        try:
+            part.put(placement)
+        except Exception:
+            part.release()
+            raise
+        self.loads += 1
+
+    @contextmanager
+    def tight(self) -> Iterator[None]:
+        """Let no module's weights be copied: each is used from its file, layer by layer."""
+        self.is_tight = True
+        try:
+            yield
+        finally:
+            self.is_tight = False
 
     @contextmanager
     def keeping(self, parts: Sequence[Part[nn.Module]]) -> Iterator[None]:

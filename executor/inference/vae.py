@@ -6,6 +6,7 @@ Method names and arguments are the ecosystem's (reference/custom_node_surface.md
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
+from executor.inference.devices import is_out_of_memory
 from executor.inference.memory import Memory, Part
+from executor.inference.shortage import attempt, make_room
 from executor.inference.tiling import tiled_scale
 from executor.inference.vae_file import build_vae
 from executor.inference.vae_model import ImageAutoencoder, PixelAutoencoder
 from executor.inference.values import Image
 from executor.inference.weights import read_weights
 
+logger = logging.getLogger("weft.inference")
 # feature maps of the widest full-size layer that are alive at once: input, output, and the convolution's workspace
 LIVE_MAPS = 4
 Tile = tuple[int, int]
@@ -126,7 +130,10 @@ class Vae:
         pixels = crop_to_cells(pixels[..., :3], self.downscale)
         height, width = pixels.shape[1:3]
         widest = self.part.module.shape.encoder_widths[0]
-        return self._in_batches(pixels, self._working_bytes(widest, height, width), self._encode_batch)
+        each_bytes = self._working_bytes(widest, height, width)
+        return self._or_tiled(
+            lambda: self._in_batches(pixels, each_bytes, self._encode_batch), lambda: self.encode_tiled(pixels)
+        )
 
     def encode_tiled(
         self,
@@ -163,7 +170,10 @@ class Vae:
         self._check_latents(samples)
         height, width = (side * self.downscale for side in samples.shape[2:])
         widths = self.part.module.shape.decoder_widths
-        return self._in_batches(samples, self._working_bytes(max(widths[:2]), height, width), self._decode_batch)
+        each_bytes = self._working_bytes(max(widths[:2]), height, width)
+        return self._or_tiled(
+            lambda: self._in_batches(samples, each_bytes, self._decode_batch), lambda: self.decode_tiled(samples)
+        )
 
     def decode_tiled(
         self,
@@ -186,6 +196,17 @@ class Vae:
         with torch.no_grad():
             mean = self._three_cuts(samples.float(), self._raw_decode_batch, tile, shared, self.downscale, 3)
         return (mean * 0.5 + 0.5).clamp_(0, 1).movedim(1, -1)
+
+    def _or_tiled(self, whole: Callable[[], Tensor], tiled: Callable[[], Tensor]) -> Tensor:
+        """Work done at once; when memory runs out, every model leaves and it is done once in tiles."""
+        try:
+            return whole()
+        except Exception as failure:
+            if not is_out_of_memory(failure):
+                raise
+            logger.warning("%s ran out of memory and works in tiles: %s", self.part.name, str(failure))
+        make_room(self.memory)
+        return attempt(self.memory, tiled)
 
     def _three_cuts(
         self, x: Tensor, run: Callable[[Tensor], Tensor], tile: Tile, shared: int, scale: float, channels: int

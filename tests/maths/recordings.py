@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +159,10 @@ class ToyHandle:
     def model_sampling(self) -> denoiser.ModelSampling:
         """Noise levels and prediction type."""
         return self.model.sampling
+
+    def within_memory(self, run: Callable[[], object]) -> object:
+        """Nothing to free."""
+        return run()
 
     def loaded_for(self, latent_shape: torch.Size) -> AbstractContextManager[None]:
         """Nothing to load."""

@@ -19,6 +19,7 @@ from executor.inference.handle import unconverted
 from executor.inference.hook_conditioning import conditioning_set_values
 from executor.inference.memory import Memory, Part
 from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
+from executor.inference.shortage import attempt
 from executor.inference.text.clip_model import ClipTextModel, Encoded
 from executor.inference.text.encoder import Encoder
 from executor.inference.text.hooked import hooked, read_under_hooks
@@ -133,7 +134,13 @@ class Clip:
         return (hidden, pooled) if return_pooled else hidden
 
     def encoded(self, tokens: Tokens) -> Encoded:
-        """Hidden states and pooled vector of tokens, as its weights are without hooks."""
+        """Hidden states and pooled vector of tokens, as its weights are without hooks.
+
+        Tried once more with less when memory runs out; raises OutOfMemory after that.
+        """
+        return attempt(self.memory, lambda: self._encoded(tokens))
+
+    def _encoded(self, tokens: Tokens) -> Encoded:
         answers = []
         for encoder, chunks in zip(self.encoders, self._chunks(tokens), strict=True):
             self.memory.load(encoder.part, patches=self.patch_set(encoder))
