@@ -299,6 +299,11 @@ def test_one_counter_for_all_files_of_a_prefix(place):
     assert shown["filename"] == "x_00100.gif"
 
 
+def test_videos_with_sound_count(place):
+    (place.folders.root("output") / "x_00041-audio.mp4").touch()
+    assert combine()[0]["filename"] == "x_00042.gif"
+
+
 def test_unsaved_results_go_to_temp(place):
     shown, (saved, files) = combine(save_output=False)
     assert (saved, shown["type"]) == (False, "temp")

@@ -80,6 +80,7 @@ def test_all_frames(inputs):
     [
         ({"skip_first_frames": 2, "frame_load_cap": 3}, [2, 3, 4], 8.0),
         ({"select_every_nth": 3}, [0, 3, 6], 8 / 3),
+        ({"select_every_nth": 2, "frame_load_cap": 3, "skip_first_frames": 1}, [1, 3, 5], 4.0),
         ({"force_rate": 4.0}, [0, 2, 4, 6], 4.0),
         ({"force_rate": 16.0, "frame_load_cap": 4}, [0, 0, 1, 1], 16.0),
         ({"force_rate": 4.0, "skip_first_frames": 1, "select_every_nth": 2, "frame_load_cap": 1}, [2], 2.0),
