@@ -59,7 +59,12 @@ def made(chance: random.Random) -> dict[str, object]:
 
 
 def round_of_kills(house: House, chance: random.Random) -> list[str]:
-    """Load a running server, kill one of its processes at some moment, start it anew; the ids that were accepted."""
+    """Load a running server, kill one of its processes at some moment, start it anew; the ids that were accepted.
+
+    In some rounds the worker is warm before, so that kills hit jobs that run; in the others they hit its start.
+    """
+    if chance.random() < 0.4:
+        house.until_ready()
     accepted = Accepted()
     loaders = [
         threading.Thread(target=accepted.load, args=(house.url, chance.randrange(2**32))) for _ in range(LOADERS)
