@@ -95,6 +95,17 @@ def test_any_number_of_frames_is_drawn(loaded, frames):
     assert frames_of(loaded, frames=frames).shape[0] == frames
 
 
+def test_many_frames_are_decoded_in_stretches_that_fit(loaded, monkeypatch):
+    vae, seen = loaded[2], []
+    decode = vae.first_stage_model.decode
+    each = 8 * 8 * 32 * 32 * 4  # feature maps, channels, pixels, bytes
+    monkeypatch.setattr(vae.memory, "free", lambda: 2 * each)
+    monkeypatch.setattr(vae.first_stage_model, "decode", lambda latents: seen.append(len(latents)) or decode(latents))
+    frames = vae.decode(torch.randn(5, 4, 4, 4))
+    assert seen == [2, 2, 1]
+    assert frames.shape == (5, 32, 32, 3)
+
+
 @pytest.mark.parametrize("shape", [(1, 40, 40, 3), (1, 100, 16, 4), (2, 32, 32, 3)])
 def test_pictures_of_any_size_and_number_lead(loaded, shape):
     positive, _, _ = led(loaded, torch.rand(shape))
