@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from executor.inference.casting import cast_leaves, plain_leaves
 from executor.inference.devices import CPU, Placement, Role, choose_device, free_bytes, place, streamed
 from executor.inference.patching import PatchSet
+from executor.inference.streaming import Stream, carrier_to
 from executor.settings import VramMode
 
 logger = logging.getLogger("weft.inference")
@@ -37,6 +38,7 @@ class Part(Generic[Module]):
         self.patches = PatchSet()  # what its module's weights are changed by at present
         self.let_go: Callable[[], None] | None = None  # frees weights that are kept beside those in the module
         self.file_dtype = most_common_dtype(weights)
+        self.stream: Stream | None = None  # while its weights travel layer by layer
 
     @property
     def device(self) -> torch.device:
@@ -77,9 +79,13 @@ class Part(Generic[Module]):
         """Fill the module with its pristine weights as placed."""
         (cast_leaves if placement.casts else plain_leaves)(self.module)
         self.placement = placement
+        self._end_stream()
         for key in self.weights:
             set_weight(self.module, key, self.placed(key))
         self.patches = PatchSet()
+        carrier = carrier_to(placement.compute_device) if placement == streamed(placement) else None
+        if carrier is not None:
+            self.stream = Stream(self.module, carrier)
 
     def patch(self, patches: PatchSet, made: Mapping[str, Tensor] | None = None) -> None:
         """Let the module's weights be changed by these patches and no others.
@@ -91,6 +97,8 @@ class Part(Generic[Module]):
             return
         concerned = {**self.patches.by_key, **patches.by_key}
         self.patches = PatchSet(by_key=concerned)
+        if self.stream is not None:
+            self.stream.recall()
         for key in concerned:
             set_weight(self.module, key, made[key] if made and key in made else self.changed(key, patches))
         self.patches = patches
@@ -101,10 +109,16 @@ class Part(Generic[Module]):
 
     def release(self) -> None:
         """Put the mapped weights back; copies are freed."""
+        self._end_stream()
         for key, weight in self.weights.items():
             set_weight(self.module, key, weight)
         self.placement = None
         self.patches = PatchSet()
+
+    def _end_stream(self) -> None:
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -31,8 +32,9 @@ class Read(dict[str, Tensor]):
 class Recording:
     """One folder of recordings; files that are missing hold nothing."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, device: torch.device | None = None) -> None:
+        """`device`: where toy models compute; None: on the CPU."""
+        self.folder, self.device = folder, device
         self.tensors = functools.cache(self._tensors)
         self.described = functools.cache(self._described)
 

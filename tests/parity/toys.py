@@ -57,7 +57,7 @@ def toy_model(recording: Recording, name: str, *, networked: bool = False) -> Mo
     base, prediction, patch = recording.known("model_sampling")["cases"][name]["config"]
     sampling = PREDICTIONS[prediction](recording.known("tables")["model_classes"][base]["sampling_settings"])
     model = ToyDiffusion(sampling, networked=networked)
-    handle = ModelHandle(model=model, family="toy", latent_format=SD15, memory=Memory(CPU))
+    handle = ModelHandle(model=model, family="toy", latent_format=SD15, memory=Memory(recording.device or CPU))
     if patch is None:
         return handle
     node, inputs = patch
