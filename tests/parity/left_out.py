@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 NODES = {
-    "GITSScheduler": "not built yet",
-    "OptimalStepsScheduler": "not built yet",
     "LTXVScheduler": "belongs to a family that is not here",
-    "VideoLinearCFGGuidance": "not built yet",
-    "VideoTriangleCFGGuidance": "not built yet",
     "Mahiro": "not built yet",
     "APG": "not built yet",
-    "TCFG": "not built yet",
-    "Epsilon Scaling": "not built yet",
     "DifferentialDiffusion": "not built yet",
     "SamplerEulerCFGpp": "not built yet",
     "SamplerLCMUpscale": "not built yet",
@@ -21,7 +15,6 @@ NODES = {
     "LatentOperationTonemapReinhard": "not built yet",
     "LatentOperationSharpen": "not built yet",
     "FluxGuidance": "belongs to a family that is not here",
-    "ConditioningSetAreaPercentageVideo": "belongs to a family that is not here",
 }
 """Nodes that recorded cases call and Weft has not; a node that comes is compared from then on."""
 

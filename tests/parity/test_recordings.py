@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from executor.errors import UnknownName
 from executor.inference.noise import prepare_noise
-from tests.parity import left_out, table
+from tests.parity import full, left_out, table
 from tests.parity.__main__ import main
 from tests.parity.nodes import registry
 from tests.parity.recording import SHIPPED, Check, Figure, Recording
 
 RECORDING = Recording(SHIPPED)
 CHECKS = list(table.checks(RECORDING))
-FULL = {"full_sd15", "full_sd15_parts", "full_svd"}
 BY_ONE_OF_SEVERAL = {"samplers_variants"}  # its cases stand for every kind of model and sampler
 
 
@@ -49,9 +49,8 @@ def test_a_case_is_as_recorded(index: int) -> None:
 @pytest.mark.parametrize("file", sorted(path.stem for path in SHIPPED.glob("*.json")))
 def test_every_case_of_a_file_is_claimed(file: str) -> None:
     described = RECORDING.described(file)
-    claimed = {check.name for check in CHECKS if check.file == file}
-    if file in FULL:
-        pytest.skip("compared by make parity FULL=1 and make test-full")
+    with ExitStack() as stack:
+        claimed = {check.name for check in (*CHECKS, *full.checks(RECORDING, stack)) if check.file == file}
     cases = described.get("cases", {})
     names = {str(number) for number in range(len(cases))} if isinstance(cases, list) else set(cases)
     answered = {name for name in names if isinstance(cases, list) or "error" not in cases[name]}
