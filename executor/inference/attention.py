@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from executor import context as running
 from executor.inference.seams import seam
 
 Attend: TypeAlias = Callable[..., Tensor]
+
+MOST_SCORES = 1 << 32  # some ten seconds on a CPU
 
 
 def mixed_by_torch(
@@ -34,8 +37,21 @@ def mixed_by_torch(
         q, k, v = (part.reshape(*part.shape[:2], heads, -1).transpose(1, 2) for part in (q, k, v))
     if mask is not None and mask.ndim == 3:
         mask = mask[:, None]
-    mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    mixed = _in_parts(q, k, v) if mask is None else functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return mixed if skip_output_reshape else mixed.transpose(1, 2).flatten(2)
+
+
+def _in_parts(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of q [B, heads, N, C], by parts of N where it is so long that the user may want to stop within it."""
+    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
+    if scores <= MOST_SCORES:
+        return functional.scaled_dot_product_attention(q, k, v)
+    mixed = []
+    for part in q.chunk(-(-scores // MOST_SCORES), dim=2):
+        if not torch.compiler.is_compiling():
+            running.current().check_interrupt()
+        mixed.append(functional.scaled_dot_product_attention(part, k, v))
+    return torch.cat(mixed, dim=2)
 
 
 @seam("ldm.modules.attention.optimized_attention")

@@ -6,7 +6,7 @@ from typing import Literal
 import psutil
 import torch
 
-from executor.errors import OutOfMemory
+from executor.errors import NodeInputError, OutOfMemory
 from executor.settings import VramMode
 
 Role = Literal["diffusion", "text", "vae"]
@@ -48,6 +48,19 @@ def free_bytes(device: torch.device) -> int:
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
     return int(psutil.virtual_memory().available)
+
+
+def refuse_unless_free(nbytes: int, what: str) -> None:
+    """NodeInputError with the figures when the machine has not so many bytes left for `what`.
+
+    Tensors of zeros are made without memory, which the system would look for when it is too late to say so.
+    """
+    free = free_bytes(CPU)
+    if nbytes > free:
+        raise NodeInputError(
+            f"{what} takes at least {nbytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB of memory are free: "
+            "choose a smaller picture or batch"
+        )
 
 
 def place(role: Role, device: torch.device, mode: VramMode, file_dtype: torch.dtype) -> Placement:

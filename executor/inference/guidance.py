@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from executor import context as running
 from executor.inference.condition_values import LONGEST_REPEAT
 from executor.inference.conditions import Condition, conditions_of, with_room
 from executor.inference.context_windows import HANDLER
@@ -351,6 +352,7 @@ def _network(
     conditions: dict[str, object],
 ) -> Tensor:
     """One network call, by the function that a pack put around it where there is one."""
+    running.current().check_interrupt()
     around = options.get("model_function_wrapper")
     if not callable(around):
         return model.apply(latents, levels, context=context, transformer_options=transformer_options, **conditions)

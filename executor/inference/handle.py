@@ -16,7 +16,7 @@ from torch import Tensor
 from executor.errors import NodeInputError
 from executor.inference.conditioning_hooks import EnumHookMode
 from executor.inference.denoiser import ModelSampling
-from executor.inference.devices import CPU
+from executor.inference.devices import CPU, free_bytes
 from executor.inference.diffusion import PREFIX, DiffusionModel
 from executor.inference.handle_extras import ModelExtras
 from executor.inference.handle_hooks import ModelHooks
@@ -31,6 +31,9 @@ from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_DETACH, ON_LOAD
 
 WeightGetter = Callable[..., Tensor]
 Answer = TypeVar("Answer")
+
+# Of the working memory that is reckoned with: with less than this no attempt succeeds.
+LEAST_SHARE = 0.5
 
 
 class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
@@ -129,10 +132,24 @@ class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
         needed = self.model.working_bytes(latent_shape) if latent_shape else 0
         self.sampled_shape = latent_shape
         self.memory.load(self.model.part, needed, self.patch_set(), self.compute_dtype)
+        if latent_shape:
+            self._refuse_too_large(latent_shape, needed)
         self.model.current_patcher = self
         self.model_patches_to(self.load_device)
         self.model_patches_to(self.model_dtype())
         self._call_back(ON_LOAD, self.load_device, 0, False, False)
+
+    def _refuse_too_large(self, shape: torch.Size, needed: int) -> None:
+        """NodeInputError for latents that have no chance: an attempt would take the whole machine with it."""
+        free = free_bytes(self.memory.device)
+        if needed * LEAST_SHARE <= free:
+            return
+        cell = self.latent_format.downscale
+        raise NodeInputError(
+            f"{shape[0]} latents of {shape[-1] * cell} x {shape[-2] * cell} pixels (counted for both sides) "
+            f"need about {needed / 1e9:.1f} GB beside the model's weights, but {free / 1e9:.1f} GB are free "
+            f"on {self.load_device}: choose a smaller picture or batch"
+        )
 
     def patch_model(self, device_to: object = None, **options: object) -> DiffusionModel:
         """`load` under the name that packs know."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from executor.inference.devices import refuse_unless_free
 from executor.inference.seams import seam
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ NoiseSource = Callable[[float, float], Tensor]
 """Unit noise for a step between two sigmas, in the latent's shape."""
 
 SEED_RANGE = 1 << 64
+COPIES = 3  # of latents that a sampling makes at least: noise, start, and what is between
 # torchsde rounds the ends of a tree's interval to its tolerance of 1e-6.
 TREE_DIGITS = 6
 
@@ -26,8 +28,11 @@ TREE_DIGITS = 6
 def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
     """Unit noise in the shape and dtype of `latent`, drawn on the CPU from the 64-bit seed.
 
+    Raises NodeInputError when there is no memory for it.
+
     With `batch_index` each picture gets the noise it would have at that place of a larger batch.
     """
+    refuse_unless_free(COPIES * latent.numel() * latent.element_size(), f"sampling latents of {list(latent.shape)}")
     generator = torch.Generator("cpu").manual_seed(unsigned_seed(seed))
     if batch_index is None:
         return torch.randn(latent.shape, dtype=latent.dtype, generator=generator)

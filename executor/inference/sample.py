@@ -275,9 +275,16 @@ def sample_conds(
 def fitted_channels(samples: Tensor, latent_format: LatentFormat) -> Tensor:
     """Empty latents with the channels of the model's format; others have to have them already.
 
-    Raises NodeInputError when a picture's latents are of another kind of model.
+    Raises NodeInputError when a picture's latents are of another kind of model, or there are none.
     """
-    channels = latent_format.channels
+    channels, dimensions = latent_format.channels, 2 + int(getattr(latent_format, "latent_dimensions", 2))
+    if samples.shape[0] == 0:
+        raise NodeInputError("these latents are an empty batch: there is nothing to sample")
+    if samples.ndim != dimensions:
+        raise NodeInputError(
+            f"these latents have the shape {list(samples.shape)}, but the model works on {dimensions} dimensions "
+            f"({latent_format.name}): latents of videos, sounds and pictures do not stand in for each other"
+        )
     if samples.shape[1] == channels:
         return samples
     if not bool(samples.any()):

@@ -134,10 +134,12 @@ def calculate_sigmas(sampling: ModelSampling, scheduler: str, steps: int) -> Ten
 def ksampler_sigmas(
     sampling: ModelSampling, scheduler: str, sampler: str, steps: int, denoise: float | None = None
 ) -> Tensor:
-    """The sigmas that a KSampler with these settings visits; empty when nothing is to be denoised.
+    """The sigmas that a KSampler with these settings visits; empty when there is nothing to do.
 
     `denoise` below one keeps the last `steps` steps of a longer schedule.
     """
+    if steps <= 0:
+        return torch.empty(0)
     if denoise is None or denoise > FULL_DENOISE:
         return _sigmas_for(sampling, scheduler, sampler, steps)
     if denoise <= 0.0:

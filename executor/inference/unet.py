@@ -12,6 +12,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from executor import context as running
 from executor.inference.hooks import Control, Options, PairPatch, controlled, patched, patches
 from executor.inference.unet_layers import (
     Downsample,
@@ -83,6 +84,7 @@ class Block(nn.Sequential):
     ) -> Tensor:
         """x [B, C, H, W] through the layers; `size` is what an upsampling layer makes of it."""
         for layer in self:
+            stop_if_asked()
             if isinstance(layer, ResBlock):
                 x = layer(x, embedding, options)
             elif isinstance(layer, SpatialTransformer):
@@ -92,6 +94,12 @@ class Block(nn.Sequential):
             else:
                 x = layer(x)
         return x
+
+
+def stop_if_asked() -> None:
+    """Raise Interrupted when the user stopped the prompt: layers of huge pictures take minutes each."""
+    if not torch.compiler.is_compiling():
+        running.current().check_interrupt()
 
 
 def build_block(layers: BlockShape, shape: UNetShape) -> Block:

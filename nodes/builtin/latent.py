@@ -1,8 +1,11 @@
 """Nodes that make, cut, turn, scale and join latents. Know neither models nor files."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from executor.inference.devices import refuse_unless_free
 from executor.inference.pixels import common_upscale, edge_fade, repeat_to
 from executor.inference.values import Latent, Mask
 from nodes.builtin.inputs import (
@@ -48,8 +51,10 @@ class EmptyLatentImage:
         }
 
     def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[Latent]:
-        """Zeros [batch, 4, height / 8, width / 8]."""
-        return ({"samples": torch.zeros([batch_size, 4, height // CELL, width // CELL])},)
+        """Zeros [batch, 4, height / 8, width / 8]; NodeInputError when there is no memory for them."""
+        shape = [batch_size, 4, height // CELL, width // CELL]
+        refuse_unless_free(math.prod(shape) * torch.float32.itemsize, f"a latent of {shape}")
+        return ({"samples": torch.zeros(shape)},)
 
 
 class LatentUpscale:
