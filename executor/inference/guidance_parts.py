@@ -38,6 +38,74 @@ def along_shared(given: Mapping[str, Any]) -> list[Tensor]:
     return [answers[0], x - kept, *answers[BOTH:]]
 
 
+def operated(operation: Callable[[Tensor], Tensor]) -> SidesHook:
+    """Both sides, the positive one so that guidance pushes by `operation` of their difference.
+
+    A single side is given to the operation itself.
+    """
+
+    def change(given: Mapping[str, Any]) -> list[Tensor]:
+        answers = list(given["conds_out"])
+        if len(answers) < BOTH:
+            return [operation(answer) for answer in answers]
+        cond, uncond = answers[:BOTH]
+        return [uncond + operation(cond - uncond), *answers[1:]]
+
+    return change
+
+
+class ProjectedGuidance:
+    """Adaptive projected guidance (Sadat et al. 2024, arXiv:2410.02416, alg. 1): a hook of both sides.
+
+    What guidance adds is averaged over the steps (`momentum`), cut to a length (`norm_threshold`, 0: any) and weakened
+    along the positive answer (`eta`). The sum starts from the positive answer and adds scale times the rest: recorded
+    behaviour, numeric/guiders, cases apg and apg_momentum.
+    """
+
+    def __init__(self, eta: float, norm_threshold: float, momentum: float) -> None:
+        self.eta, self.norm_threshold, self.momentum = eta, norm_threshold, momentum
+        self._average: Tensor | float = 0.0
+        self._sigma = 0.0
+
+    def __call__(self, given: Mapping[str, Any]) -> list[Tensor]:
+        """Both sides, the positive one so that plain guidance gives the projected one."""
+        answers = list(given["conds_out"])
+        if len(answers) < BOTH or not given["cond_scale"]:
+            return answers
+        cond, uncond = answers[:BOTH]
+        added = self._shortened(self._averaged(cond - uncond, float(given["sigma"].max())))
+        across, along = _parts(added, cond)
+        return [uncond + (cond - uncond) / given["cond_scale"] + across + along * self.eta, *answers[1:]]
+
+    def _averaged(self, push: Tensor, sigma: float) -> Tensor:
+        """The push with what is left of those before; a noise level that does not fall begins another sampling."""
+        if sigma >= self._sigma or (isinstance(self._average, Tensor) and self._average.shape != push.shape):
+            self._average = 0.0
+        self._sigma = sigma
+        total = push + self._average * self.momentum
+        self._average = total
+        return total
+
+    def _shortened(self, push: Tensor) -> Tensor:
+        if self.norm_threshold <= 0:
+            return push
+        length = _lengths(push)
+        return push * (self.norm_threshold / length.clamp(min=torch.finfo(push.dtype).tiny)).clamp(max=1.0)
+
+
+def _parts(push: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+    """What of a push lies across and along the positive answer, picture by picture."""
+    direction = (cond / _lengths(cond).clamp(min=torch.finfo(cond.dtype).tiny)).double()
+    dims = tuple(range(1, push.ndim))
+    along = ((push.double() * direction).sum(dim=dims, keepdim=True) * direction).to(push)
+    return push - along, along
+
+
+def _lengths(samples: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(samples, dim=tuple(range(1, samples.ndim)), keepdim=True)
+    return lengths
+
+
 def by_waves(scale_low: float, scale_high: float, cutoff: int) -> SidesHook:
     """Both sides, the positive one so that guidance pushes coarse and fine waves unequally (FreSca, arXiv:2504.02154).
 

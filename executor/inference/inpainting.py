@@ -1,6 +1,8 @@
 """Masked pictures made ready for a VAE: same size, cut to whole latent cells, the masked part greyed out."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch.nn import functional
 from executor.inference.values import Image, Mask
 
 CELL = 8  # pixels per latent cell
+TINY = 1e-10
 
 
 def fitted_mask(mask: Mask, pixels: Image) -> Tensor:
@@ -44,3 +47,15 @@ def inpaint_pixels(pixels: Image, mask: Mask, grow_by: int) -> tuple[Image, Tens
     """Greyed pictures, and the noise mask [B, 1, H, W] grown by some pixels so that seams are painted too."""
     cut, cut_mask = whole_cells(pixels, fitted_mask(mask, pixels))
     return greyed(cut, cut_mask), grown(cut_mask, grow_by)
+
+
+def mask_of_level(strength: float, sigma: Tensor, mask: Tensor, given: Mapping[str, Any]) -> Tensor:
+    """What a mask of shades redraws at noise level `sigma` [B]: all that is as bright as the share of time left.
+
+    Source: Differential Diffusion (Levin & Fried 2023, arXiv:2306.00950, alg. 1); the share is the timestep's of the
+    first level's, recorded: numeric/guiders, case differential_diffusion. `strength` 0 leaves the mask as it is.
+    """
+    sampling = given["model"].sampling
+    first, now = (sampling.timestep(level).float() for level in (given["sigmas"][:1].to(sigma), sigma[:1]))
+    redrawn: Tensor = (mask >= now / first.clamp(min=TINY)).to(mask)
+    return redrawn if strength >= 1 else redrawn * strength + mask * (1.0 - strength)

@@ -52,6 +52,21 @@ def step_noise(x: Tensor, seed: int | None = None) -> NoiseSource:
     return draw
 
 
+Following = Callable[[Tensor], Tensor]
+"""Unit noise in the shape of a latent, which may change on the way."""
+
+
+def following_noise(x: Tensor, seed: int) -> Following:
+    """Unit noise from the generator that drew the start noise of `x`, as it goes on after it, on the CPU."""
+    generator = torch.Generator("cpu").manual_seed(unsigned_seed(seed))
+    torch.randn(x.shape, dtype=x.dtype, generator=generator)
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, dtype=like.dtype, generator=generator).to(like.device)
+
+    return draw
+
+
 def brownian_noise(x: Tensor, seed: int, sigmas: Sequence[float], *, on_cpu: bool = True) -> NoiseSource:
     """Unit noise whose values over adjoining or nested intervals of sigma belong to one Brownian path.
 

@@ -34,6 +34,7 @@ MODULES = (
     "sampling",
     "custom_sampling",
     "sampler_methods",
+    "advanced_samplers",
     "guiders",
     "sigmas",
     "image",

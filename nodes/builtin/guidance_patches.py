@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from executor.inference.guidance_parts import along_shared, by_waves, with_less_noise
+from executor.inference.guidance_parts import ProjectedGuidance, along_shared, by_waves, with_less_noise
 from executor.inference.step_cache import GuidedCache, NetworkCache, StepCache
 from executor.inference.wrappers import DIFFUSION_MODEL, OUTER_SAMPLE, PREDICT_NOISE
 from nodes.builtin.inputs import Entry, InputTypes, decimal, flag, integer
@@ -36,6 +36,37 @@ class TCFG:
         """A clone with that guidance."""
         changed = model.clone()
         changed.set_model_sampler_pre_cfg_function(along_shared)
+        return (changed,)
+
+
+class APG:
+    """Guides across the positive prediction rather than along it."""
+
+    PACK = "comfy_extras.nodes_apg"
+    LISTING = "v3"
+    DISPLAY_NAME = "Adaptive Projected Guidance"
+    CATEGORY = "sampling/custom_sampling"
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "patch"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        along = "How strongly guidance pushes along the positive prediction; 1 leaves it whole."
+        longest = "The longest push; 0 allows any."
+        return {
+            "required": {
+                "model": ("MODEL", {}),
+                "eta": decimal(1.0, -10.0, 10.0, tooltip=along),
+                "norm_threshold": decimal(5.0, 0.0, 50.0, 0.1, tooltip=longest),
+                "momentum": decimal(0.0, -5.0, 1.0, tooltip="How much of earlier pushes is added; 0 adds none."),
+            }
+        }
+
+    def patch(self, model: ModelHandle, eta: float, norm_threshold: float, momentum: float) -> tuple[ModelHandle]:
+        """A clone with that guidance."""
+        changed = model.clone()
+        changed.set_model_sampler_pre_cfg_function(ProjectedGuidance(eta, norm_threshold, momentum))
         return (changed,)
 
 
@@ -172,4 +203,4 @@ class LazyCache(_Cache):
         return self.put(model, PREDICT_NOISE, cache)
 
 
-NODES = (TCFG, FreSca, EpsilonScaling, EasyCache, LazyCache)
+NODES = (APG, TCFG, FreSca, EpsilonScaling, EasyCache, LazyCache)

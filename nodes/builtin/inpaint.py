@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from executor.inference.inpainting import fitted_mask, greyed, whole_cells
+from executor.inference.inpainting import fitted_mask, greyed, mask_of_level, whole_cells
 from executor.inference.values import Conditioning, Image, Latent, Mask
 from nodes.builtin.conditioning import Options, with_values
-from nodes.builtin.inputs import InputTypes, flag, socket
+from nodes.builtin.inputs import InputTypes, decimal, flag, socket
 
 if TYPE_CHECKING:
+    from executor.inference.handle import ModelHandle
     from executor.inference.vae import Vae
 
 
@@ -54,4 +56,27 @@ class InpaintModelConditioning:
         return with_values(positive, beside), with_values(negative, beside), latent
 
 
-NODES = (InpaintModelConditioning,)
+class DifferentialDiffusion:
+    """Redraws each part of a picture from the noise level that its shade in the mask says."""
+
+    PACK = "comfy_extras.nodes_differential_diffusion"
+    LISTING = "v3"
+    EXPERIMENTAL = True
+    DISPLAY_NAME = "Differential Diffusion"
+    CATEGORY = "_for_testing"
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "apply"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        return {"required": {"model": ("MODEL", {})}, "optional": {"strength": decimal(1.0, 0.0, 1.0)}}
+
+    def apply(self, model: ModelHandle, strength: float = 1.0) -> tuple[ModelHandle]:
+        """A clone that takes noise masks so; below `strength` 1 they count as shades too."""
+        changed = model.clone()
+        changed.set_model_denoise_mask_function(partial(mask_of_level, strength))
+        return (changed,)
+
+
+NODES = (InpaintModelConditioning, DifferentialDiffusion)

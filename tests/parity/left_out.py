@@ -4,16 +4,9 @@ from __future__ import annotations
 
 NODES = {
     "LTXVScheduler": "belongs to a family that is not here",
-    "Mahiro": "not built yet",
-    "APG": "not built yet",
-    "DifferentialDiffusion": "not built yet",
-    "SamplerEulerCFGpp": "not built yet",
-    "SamplerLCMUpscale": "not built yet",
-    "ImageSharpen": "not built yet",
+    "Mahiro": "has no paper, and nobody here could derive it without knowing the original's code",
     "EmptySD3LatentImage": "belongs to a family that is not here",
     "EmptyHunyuanLatentVideo": "belongs to a family that is not here",
-    "LatentOperationTonemapReinhard": "not built yet",
-    "LatentOperationSharpen": "not built yet",
     "FluxGuidance": "belongs to a family that is not here",
 }
 """Nodes that recorded cases call and Weft has not; a node that comes is compared from then on."""

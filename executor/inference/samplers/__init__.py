@@ -9,7 +9,7 @@ from enum import Enum
 from torch import Tensor
 
 from executor.errors import UnknownName
-from executor.inference.noise import brownian_noise, step_noise
+from executor.inference.noise import brownian_noise, following_noise, step_noise
 from executor.inference.samplers import (
     adams,
     ancestry,
@@ -38,6 +38,7 @@ class Noise(Enum):
     STEPS = "independent per step"
     PATH = "a Brownian path, drawn on the CPU"
     DEVICE_PATH = "a Brownian path, drawn on the latent's device"
+    FOLLOWING = "what follows the start noise, in any shape"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,8 @@ class Sampler:
         options = dict(self.options)
         if self.noise is Noise.STEPS:
             options["noise"] = step_noise(x, seed)
+        elif self.noise is Noise.FOLLOWING:
+            options["noise"] = following_noise(x, seed)
         elif self.noise is not Noise.NONE:
             options["noise"] = brownian_noise(x, seed, sigmas, on_cpu=self.noise is Noise.PATH)
         return self.function(model, x, sigmas, callback=callback, **options)

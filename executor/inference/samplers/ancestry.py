@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from executor.inference.noise import NoiseSource
+from executor.inference.noise import Following, NoiseSource
+from executor.inference.pixels import common_upscale
 from executor.inference.samplers.base import Callback, Model, Sigmas, rounded_variance, silent, slope
 
 
@@ -40,4 +41,35 @@ def lcm(model: Model, x: Tensor, sigmas: Sigmas, *, noise: NoiseSource, callback
         x = denoised
         if sigma_next > 0:
             x = model.sampling.noise_scaling(sigma_next, noise(sigma, sigma_next), denoised)
+    return x
+
+
+def lcm_growing(
+    model: Model,
+    x: Tensor,
+    sigmas: Sigmas,
+    *,
+    noise: Following,
+    callback: Callback = silent,
+    ratio: float = 1.0,
+    growing_steps: int = -1,
+    method: str = "bislerp",
+) -> Tensor:
+    """`lcm` on latents [B, C, H, W] that grow to `ratio` times their size in the first `growing_steps` steps.
+
+    A negative number is half of all steps, each size is rounded from a straight line, and the denoised latent is
+    resized before its noise: recorded behaviour, numeric/guiders case SamplerLCMUpscale/18, which no other of 1,000
+    such plans meets.
+    """
+    height, width = x.shape[-2:]
+    growing = (len(sigmas) - 1) // 2 if growing_steps < 0 else growing_steps
+    for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        denoised = model(x, sigma)
+        callback(step, x, denoised)
+        x = denoised
+        if step < growing:
+            scale = 1.0 + (ratio - 1.0) * (step + 1) / growing
+            x = common_upscale(x, round(width * scale), round(height * scale), method, "disabled")
+        if sigma_next > 0:
+            x = model.sampling.noise_scaling(sigma_next, noise(x), x)
     return x
