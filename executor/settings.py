@@ -291,6 +291,7 @@ ACCEPTED_WITHOUT_EFFECT: tuple[str, ...] = (
 )
 """Switches of ComfyUI's command line that scripts pass and that change nothing here (logged)."""
 
+SHORTEST_START = 6  # characters of a flag that begins as one of ours does and counts as a slip of the hand
 LIKENESS = 0.8  # of an unknown flag to one of ours, from which on it is a slip of the hand (difflib's ratio)
 
 _CHOICES = (
@@ -343,7 +344,8 @@ def _refuse_misspelt(parser: argparse.ArgumentParser, strange: Sequence[str]) ->
         parser.error(f"unrecognized arguments: {' '.join(strange)}")
     known = [name for flag in FLAGS for name in flag.names]
     for flag in (word.partition("=")[0] for word in strange if word.startswith("--")):
-        near = difflib.get_close_matches(flag, known, n=1, cutoff=LIKENESS)
+        longer = [name for name in known if len(flag) >= SHORTEST_START and name.startswith(flag)]
+        near = longer or difflib.get_close_matches(flag, known, n=1, cutoff=LIKENESS)
         if near:
             parser.error(f"there is no {flag}; did you mean {near[0]}?")
 

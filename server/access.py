@@ -19,6 +19,7 @@ from aiohttp.typedefs import Handler, Middleware
 from server.keys import Key, KeyRing, Scope
 from server.middleware import CHANGING_METHODS, problem
 from server.origins import changes, is_other_origin
+from server.state import front
 
 KEY = web.RequestKey("key", Key)
 COOKIE = "weft_session"
@@ -28,6 +29,8 @@ OPEN = frozenset({"/health", "/ready"})
 SUBMITTING = frozenset({"/prompt", "/queue", "/interrupt", "/upload/image", "/upload/mask", "/weft/run"})
 SUBMITTING_BELOW = ("/jobs/", "/weft/jobs/", "/userdata/", "/settings", "/users")
 MANAGING_BELOW = ("/internal/logs",)
+ANY_PAGE = "/{name}"
+"""The pattern of the route that shows the web interface's files, and asks the packs for every other address."""
 CHALLENGE = 'Basic realm="Weft", charset="UTF-8"'
 _OPENING = """<!doctype html><meta charset="utf-8"><title>Weft</title>
 <meta http-equiv="refresh" content="0;url={address}"><a href="{address}">Weft</a>
@@ -44,16 +47,26 @@ class Entrance:
     way: Way
 
 
-def needed_scope(method: str, path: str) -> Scope | None:
-    """The scope that a request needs; None: no key at all."""
+def needed_scope(method: str, path: str, *, of_a_pack: bool = False) -> Scope | None:
+    """The scope that a request needs; None: no key at all. What packs do on GET nobody knows: it is no mere look."""
     bare = path.removeprefix("/api")
     if path in OPEN or bare in OPEN:
         return None
     if bare.startswith(MANAGING_BELOW):
         return "manage"
     if method not in CHANGING_METHODS:
-        return "read"
+        return "submit" if of_a_pack else "read"
     return "submit" if bare in SUBMITTING or bare.startswith(SUBMITTING_BELOW) else "manage"
+
+
+def may_be_a_packs(request: web.Request) -> bool:
+    """Tell whether a request meets no route of the front, nor a file of the web interface."""
+    if request.match_info.http_exception is not None:
+        return True
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical != ANY_PAGE:
+        return False
+    return front(request).web.page(request.match_info["name"]) is None
 
 
 def authenticate(ring: KeyRing) -> Middleware:
@@ -61,7 +74,7 @@ def authenticate(ring: KeyRing) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        scope = needed_scope(request.method, request.path)
+        scope = needed_scope(request.method, request.path, of_a_pack=may_be_a_packs(request))
         if scope is None:
             return await handler(request)
         entrance = find_entrance(request, ring)

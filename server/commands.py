@@ -21,7 +21,7 @@ def config(argv: Sequence[str]) -> int:
 def doctor(argv: Sequence[str]) -> int:
     """`weft doctor [flags]`: look whether a server would work here; the status is 1 if something would not."""
     settings = read_configuration(argv, os.environ).settings
-    findings = asyncio.run(examine(settings, ProcessEngine(settings, loader="nodes:load")))
+    findings = asyncio.run(examine(settings, ProcessEngine(settings, loader="nodes:load"), argv))
     sys.stdout.write(report(findings))
     return int(any(finding.state == "bad" for finding in findings))
 

@@ -18,8 +18,6 @@ from pathlib import Path
 from executor.errors import UnknownName
 from executor.settings import FLAGS, Flag, Settings, parse_flags, settings_of
 
-log = logging.getLogger("weft.front")
-
 FILE = "weft.toml"
 PREFIX = "WEFT_"
 FILE_VARIABLE = "WEFT_CONFIG"
@@ -84,7 +82,7 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[dict[str, object], 
         elif name.startswith(PREFIX) and name != FILE_VARIABLE:
             hint = UnknownName("variable", name, known)
             if hint.nearest is not None:
-                log.warning("%s", hint)
+                raise SystemExit(f"weft: {hint}")
     return given, origins
 
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,12 +39,12 @@ class Finding:
     advice: str = ""
 
 
-async def examine(settings: Settings, engine: Engine) -> list[Finding]:
-    """Everything looked at, in the order in which it would stop a start."""
+async def examine(settings: Settings, engine: Engine, argv: Sequence[str] = ()) -> list[Finding]:
+    """Everything looked at, in the order in which it would stop a start; `argv` are the server's flags."""
     folders = Folders(settings)
-    found = [*_folders(folders), *_space(folders), await _database(settings), _address(settings), _keys(settings)]
+    found = [*_folders(folders), *_space(folders), await _database(settings), _address(settings), _keys(settings, argv)]
     found += _models(folders)
-    return [*found, *await _worker(engine)]
+    return [*found, *await _worker(engine, asked_for_cpu=settings.vram_mode == "cpu")]
 
 
 def report(findings: Iterable[Finding]) -> str:
@@ -145,10 +145,10 @@ def _address(settings: Settings) -> Finding:
     return Finding("good", "address", f"{settings.host} port {settings.port} is free")
 
 
-def _keys(settings: Settings) -> Finding:
+def _keys(settings: Settings, argv: Sequence[str]) -> Finding:
     try:
         keys = len(key_ring(settings))
-        require_keys(settings, ["--listen", settings.host])
+        require_keys(settings, argv)
     except KeysUnusable as error:
         return Finding("bad", "keys", str(error))
     return Finding("good", "keys", f"{keys} keys" if keys else "none asked for; reached from this machine only")
@@ -157,14 +157,14 @@ def _keys(settings: Settings) -> Finding:
 # ---------------------------------------------------------------- the worker
 
 
-async def _worker(engine: Engine) -> list[Finding]:
+async def _worker(engine: Engine, *, asked_for_cpu: bool) -> list[Finding]:
     """What a worker tells once it is up: its device and its packs."""
     await engine.start()
     try:
         async with asyncio.timeout(WORKER_WAIT_S):
             async for _, message in engine.messages():
                 if isinstance(message, Ready):
-                    return [*_devices(message), *_packs(message)]
+                    return [*_devices(message, asked_for_cpu=asked_for_cpu), *_packs(message)]
                 if isinstance(message, WorkerLost):
                     advice = "Its last words stand above; `make install` or pip brings packages that are missing."
                     return [Finding("bad", "worker", f"it ended as it started: {message.reason}", advice)]
@@ -175,14 +175,14 @@ async def _worker(engine: Engine) -> list[Finding]:
     return [Finding("bad", "worker", f"it was not ready after {WORKER_WAIT_S:g} s", "A pack may hang as it loads.")]
 
 
-def _devices(ready: Ready) -> list[Finding]:
+def _devices(ready: Ready, *, asked_for_cpu: bool) -> list[Finding]:
     findings = []
     for device in ready.devices:
         free, total = device.vram_free >> 20, device.vram_total >> 20
         seen = f"{device.name}, {free} of {total} MiB free, torch {ready.torch_version}"
         slow = "Without a GPU pictures take minutes; if there is one, its driver or a CUDA build of torch is missing."
-        state: State = "odd" if device.type == "cpu" else "good"
-        findings.append(Finding(state, "device", seen, slow if device.type == "cpu" else ""))
+        is_odd = device.type == "cpu" and not asked_for_cpu
+        findings.append(Finding("odd" if is_odd else "good", "device", seen, slow if is_odd else ""))
     return [*findings, Finding("good", "nodes", f"{len(ready.definitions)} classes")]
 
 
@@ -191,7 +191,8 @@ def _packs(ready: Ready) -> list[Finding]:
     for pack in json.loads(ready.packs.report_json):
         name, state = pack["name"], pack["state"]
         if state == "failed":
-            findings.append(Finding("bad", f"pack {name}", pack["error"], f"See its folder {pack['folder']}."))
+            advice = f"The server runs without it; what it needs stands in {pack['folder']} and in the log above."
+            findings.append(Finding("odd", f"pack {name}", pack["error"], advice))
         elif pack["missing"]:
             missing = ", ".join(pack["missing"])
             findings.append(Finding("odd", f"pack {name}", f"{len(pack['nodes'])} nodes; lacks {missing}"))

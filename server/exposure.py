@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from executor.errors import KeysUnusable
 from executor.settings import Settings
@@ -32,12 +34,20 @@ def require_keys(settings: Settings, argv: Sequence[str], *, may_be_open: bool =
             where,
         )
         return
-    command = shlex.join(["weft", *argv])
+    command = shlex.join([*program(), *argv])
     raise KeysUnusable(
         f"it would listen on {where}, and everybody who reaches that could run prompts and read every picture.\n"
         f"With a key (a new one, keep it):\n\n    WEFT_AUTH_TOKEN={secrets.token_urlsafe(TOKEN_BYTES)} {command}\n\n"
         f"Without keys, on a network that you trust:\n\n    {command} --no-auth\n"
     )
+
+
+def program() -> list[str]:
+    """How this program was called: by its command, or as a module of its interpreter."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return [sys.executable, "-m", "server"]
+    return [sys.argv[0] if called.name == "weft" else "weft"]
 
 
 def without_secrets(argv: Sequence[str]) -> list[str]:

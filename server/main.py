@@ -201,7 +201,7 @@ class Server:
             port = port or _port(self._runner)
             self.url = self.url or f"{'https' if tls else 'http'}://{_shown(host.strip())}:{port}"
         if not self._sites:
-            raise failures[0]
+            raise OSError(f"{failures[0].strerror or failures[0]}; --port 0 takes a free port") from failures[0]
         for refused in failures:
             log.warning("not listening everywhere: %s", refused)
 
@@ -251,6 +251,9 @@ def main(argv: Sequence[str] | None = None, *, may_be_open: bool = False) -> int
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
+    if "--version" in argv:
+        sys.stdout.write(f"Weft {weft_version()}\n")
+        return 0
     told = read_configuration(argv, os.environ)
     logbook = LogBook()
     set_up_logging(told.settings, logbook)
@@ -273,9 +276,16 @@ async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> N
     gc.freeze()  # what was imported stays: the collector need not walk it again and again
     sys.stdout.write(f"Weft {weft_version()} is listening on {server.url}\n")
     sys.stdout.flush()
+    log.info("bound to %s; %s", settings.host, keys_told(server.front))
     await stopping.wait()
     log.info("stopping; a running prompt has %g s to end", settings.drain_timeout_s)
     await server.stop()
+
+
+def keys_told(front: Front) -> str:
+    """What somebody who starts a server should know of its keys."""
+    count = len(front.keys)
+    return f"asks for one of {count} keys" if count > 1 else "asks for a key" if count else "asks for no key"
 
 
 def _hear_signals(stopping: asyncio.Event) -> None:

@@ -50,6 +50,9 @@ class Prompt:
         if not isinstance(value, dict):
             raise InvalidPrompt("invalid_prompt", f"The prompt must be a JSON object, not {_kind(value)}.")
         known: Container[str] = classes if isinstance(classes, Mapping) else frozenset(classes)
+        if isinstance(value.get("nodes"), list) and "links" in value:
+            text = "This is a workflow as the editor saves it, not a prompt. Export it as API and send that."
+            raise InvalidPrompt("invalid_prompt", text, "its nodes are a list")
         nodes = {node_id: _node(node_id, node, known, classes) for node_id, node in value.items()}
         return cls(nodes=nodes, raw=value)
 

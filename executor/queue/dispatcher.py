@@ -19,7 +19,7 @@ from executor.engine.base import Engine, Question, WorkerInfo, WorkerLost
 from executor.errors import BadInput, JobTimeout, NotReady, QueueFull, WeftError, WorkerCrashed
 from executor.leftovers import Leftovers
 from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Reply, Request, Run, Stats
-from executor.queue.job import Job, Key, Result, about, crash_result, interrupted_result
+from executor.queue.job import Job, Key, Result, about, crash_result, interrupted_result, now_ms
 from executor.queue.progress import Follow, Paces, Progress
 from executor.queue.store import MAX_ATTEMPTS, Store
 
@@ -451,6 +451,8 @@ class Dispatcher:
             result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
         self._ears.ended(running.job, message)
+        text, seconds = "prompt %s %s after %.2f s", (now_ms() - (running.job.started_ms or now_ms())) / 1000
+        log.info(text, running.job.id, result.state, seconds, extra=about(running.job.id))
         end = self._finish(running, result, wrote_files=message.wrote_files)
         self._ends[worker] = asyncio.create_task(end, name=f"end {running.job.id}")
         self._wake.set()  # the next job is claimed meanwhile

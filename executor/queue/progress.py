@@ -107,9 +107,9 @@ class Follow:
     def view(self) -> Progress:
         """How far the job is now."""
         step, steps = self._step()
-        weights = self._weights()
-        done = self._done() & weights.keys()
         share = min(1.0, step / steps) if step is not None and steps else 0.0
+        weights = self._weights(share)
+        done = self._done() & weights.keys()
         total = sum(weights.values())
         reached = sum(weights[node_id] for node_id in done)
         place = self._place()
@@ -159,9 +159,15 @@ class Follow:
                 done.add(node_id)
         return done
 
-    def _weights(self) -> dict[str, float]:
-        """What each node that the job needs weighs: its usual seconds, or 1 each where one has none."""
+    def _weights(self, share: float) -> dict[str, float]:
+        """What each node that the job needs weighs: its usual seconds, or 1 each where one has none.
+
+        The current one, of which `share` is done, weighs what it will take at the pace of its steps.
+        """
         seconds = {node_id: self.paces.of(self._class_of(node_id) or "") for node_id in self._nodes()}
+        place = self._place()
+        if place in seconds and share > 0.0:
+            seconds[place] = (self.clock() - self._began_s) / share
         known = {node_id: max(0.001, value) for node_id, value in seconds.items() if value is not None}
         return known if len(known) == len(seconds) else dict.fromkeys(seconds, 1.0)
 

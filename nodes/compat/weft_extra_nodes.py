@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from inspect import getattr_static
 from types import ModuleType
 
 from executor.contract.v3.output import NodeOutput
@@ -26,9 +27,12 @@ class CalledOnClass:
     On an instance it is the class's own method of that name, or answers as its own method does.
     """
 
+    calls_on_class = True  # told by an attribute: this module may be imported anew
+
     def __init__(self, cls: type) -> None:
         self._method: str = cls.FUNCTION  # type: ignore[attr-defined]
-        self._own: Callable[..., object] = getattr(cls, self._method)
+        found = getattr_static(cls, self._method)
+        self._own: Callable[..., object] = found._own if is_called_on_class(found) else getattr(cls, self._method)
 
     def __get__(self, instance: object, owner: type) -> Callable[..., object]:
         if instance is not None:
@@ -41,6 +45,11 @@ class CalledOnClass:
             return outcome if isinstance(outcome, NodeOutput) else NodeOutput(*outcome)  # type: ignore[misc]
 
         return execute
+
+
+def is_called_on_class(found: object) -> bool:
+    """Tell whether a class's attribute is a CalledOnClass, of this import of the module or another."""
+    return getattr(type(found), "calls_on_class", False) is True
 
 
 class ExtraNodes(MetaPathFinder, Loader):
@@ -89,7 +98,7 @@ class ExtraNodes(MetaPathFinder, Loader):
 def callable_in_every_way(cls: type, other: str | None) -> type:
     """The class, its method reached too by the name that V3 nodes have and by another one that packs know."""
     method = getattr(cls, "FUNCTION", None)
-    if method is None or isinstance(vars(cls).get(V3_METHOD), CalledOnClass):
+    if method is None or is_called_on_class(vars(cls).get(V3_METHOD)):
         return cls
     if not isinstance(vars(cls).get(V3_METHOD), classmethod):
         setattr(cls, V3_METHOD, CalledOnClass(cls))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from aiohttp import web
 
 from executor.errors import BadInput
@@ -29,12 +31,13 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     await answer.prepare(request)
     if request.method == "HEAD":
         return answer
-    await answer.write(f"retry: {RETRY_MS}\n\n".encode())
-    while not here.hub.log.closed:
-        number = await _tell(answer, await missed(here.hub.log, here.store.past, number, wanted))
-        await here.hub.log.news(number, BEAT_S)
-        if here.hub.log.newest == number:
-            await answer.write(b": still here\n\n")
+    with suppress(ConnectionError):  # the client has gone
+        await answer.write(f"retry: {RETRY_MS}\n\n".encode())
+        while not here.hub.log.closed:
+            number = await _tell(answer, await missed(here.hub.log, here.store.past, number, wanted))
+            await here.hub.log.news(number, BEAT_S)
+            if here.hub.log.newest == number:
+                await answer.write(b": still here\n\n")
     return answer
 
 

@@ -40,6 +40,12 @@ def test_a_misspelt_flag_ends_the_program(capsys: pytest.CaptureFixture[str]) ->
     assert "did you mean --port?" in capsys.readouterr().err
 
 
+def test_the_start_of_a_flag_ends_the_program_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["--base-dir", "x"])
+    assert "did you mean --base-directory?" in capsys.readouterr().err
+
+
 def test_a_stray_word_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_settings(["--cpu", "word"])

@@ -68,6 +68,11 @@ def test_each_request_needs_one_scope(method: str, path: str, scope: str | None)
     assert needed_scope(method, path) == scope
 
 
+async def test_a_key_that_only_reads_calls_no_routes_of_packs(client):
+    assert (await client.get("/a/route/of/a/pack", headers=bearer(READER))).status == 403
+    assert (await client.get("/a/route/of/a/pack", headers=bearer(ALL))).status == 404
+
+
 async def test_without_a_key_nothing_is_told(client):
     response = await client.get("/queue")
     assert response.status == 401

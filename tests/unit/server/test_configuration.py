@@ -79,9 +79,9 @@ def test_a_variable_that_cannot_be_used_ends_the_program_with_its_name(
     assert said in capsys.readouterr().err + str(ended.value)
 
 
-def test_a_variable_that_is_nearly_one_of_ours_is_told(caplog: pytest.LogCaptureFixture):
-    read_configuration([], {"WEFT_PROT": "1"})
-    assert "did you mean 'WEFT_PORT'" in caplog.text
+def test_a_variable_that_is_nearly_one_of_ours_ends_the_program():
+    with pytest.raises(SystemExit, match="did you mean 'WEFT_PORT'"):
+        read_configuration([], {"WEFT_PROT": "1"})
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ async def test_a_new_folder_is_no_obstacle(tmp_path: Path):
     findings = await found(Settings(base_directory=tmp_path, port=0))
     assert {topic for topic, finding in findings.items() if finding.state == "bad"} == set()
     assert findings["device"].state == "odd", "a CPU is told with what it means"
+    assert (await found(Settings(base_directory=tmp_path, port=0, vram_mode="cpu")))["device"].state == "good"
 
 
 async def test_a_file_in_a_folders_place_is_bad(tmp_path: Path):
@@ -77,7 +78,7 @@ async def test_listening_to_all_without_keys_is_bad(tmp_path: Path):
 
 async def test_a_pack_that_fails_is_named_with_its_error(tmp_path: Path):
     finding = (await found(Settings(base_directory=tmp_path, port=0), ready(PACK)))["pack p"]
-    assert (finding.state, finding.seen) == ("bad", "boom")
+    assert (finding.state, finding.seen) == ("odd", "boom")
 
 
 async def test_a_worker_that_ends_is_bad_and_the_rest_is_still_told(tmp_path: Path):
