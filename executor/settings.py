@@ -342,12 +342,17 @@ def _refuse_misspelt(parser: argparse.ArgumentParser, strange: Sequence[str]) ->
     """End the program for words that belong to no flag, and for flags that are nearly one of ours."""
     if strange and not strange[0].startswith("--"):
         parser.error(f"unrecognized arguments: {' '.join(strange)}")
-    known = [name for flag in FLAGS for name in flag.names]
     for flag in (word.partition("=")[0] for word in strange if word.startswith("--")):
-        longer = [name for name in known if len(flag) >= SHORTEST_START and name.startswith(flag)]
-        near = longer or difflib.get_close_matches(flag, known, n=1, cutoff=LIKENESS)
-        if near:
-            parser.error(f"there is no {flag}; did you mean {near[0]}?")
+        near = meant_flag(flag)
+        if near is not None:
+            parser.error(f"there is no {flag}; did you mean {near}?")
+
+
+def meant_flag(flag: str) -> str | None:
+    """The flag that somebody means by one that does not exist: it begins so, or is nearly the same; None for none."""
+    known = [name for flag in FLAGS for name in flag.names]
+    longer = [name for name in known if len(flag) >= SHORTEST_START and name.startswith(flag)]
+    return next(iter(longer or difflib.get_close_matches(flag, known, n=1, cutoff=LIKENESS)), None)
 
 
 def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from executor.errors import UnknownName
-from executor.settings import FLAGS, Flag, Settings, parse_flags, settings_of
+from executor.settings import FLAGS, Flag, Settings, meant_flag, parse_flags, settings_of
 
 FILE = "weft.toml"
 PREFIX = "WEFT_"
@@ -80,9 +80,9 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[dict[str, object], 
             given.update(found)
             origins.update(dict.fromkeys(found, name))
         elif name.startswith(PREFIX) and name != FILE_VARIABLE:
-            hint = UnknownName("variable", name, known)
-            if hint.nearest is not None:
-                raise SystemExit(f"weft: {hint}")
+            meant = meant_flag("--" + name.removeprefix(PREFIX).lower().replace("_", "-"))
+            if meant is not None:
+                raise SystemExit(f"weft: there is no variable {name}; did you mean {PREFIX}{_upper(meant)}?")
     return given, origins
 
 
@@ -140,7 +140,11 @@ def _check(settings: Settings) -> None:
 
 def variable_of(flag: Flag) -> str:
     """The environment variable of a flag."""
-    return PREFIX + _bare(flag).upper().replace("-", "_")
+    return PREFIX + _upper(flag.names[0])
+
+
+def _upper(flag: str) -> str:
+    return flag.removeprefix("--").upper().replace("-", "_")
 
 
 def _bare(flag: Flag) -> str:

@@ -80,8 +80,13 @@ def test_a_variable_that_cannot_be_used_ends_the_program_with_its_name(
 
 
 def test_a_variable_that_is_nearly_one_of_ours_ends_the_program():
-    with pytest.raises(SystemExit, match="did you mean 'WEFT_PORT'"):
+    with pytest.raises(SystemExit, match=r"did you mean WEFT_PORT\?"):
         read_configuration([], {"WEFT_PROT": "1"})
+
+
+def test_variables_of_other_programs_are_let_be():
+    variables = {"WEFT_TEST_LOADER": "x", "WEFT_OLD_FRONT_END": "/x", "WEFT_SCREENSHOT": "1", "WEFT_FULL_DIR": "/y"}
+    assert read_configuration([], variables).origins == {}
 
 
 @pytest.mark.parametrize(
