@@ -304,6 +304,8 @@ class Hub:
 
     def publish_log(self, data: object) -> None:
         """Send log entries to those who asked for them."""
+        if not self._log_readers:
+            return
         frame = Frame(frames.text_frame("logs", data))
         for sid in self._log_readers:
             self._clients[sid].put(frame)
