@@ -6,7 +6,6 @@ WeftError
 │   ├── UnknownName        a name that does not exist, with the nearest that does
 │   └── UnsafePath         a path that leaves its folder
 ├── ModelFileError         a model file that cannot be used, and what would fit
-│   └── LoraMismatch       a LoRA hook of which nothing fits the model
 ├── Conflict               a key that was used for something else (409)
 ├── QueueFull              as many prompts wait as may wait (429)
 ├── NotReady               definitions or a worker are not there yet (503)
@@ -80,10 +79,6 @@ class ModelFileError(WeftError):
     def __init__(self, path: Path | str, reason: str, fits: str = "") -> None:
         self.path = Path(path)
         super().__init__(f"{self.path.name}: {reason}" + (f"; {fits}" if fits else ""))
-
-
-class LoraMismatch(ModelFileError):
-    """A LoRA, used as a hook, of which nothing fits the model."""
 
 
 class NotReady(WeftError):

@@ -2,12 +2,23 @@
 
 import argparse
 import difflib
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 VramMode = Literal["auto", "high", "low", "none", "cpu", "gpu-only"]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's loopback; names are not looked up but `localhost`."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +66,10 @@ class Settings:
     drain_timeout_s: float = 30.0
     log_level: str = "INFO"
     log_format: Literal["text", "json"] = "text"
+
+    def open_hosts(self) -> list[str]:
+        """The addresses to listen on that others than this machine may reach."""
+        return [host for host in map(str.strip, self.host.split(",")) if not is_loopback(host)]
 
     def folder(self, name: Literal["input", "output", "temp", "user", "models", "custom_nodes"]) -> Path:
         """The absolute path of one of the data folders."""
@@ -412,9 +427,3 @@ def parse_flags(argv: Sequence[str], prog: str = "weft") -> tuple[dict[str, obje
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """Settings with these fields set; the base directory is the current one if none is among them."""
     return Settings(**{"base_directory": Path.cwd(), **given})
-
-
-def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
-    """Settings from a command line alone, and the flags that were accepted without effect; as `parse_flags`."""
-    given, ignored = parse_flags(argv)
-    return settings_of(given), ignored

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from executor.errors import KeysUnusable
 from executor.settings import Settings
-from server.origins import is_loopback
 
 log = logging.getLogger("weft.front")
 
@@ -23,7 +22,7 @@ def require_keys(settings: Settings, argv: Sequence[str], *, may_be_open: bool =
     """Refuse (KeysUnusable) to listen beyond this machine without keys, or only warn where that `may_be_open`."""
     if settings.no_auth or settings.auth_token is not None or settings.auth_keys is not None:
         return
-    open_to = [host for host in map(str.strip, settings.host.split(",")) if not is_loopback(host)]
+    open_to = settings.open_hosts()
     if not open_to:
         return
     where = " and ".join(open_to)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from executor.settings import is_loopback
 from server.middleware import CHANGING_METHODS, problem
 
 log = logging.getLogger("weft.front")
@@ -104,13 +105,3 @@ def bare_name(host: str) -> str:
         return urlsplit(f"//{host.lower()}").hostname or ""
     except ValueError:
         return host.lower()
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's loopback; names are not looked up but `localhost`."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -56,10 +56,6 @@ class Prompt:
         nodes = {node_id: _node(node_id, node, known, classes) for node_id, node in value.items()}
         return cls(nodes=nodes, raw=value)
 
-    def link_targets(self, node_id: str) -> list[str]:
-        """The nodes that a node's links name, in order."""
-        return [link.node for _, link in self.nodes[node_id].links()]
-
 
 def _node(node_id: str, value: Json, known: Container[str], classes: Iterable[str]) -> PromptNode:
     where = f"Node ID '#{node_id}'"

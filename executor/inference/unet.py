@@ -5,7 +5,6 @@ Ours and not diffusers': packs change its blocks by number and its attentions by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -211,8 +210,3 @@ class UNet(nn.Module):
             return embedding + self.label_emb(y.round().long().flatten()).to(dtype)  # type: ignore[no-any-return]
         both: Tensor = embedding + self.label_emb(y.to(dtype))
         return both
-
-
-def numbered_layers(blocks: Sequence[BlockShape]) -> list[tuple[int, int, LayerShape]]:
-    """(block, place in it, layer) of every layer."""
-    return [(number, place, layer) for number, block in enumerate(blocks) for place, layer in enumerate(block)]

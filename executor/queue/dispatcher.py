@@ -196,6 +196,7 @@ class Dispatcher:
         start = asyncio.create_task(self._start(worker, stored), name=f"start {job.id}")
         self._starts.add(start)
         start.add_done_callback(self._starts.discard)
+        start.add_done_callback(_tell_failure)
         return stored
 
     async def interrupt(self, prompt_id: str | None = None, *, force: bool = False) -> bool:
@@ -303,6 +304,9 @@ class Dispatcher:
             await asyncio.sleep(DISK_WAIT_S[1])
             self._wake.set()
             return
+        except BaseException:
+            self._release(worker.id)
+            raise
         if job is None:
             self._release(worker.id)
         else:
@@ -455,6 +459,7 @@ class Dispatcher:
         log.info(text, running.job.id, result.state, seconds, extra=about(running.job.id))
         end = self._finish(running, result, wrote_files=message.wrote_files)
         self._ends[worker] = asyncio.create_task(end, name=f"end {running.job.id}")
+        self._ends[worker].add_done_callback(_tell_failure)
         self._wake.set()  # the next job is claimed meanwhile
 
     async def _finish(self, running: Running, result: Result, *, wrote_files: bool) -> None:
@@ -541,6 +546,12 @@ class Dispatcher:
 
     def _status(self) -> None:
         self._publish("status", self.status(), audience="all")
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """Log what ended a task that nobody waits for."""
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.error("%s failed", task.get_name(), exc_info=failure)
 
 
 def _run_message(job: Job) -> Run:

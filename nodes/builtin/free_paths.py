@@ -6,7 +6,6 @@ packs do that such nodes come from; one that listens to others, or has VHS_STRIC
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
 
@@ -37,17 +36,7 @@ def written_path(text: str, field: str) -> Path:
 
 
 def _is_strict() -> bool:
-    if os.environ.get("VHS_STRICT_PATHS"):
-        return True
-    hosts = [part.strip() for part in services().settings.host.split(",")]
-    return not all(host == "localhost" or _is_loopback(host) for host in hosts)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return bool(os.environ.get("VHS_STRICT_PATHS") or services().settings.open_hosts())
 
 
 def _below(path: Path, folder: Path) -> bool:

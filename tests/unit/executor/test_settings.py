@@ -1,11 +1,18 @@
 """The flag table: every row sets a field, defaults hold, ComfyUI's spellings work."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from executor.settings import FLAGS, Settings, parse_settings
+from executor.settings import FLAGS, Settings, parse_flags, settings_of
+
+
+def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
+    """Settings from a command line alone, and the flags that were accepted without effect."""
+    given, ignored = parse_flags(argv)
+    return settings_of(given), ignored
 
 
 def test_every_flag_sets_a_field_of_settings() -> None:

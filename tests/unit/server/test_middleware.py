@@ -9,8 +9,8 @@ import sqlite3
 import pytest
 from aiohttp import FormData
 
+from executor.settings import is_loopback
 from server.middleware import cache_control
-from server.origins import is_loopback
 from tests.unit.server.conftest import GRAPH
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import FrontEndMissing
-from executor.settings import Settings, parse_settings
+from executor.settings import Settings, parse_flags, settings_of
 from server.webroot import OWN_TEMPLATES, UNPACKED, WebRoot, find_web_root
 
 WISH = "comfyanonymous/ComfyUI_frontend@"
@@ -122,5 +122,5 @@ def test_extension_scripts_are_listed_by_address(tmp_path):
 
 
 def test_flags_choose_a_front_end():
-    settings, _ = parse_settings(["--front-end-root", "/x", "--front-end-version", WISH + "1.2.3"])
+    settings = settings_of(parse_flags(["--front-end-root", "/x", "--front-end-version", WISH + "1.2.3"])[0])
     assert (settings.front_end_root, settings.front_end_version) == (Path("/x"), WISH + "1.2.3")

@@ -559,3 +559,41 @@ async def test_executing_of_a_pack_is_not_taken_for_the_prompts(stage: Stage, da
     stage.engine.tell(Emit(job_id="", event="executing", data_json=data, audience="all"))
     await stage.ear.until(lambda: stage.ear.names().count("executing") == 2)
     assert [running.node_id for running in stage.dispatcher.current()] == ["1"]
+
+
+async def test_a_claim_that_breaks_leaves_the_worker_free(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    claim, tries = stage.store.claim, 0
+
+    async def breaking(worker: str, row: int | None = None) -> Job | None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise RuntimeError("odd")
+        return await claim(worker, row)
+
+    monkeypatch.setattr(stage.store, "claim", breaking)
+    monkeypatch.setattr(module, "DISK_WAIT_S", (0.0, 0.0))
+    stage.engine.states["w0"] = "starting"
+    await stage.submit("a")
+    stage.engine.tell_ready()
+    assert (await stage.taken()).job_id == "a"
+
+
+async def test_an_end_that_cannot_be_told_is_logged_and_frees_the_worker(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+):
+    def broken(*told: object, **rest: object) -> None:
+        raise RuntimeError("nobody hears")
+
+    await stage.submit("a")
+    await stage.taken()
+    publish, stage.dispatcher._publish = stage.dispatcher._publish, broken
+    stage.engine.tell_finished("a")
+    async with asyncio.timeout(5):
+        while stage.dispatcher._running:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    stage.dispatcher._publish = publish
+    assert "end a failed" in caplog.text
+    await stage.submit("b")
+    assert (await stage.taken()).job_id == "b"
