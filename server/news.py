@@ -8,7 +8,7 @@ from executor.engine.base import WorkerInfo
 from executor.errors import NotReady
 from executor.files import Folders
 from executor.messages import Finished, Packs, Ready, Refreshed, Request, Stats
-from executor.queue.dispatcher import Ears
+from executor.queue.ears import Ears
 from executor.queue.job import Job
 from server.definitions import Definitions
 from server.listing import split

@@ -1,81 +1,34 @@
 """Gives jobs to idle workers and turns their messages into rows and events. Knows no HTTP and no sockets.
 
-A job ends in this order: its row is stored, its terminal event is published, then `status`, then `executing` with
-node null to its owner. Whatever happens to workers, each job gets exactly one terminal event.
+Whatever happens to workers, each job gets exactly one terminal event.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
 
 from executor.engine.base import Engine, Question, WorkerInfo, WorkerLost
-from executor.errors import BadInput, JobTimeout, NotReady, QueueFull, WeftError, WorkerCrashed
+from executor.errors import NotReady, QueueFull, WorkerCrashed
 from executor.leftovers import Leftovers
-from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Reply, Request, Run, Stats
-from executor.queue.job import Job, Key, Result, about, crash_result, interrupted_result, now_ms
+from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Request, Run, Stats
+from executor.queue.ears import Ears, Publish
+from executor.queue.ends import Ends
+from executor.queue.job import Job, Key, Result, about, interrupted_result, now_ms
 from executor.queue.progress import Follow, Paces, Progress
+from executor.queue.requests import Requests
+from executor.queue.running import Running
 from executor.queue.store import MAX_ATTEMPTS, Store
 
 log = logging.getLogger("weft.dispatcher")
 
-Audience = Literal["owner", "owner_or_all", "all"]
 RESTART_S = 10  # what a client is told to wait when the server stops
 OVERDUE_GRACE_S = 2.0  # between asking a job whose time is up to stop and ending its worker
-DISK_WAIT_S = (0.1, 1.0, 5.0, 30.0)  # pauses between tries when the disk refuses a row; the last one repeats
-
-
-class Publish(Protocol):
-    """Where events leave: `data` is an object to dump, or bytes of JSON text."""
-
-    def __call__(
-        self, event: str, data: object, *, audience: Audience, client_id: str | None = None, job_id: str | None = None
-    ) -> None:
-        """Send one event to its audience; returns at once."""
-        ...
-
-
-async def _refuse(request: Request) -> bytes:
-    raise BadInput(f"nobody here answers the wish {request.wish!r}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ears:
-    """Who hears what workers tell of themselves, by worker; `request` makes the JSON answer to a worker's wish.
-
-    `is_tied` tells which jobs only the first worker may run.
-    """
-
-    ready: Callable[[str, Ready], None] = lambda worker, told: None
-    refreshed: Callable[[str, Refreshed], None] = lambda worker, told: None
-    stats: Callable[[str, Stats], None] = lambda worker, told: None
-    ended: Callable[[Job, Finished], None] = lambda job, told: None
-    lost: Callable[[str], None] = lambda worker: None
-    request: Callable[[Request], Awaitable[bytes]] = _refuse
-    is_tied: Callable[[Job], bool] = lambda job: False
-
-
-@dataclass(slots=True, kw_only=True)
-class Running:
-    """A job in a worker's hands, what it told of itself, and whether its end is being stored or its time is up."""
-
-    job: Job
-    worker: str
-    follow: Follow
-    ending: bool = False
-    overdue: bool = False
-    watch: asyncio.Task[None] | None = None
-
-    @property
-    def node_id(self) -> str | None:
-        """The node it told last."""
-        return self.follow.node_id
+CLAIM_PAUSE_S = 1.0  # before a job that could not be given is tried again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +61,8 @@ class Dispatcher:
         self._limits = limits or Limits()
         self._leftovers = leftovers
         self._paces = Paces()
-        self._turns: dict[str, asyncio.Lock] = {}  # wishes of one worker are met in their order
-        self._wishes: dict[asyncio.Task[None], str] = {}  # being met -> whose
+        self._endings = Ends(store, publish)
+        self._requests = Requests(self._ears.request, engine.reply)
         self._running: dict[str, Running] = {}  # by worker; an entry stays until the job's end is told
         self._promised: set[str] = set()  # workers that a job is being claimed for
         self._ends: dict[str, asyncio.Task[None]] = {}  # by worker: its last job's end, being stored and told
@@ -138,7 +91,7 @@ class Dispatcher:
         self._stopping = True
         self._wake.set()
         with suppress(TimeoutError):  # what is being claimed is given or goes back
-            await asyncio.wait_for(self._until(lambda: not self._promised), DISK_WAIT_S[1])
+            await asyncio.wait_for(self._until(lambda: not self._promised), CLAIM_PAUSE_S)
         try:
             await asyncio.wait_for(self._until(lambda: not self._running), drain_timeout_s)
         except TimeoutError:
@@ -149,7 +102,7 @@ class Dispatcher:
                 await self._put_back(running)
         await self.engine.stop()
         watches = [running.watch for running in self._running.values() if running.watch is not None]
-        ending = [*self._tasks, *self._wishes, *self._starts, *self._ends.values(), *watches]
+        ending = [*self._tasks, *self._requests.open(), *self._starts, *self._ends.values(), *watches]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -181,7 +134,7 @@ class Dispatcher:
             self._wake.set()
         else:
             stored = await self._submit_to(chosen[0].id, job, key)
-        self._status()
+        self._endings.tell_status()
         return stored
 
     async def _submit_to(self, worker: str, job: Job, key: Key | None) -> Job:
@@ -220,14 +173,14 @@ class Dispatcher:
     async def delete(self, ids: Iterable[str]) -> list[Job]:
         """Remove waiting jobs by id."""
         removed = await self.store.delete(ids)
-        self._status()
+        self._endings.tell_status()
         await self._tidy(removed)
         return removed
 
     async def clear(self) -> list[Job]:
         """Remove every waiting job."""
         removed = await self.store.clear()
-        self._status()
+        self._endings.tell_status()
         await self._tidy(removed)
         return removed
 
@@ -255,7 +208,7 @@ class Dispatcher:
 
     def status(self) -> dict[str, object]:
         """The data of a status event."""
-        return {"status": {"exec_info": {"queue_remaining": self.store.remaining()}}}
+        return self._endings.status()
 
     # ---------------------------------------------------------------- giving jobs
 
@@ -268,7 +221,7 @@ class Dispatcher:
                     await self._give(*chosen)
                 except Exception:  # a job that cannot be given must not end the giving of all others
                     log.exception("a job could not be given to worker %s", chosen[0].id)
-                    await asyncio.sleep(DISK_WAIT_S[1])
+                    await asyncio.sleep(CLAIM_PAUSE_S)
 
     def _next(self) -> tuple[WorkerInfo, Job] | None:
         """The first waiting job that an idle worker may run, with that worker."""
@@ -301,7 +254,7 @@ class Dispatcher:
         except sqlite3.Error:
             self._release(worker.id)
             log.exception("the queue's database refuses a row; trying again")
-            await asyncio.sleep(DISK_WAIT_S[1])
+            await asyncio.sleep(CLAIM_PAUSE_S)
             self._wake.set()
             return
         except BaseException:
@@ -328,7 +281,7 @@ class Dispatcher:
             return
         self._running[worker] = running
         self._release(worker)
-        self._status()
+        self._endings.tell_status()
         await self._tidy([job])
         if running.ending:
             return
@@ -372,7 +325,7 @@ class Dispatcher:
         """Return a job to the queue as if it had not been taken."""
         running.ending = True
         await self.store.requeue(running.job, counted=False)
-        self._status()
+        self._endings.tell_status()
 
     # ---------------------------------------------------------------- hearing workers
 
@@ -402,8 +355,7 @@ class Dispatcher:
                 await self._finished(worker, message)
             case WorkerLost():
                 self._ears.lost(worker)
-                for wish in [wish for wish, whose in self._wishes.items() if whose == worker]:
-                    wish.cancel()
+                self._requests.drop(worker)
                 await self._lost(worker, message.reason)
             case Ready():
                 self._ears.ready(worker, message)
@@ -411,28 +363,13 @@ class Dispatcher:
             case Refreshed():
                 self._ears.refreshed(worker, message)
             case Request():
-                wish = asyncio.create_task(self._meet(worker, message), name=f"wish of {worker}")
-                self._wishes[wish] = worker
-                wish.add_done_callback(self._wishes.pop)
+                self._requests.take(worker, message)
             case LogLine():
                 level = logging.getLevelName(message.level)
                 level = level if isinstance(level, int) else logging.INFO
                 logging.getLogger(message.logger).log(level, message.text, extra=about(message.job_id))
             case Stats():
                 self._ears.stats(worker, message)
-
-    async def _meet(self, worker: str, request: Request) -> None:
-        """Do what a pack wishes of the queue, one after another but for those that come aside, and answer."""
-        turn = nullcontext() if request.aside else self._turns.setdefault(worker, asyncio.Lock())
-        async with turn:
-            try:
-                reply = Reply(id=request.id, value_json=await self._ears.request(request))
-            except WeftError as error:
-                reply = Reply(id=request.id, error=str(error))
-            except Exception as error:  # the border of a pack's wish: the worker must get its answer
-                log.exception("the wish %r of worker %s could not be met", request.wish, worker)
-                reply = Reply(id=request.id, error=f"{type(error).__name__}: {error}")
-            self.engine.reply(worker, reply)
 
     def _follow(self, worker: str, job_id: str, event: str, data_json: bytes) -> None:
         running = self._running.get(worker)
@@ -451,7 +388,7 @@ class Dispatcher:
         )
         running.follow.ended()
         if running.overdue and message.state == "interrupted":
-            late = self._overdue_result(running)
+            late = running.late(self._limits.job_timeout_s)
             result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
         self._ears.ended(running.job, message)
@@ -478,7 +415,7 @@ class Dispatcher:
         job = running.job
         node = running.follow.node()
         if running.overdue:
-            await self._end(running, self._overdue_result(running))
+            await self._end(running, running.late(self._limits.job_timeout_s))
         elif job.row in self._stop_asked:
             await self._end(running, interrupted_result(job, **node))
         elif job.attempts < MAX_ATTEMPTS:
@@ -487,34 +424,19 @@ class Dispatcher:
             running.ending = True
             self._littered.add(job.row)
             await self.store.requeue(job)
-            self._status()
+            self._endings.tell_status()
         else:
             where = f" at node {node['node_id']}" if node["node_id"] else ""
             text = f"the worker process ended{where} ({reason}); attempt {job.attempts} was the last"
-            result = crash_result(job, text, node_id=node["node_id"], node_type=node["node_type"])
-            await self._end(running, result)
+            await self._end(running, running.crashed(text))
         self._leave(running)
 
-    def _overdue_result(self, running: Running) -> Result:
-        text = f"the prompt ran longer than {self._limits.job_timeout_s:g} s (--job-timeout) and was ended"
-        node = running.follow.node()
-        return crash_result(running.job, text, node_id=node["node_id"], node_type=node["node_type"], cause=JobTimeout)
-
     async def _end(self, running: Running, result: Result) -> None:
-        """Store, then tell: the terminal event, status, and the owner's `executing` null."""
-        job = running.job
+        """Store and tell the end of a job."""
         running.ending = True
-        if not await self._stored(job, result):
-            return
-        self._stop_asked.pop(job.row, None)
-        messages = json.loads(result.messages_json)
-        if messages:
-            event, data = messages[-1]
-            audience: Audience = "owner_or_all" if event == "execution_interrupted" else "owner"
-            self._publish(event, data, audience=audience, client_id=job.client_id, job_id=job.id)
-        self._status()
-        done = {"node": None, "prompt_id": job.id}
-        self._publish("executing", done, audience="owner", client_id=job.client_id, job_id=job.id)
+        if await self._endings.store(running.job, result):
+            self._stop_asked.pop(running.job.row, None)
+            self._endings.tell(running.job, result)
 
     def _leave(self, running: Running) -> None:
         """The worker's place is free."""
@@ -525,27 +447,11 @@ class Dispatcher:
         self._wake.set()
         self._freed.set()
 
-    async def _stored(self, job: Job, result: Result) -> bool:
-        """Write the end of a job, waiting for a full disk to get room: nothing is announced that is not stored."""
-        tries = 0
-        while True:
-            try:
-                return await self.store.finish(job, result)
-            except sqlite3.Error:
-                pause_s = DISK_WAIT_S[min(tries, len(DISK_WAIT_S) - 1)]
-                text = "the end of prompt %s could not be stored; next try in %g s"
-                log.exception(text, job.id, pause_s, extra=about(job.id))
-                tries += 1
-                await asyncio.sleep(pause_s)
-
     async def _until(self, is_so: Callable[[], bool]) -> None:
         """Wait for something that changes as jobs leave workers."""
         while not is_so():
             self._freed.clear()
             await self._freed.wait()
-
-    def _status(self) -> None:
-        self._publish("status", self.status(), audience="all")
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:

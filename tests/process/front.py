@@ -15,7 +15,8 @@ from typing import Any
 
 from executor.engine.base import Engine
 from executor.engine.process import ProcessEngine
-from executor.queue.dispatcher import Dispatcher, Ears
+from executor.queue.dispatcher import Dispatcher
+from executor.queue.ears import Ears
 from executor.queue.job import HistoryEntry, Job, make_job
 from executor.queue.store import Store
 from executor.settings import Settings

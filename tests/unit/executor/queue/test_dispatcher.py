@@ -10,8 +10,9 @@ import pytest
 
 from executor.errors import BadInput
 from executor.messages import Blob, Emit, LogLine, Packs, Refreshed, Request, Run
-from executor.queue import dispatcher as module
-from executor.queue.dispatcher import Dispatcher, Ears
+from executor.queue import dispatcher, ends
+from executor.queue.dispatcher import Dispatcher
+from executor.queue.ears import Ears
 from executor.queue.job import Job, Result, make_job
 from executor.queue.store import Store
 from tests.unit.executor.queue.fake_engine import FakeEngine
@@ -122,7 +123,7 @@ async def test_the_last_words_come_in_order_after_the_row(stage: Stage):
             rows.append("gone" if stage.store.remaining() == 0 else "still there")
         hear(event, data, **rest)
 
-    stage.dispatcher._publish = publish
+    stage.dispatcher._endings._publish = publish
     stage.engine.tell_finished("a")
     await stage.ear.until_ended("a")
     assert rows == ["gone"]
@@ -405,7 +406,8 @@ async def test_current_knows_the_node_told_last(stage: Stage):
 
 
 async def test_a_full_disk_delays_the_end_and_announces_nothing_early(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "DISK_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(ends, "DISK_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(dispatcher, "CLAIM_PAUSE_S", 0.0)
     finish, failures = stage.store.finish, iter([True, True])
 
     async def full(job: Job, result: Result) -> bool:
@@ -548,7 +550,7 @@ async def test_worker_that_ended_is_not_answered():
         stage.engine.tell(Blob(job_id="", kind="text", node_id="1"))
         await stage.ear.until(lambda: stage.ear.blobs)
         await asyncio.sleep(0)
-        assert not stage.dispatcher._wishes
+        assert not stage.dispatcher._requests.open()
 
 
 @pytest.mark.parametrize("data", [b"[1]", b'{"node": "9"}'])
@@ -572,7 +574,8 @@ async def test_a_claim_that_breaks_leaves_the_worker_free(stage: Stage, monkeypa
         return await claim(worker, row)
 
     monkeypatch.setattr(stage.store, "claim", breaking)
-    monkeypatch.setattr(module, "DISK_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(ends, "DISK_WAIT_S", (0.0, 0.0))
+    monkeypatch.setattr(dispatcher, "CLAIM_PAUSE_S", 0.0)
     stage.engine.states["w0"] = "starting"
     await stage.submit("a")
     stage.engine.tell_ready()
@@ -587,13 +590,14 @@ async def test_an_end_that_cannot_be_told_is_logged_and_frees_the_worker(
 
     await stage.submit("a")
     await stage.taken()
-    publish, stage.dispatcher._publish = stage.dispatcher._publish, broken
+    endings = stage.dispatcher._endings
+    publish, endings._publish = endings._publish, broken
     stage.engine.tell_finished("a")
     async with asyncio.timeout(5):
         while stage.dispatcher._running:
             await asyncio.sleep(0)
     await asyncio.sleep(0)
-    stage.dispatcher._publish = publish
+    endings._publish = publish
     assert "end a failed" in caplog.text
     await stage.submit("b")
     assert (await stage.taken()).job_id == "b"

@@ -1,0 +1,43 @@
+"""Who hears what the dispatcher and its workers tell. Knows no job's way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from executor.errors import BadInput
+from executor.messages import Finished, Ready, Refreshed, Request, Stats
+from executor.queue.job import Job
+
+Audience = Literal["owner", "owner_or_all", "all"]
+
+
+class Publish(Protocol):
+    """Where events leave: `data` is an object to dump, or bytes of JSON text."""
+
+    def __call__(
+        self, event: str, data: object, *, audience: Audience, client_id: str | None = None, job_id: str | None = None
+    ) -> None:
+        """Send one event to its audience; returns at once."""
+        ...
+
+
+async def _refuse(request: Request) -> bytes:
+    raise BadInput(f"nobody here answers the wish {request.wish!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ears:
+    """Who hears what workers tell of themselves, by worker; `request` makes the JSON answer to a worker's wish.
+
+    `is_tied` tells which jobs only the first worker may run.
+    """
+
+    ready: Callable[[str, Ready], None] = lambda worker, told: None
+    refreshed: Callable[[str, Refreshed], None] = lambda worker, told: None
+    stats: Callable[[str, Stats], None] = lambda worker, told: None
+    ended: Callable[[Job, Finished], None] = lambda job, told: None
+    lost: Callable[[str], None] = lambda worker: None
+    request: Callable[[Request], Awaitable[bytes]] = _refuse
+    is_tied: Callable[[Job], bool] = lambda job: False

@@ -1,0 +1,62 @@
+"""Ends jobs: the row is stored, then the end is told. Knows no worker.
+
+A job ends in this order: its row is stored, its terminal event is published, then `status`, then `executing` with
+node null to its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+
+from executor.queue.ears import Audience, Publish
+from executor.queue.job import Job, Result, about
+from executor.queue.store import Store
+
+log = logging.getLogger("weft.dispatcher")
+
+DISK_WAIT_S = (0.1, 1.0, 5.0, 30.0)  # pauses between tries when the disk refuses a row; the last one repeats
+
+
+class Ends:
+    """Stores and tells how jobs ended."""
+
+    def __init__(self, store: Store, publish: Publish) -> None:
+        self._store, self._publish = store, publish
+
+    async def store(self, job: Job, result: Result) -> bool:
+        """Write the end of a job, waiting for a full disk to get room: nothing is announced that is not stored.
+
+        False if this attempt of the job is no longer the running one.
+        """
+        tries = 0
+        while True:
+            try:
+                return await self._store.finish(job, result)
+            except sqlite3.Error:
+                pause_s = DISK_WAIT_S[min(tries, len(DISK_WAIT_S) - 1)]
+                text = "the end of prompt %s could not be stored; next try in %g s"
+                log.exception(text, job.id, pause_s, extra=about(job.id))
+                tries += 1
+                await asyncio.sleep(pause_s)
+
+    def tell(self, job: Job, result: Result) -> None:
+        """Tell the terminal event, status, and the owner's `executing` null."""
+        messages = json.loads(result.messages_json)
+        if messages:
+            event, data = messages[-1]
+            audience: Audience = "owner_or_all" if event == "execution_interrupted" else "owner"
+            self._publish(event, data, audience=audience, client_id=job.client_id, job_id=job.id)
+        self.tell_status()
+        done = {"node": None, "prompt_id": job.id}
+        self._publish("executing", done, audience="owner", client_id=job.client_id, job_id=job.id)
+
+    def status(self) -> dict[str, object]:
+        """The data of a status event."""
+        return {"status": {"exec_info": {"queue_remaining": self._store.remaining()}}}
+
+    def tell_status(self) -> None:
+        """Tell everybody how many jobs wait or run."""
+        self._publish("status", self.status(), audience="all")
