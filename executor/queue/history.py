@@ -2,6 +2,9 @@
 
 Knows no queue. The text of a recent entry is rendered once, and the places of all entries in lists are known, so that
 polling touches neither the disk nor another thread. Use it from one event loop.
+
+Where keys separate, whoever asks names the `owner`: None asks for everybody's. An id that several owners used means,
+where everybody's is asked for, the newest entry; deleting it deletes all of them.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ RECENT_BYTES = 32 << 20
 _MAX_INT = 2**62
 
 _PLACES = ", ".join("?" * (ENTRY_COLUMNS.count(",") + 1))
-_CHANGED = [name for name in ENTRY_COLUMNS.split(", ") if name != "id"]
+_CHANGED = [name for name in ENTRY_COLUMNS.split(", ") if name not in ("owner", "id")]
 _RECORD = f"""
 INSERT INTO history ({ENTRY_COLUMNS}) VALUES ({_PLACES})
-ON CONFLICT (id) DO UPDATE SET ({", ".join(_CHANGED)}) = ({", ".join(f"excluded.{name}" for name in _CHANGED)})
+ON CONFLICT (owner, id) DO UPDATE SET ({", ".join(_CHANGED)}) = ({", ".join(f"excluded.{name}" for name in _CHANGED)})
 RETURNING rank
 """
 _TRIM = "DELETE FROM history WHERE rank <= (SELECT rank FROM history ORDER BY rank DESC LIMIT 1 OFFSET ?)"
@@ -33,8 +36,12 @@ _PLACE = {
     "created_ms": "created_ms",
     "ended_ms - coalesce(started_ms, ended_ms)": "duration_ms",
     "workflow_id": "workflow_id",
+    "owner": "owner",
 }
 """What a Place is made of: expression in the table -> field."""
+
+Recent = tuple[str, str, bytes]
+"""Owner, id and text of an entry."""
 
 
 class History:
@@ -43,8 +50,8 @@ class History:
     def __init__(self, database: Database, limit: int) -> None:
         self._database = database
         self._limit = max(1, limit)
-        self._recent: dict[int, tuple[str, bytes]] = {}  # rank -> id and text, the newest ranks in order
-        self._ranks: dict[str, int] = {}  # id -> rank, of the recent ones
+        self._recent: dict[int, Recent] = {}  # by rank, the newest ranks in order
+        self._ranks: dict[str, dict[str, int]] = {}  # id -> owner -> rank, of the recent ones
         self._recent_bytes = 0
         self._places = Places()
         self._newest = 0
@@ -74,71 +81,89 @@ class History:
             return
         self._newest = max(rank, self._newest)
         if rank in self._recent:
-            self._recent_bytes -= len(self._recent[rank][1])
-        text = history_item(entry)
-        self._recent[rank] = entry.job.id, text
-        self._ranks[entry.job.id] = rank
+            self._recent_bytes -= len(self._recent[rank][-1])
+        text, job = history_item(entry), entry.job
+        self._recent[rank] = job.owner, job.id, text
+        self._ranks.setdefault(job.id, {})[job.owner] = rank
         self._recent_bytes += len(text)
         while len(self._recent) > min(RECENT_ENTRIES, self._limit) or self._recent_bytes > RECENT_BYTES:
             self._whole = self._whole and len(self._recent) > self._limit
             self._forget(next(iter(self._recent)))
 
-    async def delete(self, ids: Iterable[str]) -> None:
+    async def delete(self, ids: Iterable[str], owner: str | None = None) -> None:
         """Forget entries; unknown ids are ignored."""
-        chosen = [(prompt_id,) for prompt_id in ids if is_unicode(prompt_id)]
-        await self._database.run(
-            lambda connection: connection.executemany("DELETE FROM history WHERE id = ?", chosen) and None
-        )
-        for (prompt_id,) in chosen:
-            rank = self._places.rank_of(prompt_id)
-            if rank is not None:
-                self._places.drop(rank)
-            if prompt_id in self._ranks:
-                self._forget(self._ranks[prompt_id])
+        chosen = [prompt_id for prompt_id in ids if is_unicode(prompt_id)]
+        query = f"DELETE FROM history WHERE id = ?{_of(owner)} RETURNING rank"
 
-    async def clear(self) -> None:
-        """Forget every entry."""
+        def forget(connection: sqlite3.Connection) -> list[int]:
+            gone = (connection.execute(query, (prompt_id, *_owner(owner))).fetchall() for prompt_id in chosen)
+            return [rank for rows in gone for (rank,) in rows]
+
+        for rank in await self._database.run(forget):
+            self._places.drop(rank)
+            if rank in self._recent:
+                self._forget(rank)
+
+    async def clear(self, owner: str | None = None) -> None:
+        """Forget every entry, or those of one owner."""
+        if owner is not None:
+            await self._clear_of(owner)
+            return
         await self._database.run(lambda connection: connection.execute("DELETE FROM history") and None)
         self._recent, self._ranks, self._recent_bytes, self._whole = {}, {}, 0, True
         self._places = Places()
 
+    async def _clear_of(self, owner: str) -> None:
+        query = "DELETE FROM history WHERE owner = ? RETURNING rank"
+        for (rank,) in await self._read(query, (owner,)):
+            self._places.drop(rank)
+            if rank in self._recent:
+                self._forget(rank)
+
     def _forget(self, rank: int) -> None:
-        prompt_id, text = self._recent.pop(rank)
+        owner, prompt_id, text = self._recent.pop(rank)
         self._recent_bytes -= len(text)
-        del self._ranks[prompt_id]
+        del self._ranks[prompt_id][owner]
+        if not self._ranks[prompt_id]:
+            del self._ranks[prompt_id]
 
     # ---------------------------------------------------------------- reading
 
-    async def text(self, max_items: int | None = None, offset: int = -1) -> bytes:
+    async def text(self, max_items: int | None = None, offset: int = -1, owner: str | None = None) -> bytes:
         """The JSON object of entries by id: all, the newest `max_items`, or a window from `offset` on."""
         limit = _MAX_INT if max_items is None else max(0, min(max_items, _MAX_INT))
-        if self._whole or (offset < 0 and limit <= len(self._recent)):
-            texts = [text for _, text in self._recent.values()]
+        texts = [text for whose, _, text in self._recent.values() if owner is None or whose == owner]
+        if self._whole or (offset < 0 and limit <= len(texts)):
             start = max(0, len(texts) - limit) if offset < 0 else offset
             return history_object(texts[start : start + limit])
-        return history_object(map(history_item, await self.entries(max_items, offset)))
+        return history_object(map(history_item, await self.entries(max_items, offset, owner)))
 
-    async def text_of(self, prompt_id: str) -> bytes:
+    async def text_of(self, prompt_id: str, owner: str | None = None) -> bytes:
         """The JSON object of one entry, empty if there is none."""
-        if prompt_id in self._ranks:
-            return history_object([self._recent[self._ranks[prompt_id]][1]])
-        entry = None if self._whole else await self.entry(prompt_id)
+        ranks = self._ranks.get(prompt_id, {})
+        rank = max(ranks.values(), default=None) if owner is None else ranks.get(owner)
+        if rank is not None:
+            return history_object([self._recent[rank][-1]])
+        entry = None if self._whole else await self.entry(prompt_id, owner)
         return history_object([] if entry is None else [history_item(entry)])
 
-    async def entries(self, max_items: int | None = None, offset: int = -1) -> list[HistoryEntry]:
+    async def entries(
+        self, max_items: int | None = None, offset: int = -1, owner: str | None = None
+    ) -> list[HistoryEntry]:
         """Entries in order of completion: all, the newest `max_items`, or a window from `offset` on."""
         limit = _MAX_INT if max_items is None else max(0, min(max_items, _MAX_INT))
         newest = offset < 0
         order = "DESC" if newest else "ASC"
-        query = f"SELECT {ENTRY_COLUMNS} FROM history ORDER BY rank {order} LIMIT ? OFFSET ?"
-        rows = await self._read(query, (limit, 0 if newest else min(offset, _MAX_INT)))
+        query = f"SELECT {ENTRY_COLUMNS} FROM history WHERE TRUE{_of(owner)} ORDER BY rank {order} LIMIT ? OFFSET ?"
+        rows = await self._read(query, (*_owner(owner), limit, 0 if newest else min(offset, _MAX_INT)))
         return [entry_of(row) for row in (reversed(rows) if newest else rows)]
 
-    async def entry(self, prompt_id: str) -> HistoryEntry | None:
+    async def entry(self, prompt_id: str, owner: str | None = None) -> HistoryEntry | None:
         """The entry of a prompt, or None."""
         if not is_unicode(prompt_id):
             return None
-        rows = await self._read(f"SELECT {ENTRY_COLUMNS} FROM history WHERE id = ?", (prompt_id,))
+        query = f"SELECT {ENTRY_COLUMNS} FROM history WHERE id = ?{_of(owner)} ORDER BY rank DESC LIMIT 1"
+        rows = await self._read(query, (prompt_id, *_owner(owner)))
         return entry_of(rows[0]) if rows else None
 
     async def ended_since(self, ms: int, most: int) -> list[HistoryEntry]:
@@ -166,9 +191,12 @@ class History:
         by_duration: bool,
         descending: bool,
         limit: int,
+        owner: str | None = None,
     ) -> tuple[list[Place], int]:
         """The first `limit` entries that ended so, sorted by creation or duration; and how many there are in all."""
-        return self._places.page(states, workflow_id, by_duration=by_duration, descending=descending, limit=limit)
+        return self._places.page(
+            states, workflow_id, by_duration=by_duration, descending=descending, limit=limit, owner=owner
+        )
 
     async def at(self, ranks: Sequence[int]) -> dict[int, HistoryEntry]:
         """Entries by rank; those that are gone are left out."""
@@ -185,5 +213,16 @@ def _place_of(rank: int, entry: HistoryEntry, version: int) -> Place:
         created_ms=job.created_ms,
         duration_ms=entry.ended_ms - (entry.ended_ms if job.started_ms is None else job.started_ms),
         workflow_id=job.workflow_id,
+        owner=job.owner,
         version=version,
     )
+
+
+def _of(owner: str | None) -> str:
+    """The condition that an entry is of that owner; none where everybody's are asked for."""
+    return "" if owner is None else " AND owner = ?"
+
+
+def _owner(owner: str | None) -> Row:
+    """The value of that condition."""
+    return () if owner is None else (owner,)

@@ -26,6 +26,7 @@ class Job:
     """One submitted prompt. `row` is its number in the database (0: not stored yet), `id` the client's name for it.
 
     `digest` is that of the request's body where it named an id or a key, `node_errors_json` part of its answer.
+    `owner` is whose it is where keys separate ("": nobody's); ids are unique for each owner only.
     """
 
     id: str
@@ -44,11 +45,16 @@ class Job:
     started_ms: int | None = None
     digest: str | None = None
     node_errors_json: bytes = b"{}"
+    owner: str = ""
     row: int = 0
 
     def answer(self) -> dict[str, object]:
         """What POST /prompt answers to the request that brought it, and to each equal one."""
         return {"prompt_id": self.id, "number": self.number, "node_errors": json.loads(self.node_errors_json)}
+
+    def belongs_to(self, owner: str | None) -> bool:
+        """Tell whether somebody may see and change it: its owner, and who may see everybody's (None)."""
+        return owner is None or owner == self.owner
 
     def order(self) -> tuple[bool, bool, float, int]:
         """The place in the queue: put-back jobs, then the smallest number (NaN last), then arrival."""
@@ -72,7 +78,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """The Idempotency-Key of a request, with the digest of its body."""
+    """The Idempotency-Key of a request, with the digest of its body; each owner has keys of its own."""
 
     text: str
     digest: str
@@ -142,15 +148,16 @@ def make_job(
     extra_data: Mapping[str, object] | None = None,
     node_errors: Mapping[str, object] | None = None,
     digest: str | None = None,
+    owner: str = "",
 ) -> Job:
-    """A job to submit, with its secrets split off; the owner is `extra_data["client_id"]`.
+    """A job to submit, with its secrets split off; the client that hears of it is `extra_data["client_id"]`.
 
     Raises BadInput for ids that are no valid Unicode.
     """
     extra = dict(extra_data or {})
     secrets = {key: extra.pop(key) for key in SECRET_KEYS if key in extra}
-    owner = extra.get("client_id")
-    client_id = owner if isinstance(owner, str) or owner is None else json.dumps(owner)
+    client = extra.get("client_id")
+    client_id = client if isinstance(client, str) or client is None else json.dumps(client)
     chosen = tuple(targets)
     for text in (prompt_id, client_id or "", *chosen):
         _check_unicode(text)
@@ -166,6 +173,7 @@ def make_job(
         created_ms=now_ms(),
         digest=digest,
         node_errors_json=json.dumps(node_errors or {}).encode(),
+        owner=owner,
     )
 
 

@@ -16,8 +16,12 @@ from executor.queue.job import Job, Key, now_ms
 KEY_LIFE_MS = 24 * 3600 * 1000
 MOST_KEYS = 100_000
 
-_RECORD = "INSERT OR REPLACE INTO idempotency (key, digest, id, answer, created_ms) VALUES (?, ?, ?, ?, ?)"
-_EXPIRED = "DELETE FROM idempotency WHERE created_ms < ? AND id NOT IN (SELECT id FROM queue)"
+_RECORD = "INSERT OR REPLACE INTO idempotency (owner, key, digest, id, answer, created_ms) VALUES (?, ?, ?, ?, ?, ?)"
+_EXPIRED = """
+DELETE FROM idempotency WHERE created_ms < ? AND NOT EXISTS (
+    SELECT 1 FROM queue WHERE queue.id = idempotency.id AND queue.owner = idempotency.owner
+)
+"""
 _SURPLUS = """
 DELETE FROM idempotency
 WHERE created_ms <= (SELECT created_ms FROM idempotency ORDER BY created_ms DESC LIMIT 1 OFFSET ?)
@@ -38,10 +42,10 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, key: str) -> Answered | None:
-        """What a key was used for, None for a new one."""
-        query = "SELECT digest, answer FROM idempotency WHERE key = ?"
-        row = await self._database.run(lambda connection: connection.execute(query, (key,)).fetchone())
+    async def find(self, key: str, owner: str = "") -> Answered | None:
+        """What an owner used a key for, None for a new one."""
+        query = "SELECT digest, answer FROM idempotency WHERE owner = ? AND key = ?"
+        row = await self._database.run(lambda connection: connection.execute(query, (owner, key)).fetchone())
         return None if row is None else Answered(digest=row[0], answer=json.loads(row[1]))
 
     async def remember(self, key: Key, job: Job) -> None:
@@ -52,5 +56,6 @@ class Keys:
         """Write a key inside the transaction that stores its job, and forget old ones."""
         now = now_ms()
         connection.execute(_EXPIRED, (now - KEY_LIFE_MS,))
-        connection.execute(_RECORD, (key.text, key.digest, job.id, json.dumps(job.answer()).encode(), now))
+        answer = json.dumps(job.answer()).encode()
+        connection.execute(_RECORD, (job.owner, key.text, key.digest, job.id, answer, now))
         connection.execute(_SURPLUS, (MOST_KEYS,))

@@ -26,6 +26,7 @@ class Place:
     created_ms: int
     duration_ms: int
     workflow_id: str | None = None
+    owner: str = ""
     version: int = 0
 
 
@@ -35,7 +36,6 @@ class Places:
     def __init__(self) -> None:
         self._by_rank: dict[int, Place] = {}  # in the order of ranks
         self._by_creation: list[tuple[int, int]] = []  # (created_ms, rank), sorted
-        self._ranks: dict[str, int] = {}
         self._counts: Counter[EndState] = Counter()
 
     def __len__(self) -> int:
@@ -47,7 +47,6 @@ class Places:
         if old is not None:
             self._unlist(old)
         self._by_rank[place.rank] = place
-        self._ranks[place.id] = place.rank
         self._counts[place.state] += 1
         bisect.insort(self._by_creation, (place.created_ms, place.rank))
 
@@ -58,13 +57,8 @@ class Places:
             self._unlist(place)
 
     def _unlist(self, place: Place) -> None:
-        del self._ranks[place.id]
         self._counts[place.state] -= 1
         del self._by_creation[bisect.bisect_left(self._by_creation, (place.created_ms, place.rank))]
-
-    def rank_of(self, prompt_id: str) -> int | None:
-        """The rank of the entry of that id, None if there is none."""
-        return self._ranks.get(prompt_id)
 
     def version_of(self, rank: int) -> int:
         """The version of the entry at a rank, -1 if there is none."""
@@ -86,10 +80,14 @@ class Places:
         by_duration: bool,
         descending: bool,
         limit: int,
+        owner: str | None = None,
     ) -> tuple[list[Place], int]:
-        """The first `limit` of those that ended so, sorted by creation or duration; and how many there are in all."""
+        """The first `limit` of those that ended so, sorted by creation or duration; and how many there are in all.
+
+        With an `owner` only that one's.
+        """
         found: list[Place] = []
-        if workflow_id is None and not by_duration:
+        if workflow_id is None and owner is None and not by_duration:
             for place in self._in_order(descending):
                 if len(found) >= limit:
                     break
@@ -99,7 +97,9 @@ class Places:
         found = [
             place
             for place in self._in_order(descending)
-            if place.state in states and (workflow_id is None or place.workflow_id == workflow_id)
+            if place.state in states
+            and (workflow_id is None or place.workflow_id == workflow_id)
+            and (owner is None or place.owner == owner)
         ]
         if by_duration:
             found.sort(key=lambda place: (place.duration_ms, place.rank), reverse=descending)

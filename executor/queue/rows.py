@@ -8,7 +8,7 @@ from typing import Any
 
 from executor.queue.job import EndState, HistoryEntry, Job, Result
 
-JOB_COLUMNS = "id, number, prompt, targets, extra, client_id, workflow_id"
+JOB_COLUMNS = "owner, id, number, prompt, targets, extra, client_id, workflow_id"
 QUEUE_COLUMNS = f"{JOB_COLUMNS}, digest, node_errors"
 ENTRY_COLUMNS = f"{JOB_COLUMNS}, attempts, worker, created_ms, started_ms, state, outputs, meta, messages, ended_ms"
 
@@ -18,7 +18,8 @@ Row = tuple[Any, ...]
 def job_values(job: Job) -> Row:
     """The values of JOB_COLUMNS."""
     targets = json.dumps(list(job.targets))
-    return (job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, job.client_id, job.workflow_id)
+    names = (job.client_id, job.workflow_id)
+    return (job.owner, job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, *names)
 
 
 def queue_values(job: Job) -> Row:
@@ -47,10 +48,11 @@ def bytes_of(value: bytes | str) -> bytes:
 
 def job_of(row: Row) -> Job:
     """The job of a row: its number, JOB_COLUMNS, state, attempts, at_head, worker, created_ms, started_ms."""
-    key, prompt_id, number, prompt, targets, extra, client_id, workflow_id = row[:8]
-    state, attempts, at_head, worker, created, started = row[8:]
+    key, owner, prompt_id, number, prompt, targets, extra, client_id, workflow_id = row[:9]
+    state, attempts, at_head, worker, created, started = row[9:]
     return Job(
         row=key,
+        owner=owner,
         id=prompt_id,
         number=json.loads(number),
         prompt_json=prompt,
@@ -69,7 +71,7 @@ def job_of(row: Row) -> Job:
 
 def entry_of(row: Row) -> HistoryEntry:
     """The entry of ENTRY_COLUMNS."""
-    job = job_of((0, *row[:7], "running", row[7], False, *row[8:11]))
-    state: EndState = row[11]
-    result = Result(state=state, outputs_json=row[12], meta_json=row[13], messages_json=row[14])
-    return HistoryEntry(job=job, result=result, ended_ms=row[15])
+    job = job_of((0, *row[:8], "running", row[8], False, *row[9:12]))
+    state: EndState = row[12]
+    result = Result(state=state, outputs_json=row[13], meta_json=row[14], messages_json=row[15])
+    return HistoryEntry(job=job, result=result, ended_ms=row[16])

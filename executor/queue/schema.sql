@@ -68,3 +68,57 @@ CREATE TABLE idempotency (
     created_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_created ON idempotency (created_ms);
+
+-- version 4
+
+-- Whose prompt it is where keys separate (--isolate-keys): the name of the key that submitted it, '' for nobody's.
+-- Each owner has ids and Idempotency-Keys of its own, so both tables are made anew with the owner in their keys.
+ALTER TABLE queue ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+
+CREATE TABLE owned_history (
+    rank        INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner       TEXT NOT NULL DEFAULT '',
+    id          TEXT NOT NULL,
+    number      TEXT NOT NULL,
+    prompt      BLOB NOT NULL,
+    targets     TEXT NOT NULL,
+    extra       BLOB NOT NULL,
+    client_id   TEXT,
+    workflow_id TEXT,
+    state       TEXT NOT NULL CHECK (state IN ('succeeded', 'failed', 'interrupted')),
+    attempts    INTEGER NOT NULL,
+    worker      TEXT,
+    created_ms  INTEGER NOT NULL,
+    started_ms  INTEGER,
+    ended_ms    INTEGER NOT NULL,
+    outputs     BLOB NOT NULL,
+    meta        BLOB NOT NULL,
+    messages    BLOB NOT NULL,
+    UNIQUE (owner, id)
+);
+INSERT INTO owned_history (rank, id, number, prompt, targets, extra, client_id, workflow_id, state, attempts, worker,
+    created_ms, started_ms, ended_ms, outputs, meta, messages)
+SELECT rank, id, number, prompt, targets, extra, client_id, workflow_id, state, attempts, worker,
+    created_ms, started_ms, ended_ms, outputs, meta, messages
+FROM history ORDER BY rank;
+DROP TABLE history;
+ALTER TABLE owned_history RENAME TO history;
+
+-- An operator asks by the id alone.
+CREATE INDEX history_id ON history (id);
+CREATE INDEX history_jobs ON history (state, created_ms, started_ms, ended_ms, workflow_id, id, owner);
+
+CREATE TABLE owned_keys (
+    owner      TEXT NOT NULL DEFAULT '',
+    key        TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    id         TEXT NOT NULL,
+    answer     BLOB NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (owner, key)
+) WITHOUT ROWID;
+INSERT INTO owned_keys (key, digest, id, answer, created_ms) SELECT key, digest, id, answer, created_ms
+FROM idempotency;
+DROP TABLE idempotency;
+ALTER TABLE owned_keys RENAME TO idempotency;
+CREATE INDEX idempotency_created ON idempotency (created_ms);

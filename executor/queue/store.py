@@ -27,7 +27,7 @@ MAX_ATTEMPTS = 2
 
 _INSERT = f"""
 INSERT INTO queue ({QUEUE_COLUMNS}, state, attempts, worker, started_ms, created_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _LOAD = f"""
 SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms, digest, node_errors
@@ -44,7 +44,7 @@ class Store:
         self.keys = Keys(self._database)
         self._pending: list[Job] = []  # in the order of execution
         self._running: dict[int, Job] = {}  # by row
-        self._named: dict[tuple[str, str], Job] = {}  # what waits or runs and has a digest, by id and digest
+        self._named: dict[tuple[str, str, str], Job] = {}  # what waits or runs and has a digest, by owner, id and it
         self._adding = 0
         self._open_writes: set[asyncio.Task[Any]] = set()
 
@@ -69,29 +69,36 @@ class Store:
 
     # ---------------------------------------------------------------- the queue, from memory
 
-    def pending(self) -> list[Job]:
-        """What waits, in the order of execution."""
-        return list(self._pending)
+    def pending(self, owner: str | None = None) -> list[Job]:
+        """What waits, in the order of execution: of one owner, or all."""
+        return list(self._pending) if owner is None else [job for job in self._pending if job.owner == owner]
 
-    def running(self) -> list[Job]:
-        """What runs, oldest first."""
-        return list(self._running.values())
+    def running(self, owner: str | None = None) -> list[Job]:
+        """What runs, oldest first: of one owner, or all."""
+        running = self._running.values()
+        return list(running) if owner is None else [job for job in running if job.owner == owner]
 
-    def remaining(self) -> int:
-        """How many jobs wait or run."""
-        return len(self._pending) + len(self._running)
+    def remaining(self, owner: str | None = None) -> int:
+        """How many jobs wait or run, of one owner or in all."""
+        if owner is None:
+            return len(self._pending) + len(self._running)
+        return sum(job.owner == owner for job in (*self._pending, *self._running.values()))
 
     def waiting(self) -> int:
         """How many jobs wait, with those that are being added."""
         return len(self._pending) + self._adding
 
-    def position(self, row: int) -> int | None:
-        """The place of a waiting job in the order of execution, from 1 on; None for one that does not wait."""
-        return next((place for place, job in enumerate(self._pending, 1) if job.row == row), None)
+    def position(self, row: int, owner: str | None = None) -> int | None:
+        """The place of a waiting job in the order of execution, from 1 on; None for one that does not wait.
 
-    def same(self, prompt_id: str, digest: str) -> Job | None:
-        """What waits or runs of that id and came with a body of that digest."""
-        return self._named.get((prompt_id, digest))
+        With an owner it is the place among that one's jobs.
+        """
+        jobs = self._pending if owner is None else self.pending(owner)
+        return next((place for place, job in enumerate(jobs, 1) if job.row == row), None)
+
+    def same(self, prompt_id: str, digest: str, owner: str = "") -> Job | None:
+        """What waits or runs of that owner and id and came with a body of that digest."""
+        return self._named.get((owner, prompt_id, digest))
 
     def next(self) -> Job | None:
         """The job that is to run next."""
@@ -120,11 +127,11 @@ class Store:
         """Put a running job back at the head; `counted=False` takes the attempt back. False as with finish."""
         return await self._whole(self._requeue(job, counted))
 
-    async def delete(self, ids: Iterable[str]) -> list[Job]:
-        """Remove the first waiting job of each id; returns what was removed."""
+    async def delete(self, ids: Iterable[str], owner: str | None = None) -> list[Job]:
+        """Remove the first waiting job of each id, of one owner or anybody's; returns what was removed."""
         chosen: list[Job] = []
         for wanted in ids:
-            found = next((job for job in self._pending if job.id == wanted), None)
+            found = next((job for job in self._pending if job.id == wanted and job.belongs_to(owner)), None)
             if found is not None:
                 self._pending.remove(found)
                 chosen.append(found)
@@ -132,9 +139,10 @@ class Store:
             await self._whole(self._remove(chosen))
         return chosen
 
-    async def clear(self) -> list[Job]:
-        """Remove everything that waits; returns what was removed."""
-        chosen, self._pending = self._pending, []
+    async def clear(self, owner: str | None = None) -> list[Job]:
+        """Remove everything that waits, of one owner or in all; returns what was removed."""
+        chosen = self.pending(owner)
+        self._pending = [job for job in self._pending if not job.belongs_to(owner)]
         if chosen:
             await self._whole(self._remove(chosen))
         return chosen
@@ -145,17 +153,17 @@ class Store:
         """Entries in order of completion: all, the newest `max_items`, or a window from `offset` on."""
         return await self.past.entries(max_items, offset)
 
-    async def history_of(self, prompt_id: str) -> HistoryEntry | None:
+    async def history_of(self, prompt_id: str, owner: str | None = None) -> HistoryEntry | None:
         """The newest entry of a prompt, or None."""
-        return await self.past.entry(prompt_id)
+        return await self.past.entry(prompt_id, owner)
 
-    async def delete_history(self, ids: Iterable[str]) -> None:
-        """Forget entries; unknown ids are ignored."""
-        await self._whole(self.past.delete(ids))
+    async def delete_history(self, ids: Iterable[str], owner: str | None = None) -> None:
+        """Forget entries, of one owner or anybody's; unknown ids are ignored."""
+        await self._whole(self.past.delete(ids, owner))
 
-    async def clear_history(self) -> None:
-        """Forget every entry."""
-        await self._whole(self.past.clear())
+    async def clear_history(self, owner: str | None = None) -> None:
+        """Forget every entry, or those of one owner."""
+        await self._whole(self.past.clear(owner))
 
     # ---------------------------------------------------------------- what stands behind
 
@@ -192,12 +200,13 @@ class Store:
 
     def _name(self, job: Job) -> None:
         if job.digest is not None:
-            self._named[job.id, job.digest] = job
+            self._named[job.owner, job.id, job.digest] = job
 
     def _unname(self, job: Job) -> None:
-        named = self._named.get((job.id, job.digest or ""))
+        name = job.owner, job.id, job.digest or ""
+        named = self._named.get(name)
         if named is not None and named.row == job.row:
-            del self._named[job.id, job.digest or ""]
+            del self._named[name]
 
     async def _claim(self, worker: str, row: int | None) -> Job | None:
         place = next((place for place, job in enumerate(self._pending) if row in (None, job.row)), None)
