@@ -4,13 +4,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from executor.errors import UnsafePath
+from executor.fence import Fence, is_below, require_encodable, require_fit
 from executor.model_paths import read_extra_paths
 from executor.settings import Settings
 
@@ -125,6 +126,7 @@ class Folders:
         self._table: KindTable | None = None
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._lock = threading.RLock()
+        self.fence = Fence(self._reachable, follow=settings.follow_symlinks)
         for file in extra_path_files(settings):
             for extra in read_extra_paths(file):
                 self.add(extra.kind, extra.path, first=extra.first)
@@ -141,6 +143,16 @@ class Folders:
     def set_root(self, name: Root, path: Path) -> None:
         """Use another folder for input, output or temp from now on."""
         self._roots[name] = path.absolute()
+
+    def _reachable(self) -> Iterator[Path]:
+        """The folders that links in the data folders may lead to: all of them but the packs', which hold programs."""
+        yield from self._roots.values()
+        yield self.user
+        yield self.models
+        for kind in self.kinds():
+            if kind != "custom_nodes":
+                with suppress(TypeError, LookupError):  # packs change the table
+                    yield from self.paths(kind)
 
     # ---------------------------------------------------------------- models
 
@@ -258,15 +270,19 @@ class Folders:
 
     def files(self, root: Root) -> list[str]:
         """Sorted names of the files directly in a data folder."""
-        folder = self._roots[root]
-        if not folder.is_dir():
-            return []
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        return sorted(entry.name for entry in self.entries(root) if entry.is_file())
 
     def folders(self, root: Root) -> list[str]:
         """Sorted names of the folders directly in a data folder."""
+        return sorted(entry.name for entry in self.entries(root) if entry.is_dir())
+
+    def entries(self, root: Root) -> list[os.DirEntry[str]]:
+        """What lies directly in a data folder, without links that lead outside."""
         folder = self._roots[root]
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+        if not folder.is_dir():
+            return []
+        with os.scandir(folder) as found:
+            return [entry for entry in found if not entry.is_symlink() or self.fence.holds(Path(entry.path))]
 
     def resolve(self, name: str, default: Root = "input") -> Path:
         """The path that `name`, `name [input]`, `name [output]` or `name [temp]` stands for; UnsafePath outside it.
@@ -275,7 +291,12 @@ class Folders:
         """
         bare, root = split_root(name)
         folder = self._roots[root or default]
-        return (_windows_file(folder, bare) if "\\" in bare else None) or inside(folder, bare)
+        return self.fence.require((_windows_file(folder, bare) if "\\" in bare else None) or inside(folder, bare))
+
+    def place(self, folder: Path, name: str) -> Path:
+        """Where a file of this name may be written in a data folder or below it; UnsafePath outside of them."""
+        require_fit(name)
+        return self.fence.require(inside(folder, name))
 
     def next_name(self, prefix: str, root: Path, width: int = 0, height: int = 0) -> SaveName:
         """The place of the next file saved under `prefix`; makes the folder. UnsafePath if the prefix leaves `root`."""
@@ -285,6 +306,9 @@ class Folders:
         folder = inside(root, subfolder or ".")
         if filled and Path(os.path.normpath(root / filled)).parent != folder:
             raise UnsafePath(f"the prefix {prefix!r} leads outside {root}")
+        require_fit(filled)
+        if not is_below(os.path.realpath(folder), os.path.realpath(root)):  # a pack may save in a folder of its own
+            self.fence.require(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return SaveName(
             folder=folder, stem=stem, counter=_next_counter(folder, stem), subfolder=subfolder, prefix=filled
@@ -312,8 +336,7 @@ def extra_path_files(settings: Settings) -> list[Path]:
 
 def inside(folder: Path, name: str) -> Path:
     """`folder / name`, normalised; UnsafePath when it would lie outside `folder`."""
-    if "\0" in name:
-        raise UnsafePath("a file name cannot hold a zero character")
+    require_encodable(name)
     path = Path(os.path.normpath(folder / name))
     if path != folder and folder not in path.parents:
         raise UnsafePath(f"{name!r} leads outside its folder")

@@ -1,10 +1,12 @@
 """Every option of Weft: the frozen Settings and the flag table that makes the command line, its help and its docs."""
 
+from __future__ import annotations
+
 import argparse
 import difflib
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -43,6 +45,7 @@ class Settings:
     user_directory: Path | None = None
     model_paths: tuple[Path, ...] = ()
     multi_user: bool = False
+    follow_symlinks: bool = False
     front_end_root: Path | None = None
     front_end_version: str | None = None
     queue_items: Literal["comfyui", "id-first"] = "comfyui"
@@ -70,6 +73,18 @@ class Settings:
     def open_hosts(self) -> list[str]:
         """The addresses to listen on that others than this machine may reach."""
         return [host for host in map(str.strip, self.host.split(",")) if not is_loopback(host)]
+
+    def is_shared(self) -> bool:
+        """Tell whether others than who sits at this machine may be meant to send prompts.
+
+        It listens beyond this machine, or there are keys to hand out or a name to reach it by, as behind a proxy.
+        """
+        keyed = self.auth_token is not None or self.auth_keys is not None
+        return bool(self.open_hosts() or keyed or self.allowed_hosts)
+
+    def without_secrets(self) -> Settings:
+        """The same settings as workers get them: that there is a token is told, not which."""
+        return replace(self, auth_token=None if self.auth_token is None else "")
 
     def folder(self, name: Literal["input", "output", "temp", "user", "models", "custom_nodes"]) -> Path:
         """The absolute path of one of the data folders."""
@@ -171,6 +186,11 @@ FLAGS: tuple[Flag, ...] = (
         help="more model folders, in extra_model_paths.yaml's form",
     ),
     Flag(names=("--multi-user",), field="multi_user", help="one settings folder per user"),
+    Flag(
+        names=("--follow-symlinks",),
+        field="follow_symlinks",
+        help="let symbolic links in input, output, temp and user lead anywhere, not only into this server's folders",
+    ),
     _path("--front-end-root", "front_end_root", "serve the web front end in this folder, not the installed package's"),
     Flag(
         names=("--front-end-version",),

@@ -114,7 +114,7 @@ def build(
         jobs=JobList(store),
         job_states=JobStates(dispatcher),
         uploads=Uploads(folders),
-        users=Users(folders.user, multi_user=settings.multi_user),
+        users=Users(folders.user, folders.fence, multi_user=settings.multi_user),
         logbook=logbook or LogBook(),
         metrics=metrics,
         stats=SystemStats(engine, definitions, argv),

@@ -10,7 +10,8 @@ import io
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+from unicodedata import category
 
 from executor.errors import BadInput
 
@@ -51,22 +52,28 @@ CONTENT_TYPES = {
 }
 """Types that clients rely on, whatever the machine's own table says."""
 
+Source = Path | BinaryIO
+"""Where a picture is read from."""
+
 ANY_BYTES = "application/octet-stream"
 SVG = "image/svg+xml"
-ACTIVE_TYPES = frozenset(
+SHOWN_GROUPS = ("image/", "audio/", "video/", "font/", "model/")
+SHOWN_TYPES = frozenset(
     {
-        "text/html",
-        "text/html-sandboxed",
-        "application/xhtml+xml",
-        "text/javascript",
-        "application/javascript",
-        "text/css",
-        SVG,
-        "text/xml",
-        "application/xml",
+        ANY_BYTES,
+        "application/gzip",
+        "application/json",
+        "application/pdf",
+        "application/zip",
+        "text/csv",
+        "text/markdown",
+        "text/plain",
+        "text/vtt",
     }
 )
-"""Types that a browser would run or render as a page of this server."""
+"""Types of users' files that browsers show or play and never run, beside groups of them; all others are to be saved."""
+NO_RIGHTS = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+"""What a file that could run may do where a browser opens it all the same: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,14 @@ class Encoded:
 
 def content_type(name: str) -> str:
     """The content type for a file name; bytes of no known kind for an unknown ending."""
-    known = CONTENT_TYPES.get(Path(name).suffix.lower())
-    return known or mimetypes.guess_type(name, strict=False)[0] or ANY_BYTES
+    ending = Path(name).suffix.lower()
+    known = CONTENT_TYPES.get(ending)  # of the rest only the ending is asked for: a name may look like an address
+    return known or mimetypes.guess_type(f"x{ending}", strict=False)[0] or ANY_BYTES
+
+
+def is_active(kind: str) -> bool:
+    """Tell whether a browser may run a file of this type, or render it as a page of this server."""
+    return kind.endswith("xml") or not (kind in SHOWN_TYPES or kind.startswith(SHOWN_GROUPS))
 
 
 def file_headers(name: str, destination: str = "") -> dict[str, str]:
@@ -92,18 +105,18 @@ def file_headers(name: str, destination: str = "") -> dict[str, str]:
     kind = content_type(name)
     disposition = f'filename="{_quotable(name)}"'
     headers = {"X-Content-Type-Options": "nosniff"}
-    if kind in ACTIVE_TYPES:
-        headers["Vary"] = "Sec-Fetch-Dest"
+    if is_active(kind):
+        headers |= {"Vary": "Sec-Fetch-Dest", "Cache-Control": "no-store", "Content-Security-Policy": NO_RIGHTS}
         if (kind, destination) != (SVG, "image"):
             kind, disposition = ANY_BYTES, f"attachment; {disposition}"
     return {"Content-Type": kind, "Content-Disposition": disposition, **headers}
 
 
 def _quotable(name: str) -> str:
-    return "".join("_" if character in '"\\' or ord(character) < 32 else character for character in name)
+    return "".join("_" if letter in '"\\' or category(letter) in ("Cc", "Cs") else letter for letter in name)
 
 
-def preview(source: Path | io.BytesIO, wish: str, channel: str) -> Encoded:
+def preview(source: Source, wish: str, channel: str) -> Encoded:
     """A picture file re-encoded as `wish` says: `webp` or `jpeg`, then perhaps `;` and a quality.
 
     Any other word means webp, and so does any `channel` that asks for alpha. BadInput if the file is no picture.
@@ -117,16 +130,16 @@ def preview(source: Path | io.BytesIO, wish: str, channel: str) -> Encoded:
     return _encode(image, kind, quality)
 
 
-def without_alpha(path: Path) -> Encoded:
+def without_alpha(source: Source) -> Encoded:
     """A picture file as a PNG of its colours; BadInput if the file is no picture."""
-    return _encode(_open(path).convert("RGB"), "png")
+    return _encode(_open(source).convert("RGB"), "png")
 
 
-def alpha_only(path: Path) -> Encoded:
+def alpha_only(source: Source) -> Encoded:
     """A picture file's alpha over black, as an RGBA PNG (opaque if it has none); BadInput if it is no picture."""
     from PIL import Image
 
-    image = _open(path)
+    image = _open(source)
     alpha = image.convert("RGBA").getchannel("A")
     black = Image.new("RGBA", image.size)
     black.putalpha(alpha)
@@ -161,7 +174,7 @@ def with_alpha_of(original: Path, mask: bytes, ending: str) -> bytes:
     return buffer.getvalue()
 
 
-def _open(source: Path | io.BytesIO) -> Image:
+def _open(source: Source) -> Image:
     from PIL import Image
 
     try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor.errors import BadInput, UnsafePath
+from executor.fence import require_fit
 from executor.files import ROOTS, Folders, Root, inside, split_root
 from server.media import with_alpha_of
 from server.users import write_bytes
@@ -79,8 +80,9 @@ class Uploads:
 
     def _path(self, upload: Upload, name: str) -> Path:
         root = self._folders.root(upload.root)
-        folder = inside(root, upload.subfolder)
-        path = inside(root, str(folder / name))
+        folder = self._folders.place(root, upload.subfolder)
+        require_fit(name)
+        path = self._folders.fence.require(inside(root, str(folder / name)))
         if path in (root, folder) or path.is_dir():
             raise BadInput(f"{name!r} names a folder, not a file")
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,7 @@ class Uploads:
             if name.startswith("/") or ".." in name:
                 raise UnsafePath(f"{name!r} leads outside its folder")
             folder = inside(self._folders.root(wanted), str(reference.get("subfolder") or ""))
-            path = inside(folder, Path(name).name)
+            path = self._folders.fence.require(inside(folder, Path(name).name))
         except UnsafePath as error:
             log.warning("original of a mask: %s", error)
             return None

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from executor.errors import BadInput, UnsafePath
+from executor.fence import Fence, require_fit
 from executor.files import inside
 from executor.wholefile import write_whole
 
@@ -32,8 +33,9 @@ class UnknownUser(BadInput):
 class Users:
     """The users of a server and their files below the user folder. Its file work belongs in a thread."""
 
-    def __init__(self, folder: Path, *, multi_user: bool) -> None:
+    def __init__(self, folder: Path, fence: Fence, *, multi_user: bool) -> None:
         self._folder = folder
+        self.fence = fence
         self._lock = threading.Lock()
         self.multi_user = multi_user
 
@@ -76,12 +78,17 @@ class Users:
         return self._folder / user
 
     def path(self, user: str, name: str) -> Path:
-        """A path inside a user's folder; UnsafePath outside it."""
+        """A path inside a user's folder; UnsafePath outside it, also where a symbolic link leads there."""
         root = self.root(user)
         path = inside(root, name)
         if path == root and name not in ("", "."):
             raise UnsafePath(f"{name!r} names no file")
-        return path
+        return self.fence.require(path)
+
+    def place(self, user: str, name: str) -> Path:
+        """As `path`, for a file that is to be written; UnsafePath also for a name that no file should have."""
+        require_fit(name)
+        return self.path(user, name)
 
     # ---------------------------------------------------------------- settings
 

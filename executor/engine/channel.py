@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 
 import msgspec
@@ -108,7 +108,7 @@ class ChannelEngine(ABC):
     """Places for workers, each always filled by `_live`, which subclasses write; use it from one event loop."""
 
     def __init__(self, settings: Settings, *, loader: str, backoff_s: Sequence[float]) -> None:
-        self._settings = replace(settings, auth_token=None)  # workers run packs, which need no keys
+        self._settings = settings.without_secrets()  # workers run packs, which need no keys
         self._loader = loader
         self._backoff_s = backoff_s
         self._slots = {f"worker-{i}": Slot(f"worker-{i}", i) for i in range(max(1, settings.workers))}

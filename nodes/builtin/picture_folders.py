@@ -23,7 +23,7 @@ from executor.inference.frames import Values
 from executor.inference.values import Image, Mask
 from executor.inference.video_decoding import stacked
 from executor.inference.video_loading import fitted_values, target_size
-from nodes.builtin.free_paths import written_path
+from nodes.builtin.free_paths import is_strict, written_path
 from nodes.builtin.inputs import Entry, InputTypes, integer, text
 from nodes.builtin.picture_files import NO_MASK, opened, upright
 from nodes.builtin.services import services
@@ -70,13 +70,13 @@ class VHS_LoadImages:  # noqa: N801  # the name that workflows have
         meta_batch: object = None,
     ) -> Result:
         """Pictures in the order of their names, 1 - alpha, and how many; NodeInputError for none."""
-        folder = inside(services().folders.root("input"), directory)
+        folder = _folder(directory)
         return _loaded(folder, image_load_cap, skip_first_images, select_every_nth, meta_batch)
 
     @classmethod
     def IS_CHANGED(cls, directory: str, **_asked: object) -> str:
         """A hash of the names and times of change."""
-        return _stamp(inside(services().folders.root("input"), directory))
+        return _stamp(_folder(directory))
 
 
 class VHS_LoadImagesPath:  # noqa: N801  # as above
@@ -147,10 +147,22 @@ class VHS_LoadImagePath:  # noqa: N801  # as above
         return hashlib.sha256(f"{path}{path.stat().st_mtime_ns}".encode()).hexdigest()
 
 
+def _folder(name: str) -> Path:
+    """A folder of the input folder; UnsafePath outside it, also where a symbolic link leads there."""
+    folders = services().folders
+    return folders.fence.require(inside(folders.root("input"), name))
+
+
 def _pictures_of(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise NodeInputError(f"input 'directory': {folder.name} is no folder")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file())
+    fence = services().folders.fence
+    within = is_strict() or fence.holds(folder)  # then the pictures must lie within, too
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURES and path.is_file() and (not within or fence.holds(path))
+    )
 
 
 def _loaded(folder: Path, cap: int, skip: int, every: int, meta_batch: object) -> Result:

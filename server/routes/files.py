@@ -9,8 +9,9 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 
 from executor.errors import BadInput, UnsafePath
+from executor.fence import Fence
 from executor.files import inside, split_root
-from server import media
+from server import media, sentfile
 from server.bodies import Fields, read_form
 from server.modelfiles import metadata_of
 from server.state import front
@@ -25,22 +26,23 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/view")
 async def get_view(request: web.Request) -> web.StreamResponse:
     """Show a file of the output, input or temp folder, whole, re-encoded, or one channel of it."""
-    path = _viewed(request)
-    if not await asyncio.to_thread(path.is_file):
-        raise web.HTTPNotFound
-    channel = request.query.get("channel", "rgba")
+    path, fence, wish = _viewed(request), front(request).folders.fence, request.query
     headers = media.file_headers(path.name, request.headers.get("Sec-Fetch-Dest", ""))
-    if "preview" in request.query:
-        encoded = await asyncio.to_thread(
-            media.preview, path, request.query["preview"], request.query.get("channel", "")
-        )
-    elif channel == "rgb":
-        encoded = await asyncio.to_thread(media.without_alpha, path)
-    elif channel == "a":
-        encoded = await asyncio.to_thread(media.alpha_only, path)
-    else:
-        return web.FileResponse(path, headers=headers)
-    return web.Response(body=encoded.body, headers={**headers, "Content-Type": encoded.content_type})
+    try:
+        if "preview" in wish or wish.get("channel") in ("rgb", "a"):
+            encoded = await asyncio.to_thread(_encoded, fence, path, wish.get("preview"), wish.get("channel", ""))
+            return web.Response(body=encoded.body, headers={**headers, "Content-Type": encoded.content_type})
+        return await sentfile.send(fence, path, headers)
+    except UnsafePath as error:
+        raise web.HTTPForbidden from error
+
+
+def _encoded(fence: Fence, path: Path, preview: str | None, channel: str) -> media.Encoded:
+    """A picture file re-encoded, or one channel of it; belongs in a thread."""
+    with sentfile.opened(fence, path) as file:
+        if preview is not None:
+            return media.preview(file, preview, channel)
+        return media.without_alpha(file) if channel == "rgb" else media.alpha_only(file)
 
 
 def _viewed(request: web.Request) -> Path:

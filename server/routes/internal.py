@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from pathlib import Path
+from contextlib import suppress
 
 from aiohttp import web
 
-from executor.files import ROOTS
+from executor.files import ROOTS, Folders, Root
 from server.bodies import read_object
 from server.logbook import terminal_size
 from server.state import front
@@ -50,12 +49,14 @@ async def get_files(request: web.Request) -> web.Response:
     wanted = request.match_info["root"]
     for root in ROOTS:
         if root == wanted:
-            return web.json_response(await asyncio.to_thread(_newest_first, front(request).folders.root(root)))
+            return web.json_response(await asyncio.to_thread(_newest_first, front(request).folders, root))
     return web.json_response({"error": "Invalid directory type"}, status=400)
 
 
-def _newest_first(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    files = [entry for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith(".")]
-    return [entry.name for entry in sorted(files, key=lambda entry: -entry.stat().st_mtime_ns)]
+def _newest_first(folders: Folders, root: Root) -> list[str]:
+    found: list[tuple[int, str]] = []
+    for entry in folders.entries(root):
+        with suppress(OSError):  # it has gone meanwhile
+            if entry.is_file() and not entry.name.startswith("."):
+                found.append((entry.stat().st_mtime_ns, entry.name))
+    return [name for _, name in sorted(found, key=lambda each: -each[0])]

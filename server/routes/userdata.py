@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from executor.errors import BadInput, UnsafePath
-from server import media
+from server import media, sentfile
 from server.state import front
 from server.userfiles import file_info, listed_below, listed_in, store_file
 
@@ -35,7 +35,9 @@ async def get_userdata(request: web.Request) -> web.Response:
         return web.Response(status=404, text="Directory not found")
     recurse, split = _is_true(request, "recurse"), _is_true(request, "split")
     full = _is_true(request, "full_info")
-    return web.json_response(await asyncio.to_thread(listed_in, folder, recurse=recurse, full_info=full, split=split))
+    return web.json_response(
+        await asyncio.to_thread(listed_in, folder, users.fence, recurse=recurse, full_info=full, split=split)
+    )
 
 
 @ROUTES.get("/v2/userdata")
@@ -58,25 +60,26 @@ async def get_userdata_v2(request: web.Request) -> web.Response:
         return web.Response(status=404, text="Requested path not found")
     if not await asyncio.to_thread(folder.is_dir):
         return web.Response(status=400, text="Requested path is not a directory")
-    return web.json_response(await asyncio.to_thread(listed_below, folder, root))
+    return web.json_response(await asyncio.to_thread(listed_below, folder, root, users.fence))
 
 
 @ROUTES.get("/userdata/{file}")
 async def get_file(request: web.Request) -> web.StreamResponse:
     """Show a user file."""
-    path = _path(request, "file")
-    if not await asyncio.to_thread(path.is_file):
-        raise web.HTTPNotFound
-    headers = media.file_headers(path.name)
-    if path.name == STYLE_SHEET:
+    path, users = _path(request, "file"), front(request).users
+    headers = media.file_headers(path.name, request.headers.get("Sec-Fetch-Dest", ""))
+    if path == users.path(users.user_of(request.headers), STYLE_SHEET):
         headers = {**headers, "Content-Type": "text/css", "Content-Disposition": "inline"}
-    return web.FileResponse(path, headers=headers)
+    try:
+        return await sentfile.send(users.fence, path, headers)
+    except UnsafePath as error:
+        raise web.HTTPForbidden from error
 
 
 @ROUTES.post("/userdata/{file}")
 async def post_file(request: web.Request) -> web.Response:
     """Store the body as a user file."""
-    path = _path(request, "file")
+    path = _path(request, "file", new=True)
     body = await request.read()
     overwrite = request.query.get("overwrite") != "false"
     if not await asyncio.to_thread(store_file, path, body, overwrite=overwrite):
@@ -97,7 +100,7 @@ async def delete_file(request: web.Request) -> web.Response:
 @ROUTES.post("/userdata/{file}/move/{dest}")
 async def move_file(request: web.Request) -> web.Response:
     """Rename a user file."""
-    source, target = _path(request, "file"), _path(request, "dest")
+    source, target = _path(request, "file"), _path(request, "dest", new=True)
     if not await asyncio.to_thread(source.is_file):
         raise web.HTTPNotFound
     if request.query.get("overwrite") == "false" and await asyncio.to_thread(target.exists):
@@ -111,14 +114,14 @@ def _move(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
-def _path(request: web.Request, part: str) -> Path:
-    """The path that a part of the address names; %2F in it is a slash."""
+def _path(request: web.Request, part: str, *, new: bool = False) -> Path:
+    """The path that a part of the address names, of a `new` file perhaps; %2F in it is a slash."""
     users = front(request).users
+    find = users.place if new else users.path
     try:
-        path = users.path(users.user_of(request.headers), request.match_info[part])
+        return find(users.user_of(request.headers), request.match_info[part])
     except UnsafePath as error:
         raise web.HTTPForbidden from error
-    return path
 
 
 async def _told(request: web.Request, path: Path) -> web.Response:

@@ -197,14 +197,23 @@ def test_paths_that_lead_nowhere(inputs, path, cause, words):
         load(path, VHS_LoadVideoPath)
 
 
-@pytest.mark.parametrize("way", ["environment", "host"])
+SHARED = {
+    "host": {"host": "127.0.0.1,0.0.0.0"},
+    "token": {"auth_token": "a-token-of-some-length"},
+    "token, as workers are told of it": {"auth_token": ""},
+    "keys": {"auth_keys": Path("keys.toml")},
+    "name": {"allowed_hosts": ("weft.example.org",)},
+}
+
+
+@pytest.mark.parametrize("way", ["environment", *SHARED])
 def test_servers_for_others_read_their_own_folders_only(place, inputs, tmp_path_factory, monkeypatch, way):
     outside = tmp_path_factory.mktemp("private")
     (outside / "clip.mp4").write_bytes((inputs / "clip.mp4").read_bytes())
     (inputs / "link.mp4").symlink_to(outside / "clip.mp4")
     assert len(load(str(outside / "clip.mp4"), VHS_LoadVideoPath)[0]) == 8
-    if way == "host":
-        place.settings = dataclasses.replace(place.settings, host="127.0.0.1,0.0.0.0")
+    if way in SHARED:
+        place.settings = dataclasses.replace(place.settings, **SHARED[way])
     else:
         monkeypatch.setenv("VHS_STRICT_PATHS", "1")
     for path in (str(outside / "clip.mp4"), "link.mp4", f"input/../../{outside.name}/clip.mp4", str(outside / "none")):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
+
+from server import media
 
 
 @pytest.fixture
@@ -89,13 +93,54 @@ async def test_unchanged_file_is_304(stand, put):
     assert (await stand.get("/view?filename=a.txt", headers={"If-None-Match": tag})).status == 304
 
 
-@pytest.mark.parametrize("name", ["a.html", "a.htm", "a.xhtml", "a.js", "a.mjs", "a.css", "a.svg", "a.xml"])
+ACTIVE = (
+    *("a.html", "a.htm", "a.HTML", "a.xhtml", "a.xht", "a.js", "a.mjs", "a.css", "a.svg", "a.SVG", "a.svgz", "a.xml"),
+    *("a.xsl", "a.xslt", "a.rdf", "a.atom", "a.mht", "a.mhtml", "a.eml", "a.swf", "a.wasm", "a.webmanifest", "a.jar"),
+)
+
+
+@pytest.mark.parametrize("name", ACTIVE)
 async def test_what_a_browser_would_run_is_sent_as_bytes(stand, put, name):
     put(name, b"x")
     answer = await stand.get(f"/view?filename={name}")
     assert answer.headers["Content-Type"] == "application/octet-stream"
-    assert answer.headers["Content-Disposition"].startswith("attachment")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    if media.content_type(name) != media.ANY_BYTES:  # this machine knows the ending
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+@pytest.mark.parametrize(
+    "name", ["page", "a.html.", "a.html.bak", "a.shtml", "a.png.html.unknown", "data:text%2Fhtml,a.odd", "a.php"]
+)
+async def test_a_page_under_an_odd_name_is_not_one(stand, put, name):
+    put(unquote(name).rpartition("/")[2], b"<script>alert(1)</script>")
+    answer = await stand.get(f"/view?filename={name}")
+    assert answer.status == 200
+    assert not answer.headers["Content-Type"].startswith(("text/html", "application/xhtml"))
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif", "a.mp4", "a.flac", "a.json", "a.txt", "a.glb", "a.pdf"])
+async def test_what_runs_nothing_is_shown(stand, put, name):
+    put(name, b"x")
+    answer = await stand.get(f"/view?filename={name}")
+    assert answer.headers["Content-Disposition"] == f'filename="{name}"'
+    assert answer.headers["Content-Type"] != "application/octet-stream"
+
+
+async def test_names_do_not_leave_their_place_in_the_header(stand, put):
+    name = 'a";x="\r\nSet-Cookie: b=c\x7f\udc80.png'
+    put(name, b"x")
+    answer = await stand.get("/view", params={"filename": name.encode("utf-8", "surrogateescape").decode("latin-1")})
+    assert answer.status == 404  # a browser cannot ask for bytes that are no UTF-8
+    assert media.file_headers(name)["Content-Disposition"] == 'filename="a_;x=___Set-Cookie: b=c__.png"'
+
+
+async def test_a_compressed_neighbour_is_not_sent_for_a_file(stand, put, make_png):
+    put("a.png", make_png())
+    put("a.png.gz", gzip.compress(b"<script>"))
+    answer = await stand.get("/view?filename=a.png", headers={"Accept-Encoding": "gzip"})
+    assert await answer.read() == make_png()
 
 
 async def test_svg_is_shown_where_a_page_draws_it_as_a_picture(stand, put):
@@ -104,6 +149,7 @@ async def test_svg_is_shown_where_a_page_draws_it_as_a_picture(stand, put):
     assert answer.headers["Content-Type"] == "image/svg+xml"
     assert answer.headers["Content-Disposition"] == 'filename="a.svg"'
     assert answer.headers["Vary"] == "Sec-Fetch-Dest"
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
 
 
 async def test_page_that_is_asked_for_as_a_picture_is_still_bytes(stand, put):

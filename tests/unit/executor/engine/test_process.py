@@ -38,6 +38,13 @@ def test_the_worker_finds_the_packages_wherever_the_front_was_started(monkeypatc
     assert rest == ["/elsewhere"]
 
 
+def test_a_worker_is_told_that_there_is_a_token_and_not_which():
+    engine = ProcessEngine(Settings(auth_token="a-token-of-some-length"))
+    assert engine._settings.auth_token == ""
+    assert engine._settings.is_shared()
+    assert not ProcessEngine(Settings())._settings.is_shared()
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [(0, "exit code 0"), (70, "exit code 70"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")],
