@@ -31,7 +31,10 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
-    """Run one prompt. `secrets_json` holds the keys of extra_data that are stored nowhere, `row` names the job."""
+    """Run one prompt. `secrets_json` holds the keys of extra_data that are stored nowhere, `row` names the job.
+
+    `owner` is whose it is where keys separate: its files lie in folders of their own.
+    """
 
     job_id: str
     prompt_json: bytes
@@ -41,6 +44,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     client_id: str | None = None
     attempt: int = 1
     row: int = 0
+    owner: str = ""
 
 
 class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):
@@ -147,12 +151,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request"):
     """What a pack wants of the queue, which the front keeps; the Reply carries the same id.
 
     One that comes `aside` is met at once, whatever else this worker asked: its control thread hears nothing meanwhile.
+    `owner` is that of the prompt whose node asks ("": nobody's, or no prompt).
     """
 
     id: int
     wish: Wish
     body_json: bytes = b"null"
     aside: bool = False
+    owner: str = ""
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
@@ -164,13 +170,17 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True, tag="emit"):
-    """A websocket event; its audience: the owner (the client of the prompt), the owner or else everybody, everybody."""
+    """A websocket event; its audience: the owner (the client of the prompt), the owner or else everybody, everybody.
+
+    Where keys separate, `owner` is whose prompt it is of: nobody else hears it.
+    """
 
     job_id: str
     event: str
     data_json: bytes
     audience: Literal["owner", "owner_or_all", "all"] = "owner"
     client_id: str | None = None
+    owner: str = ""
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
@@ -185,6 +195,7 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
     body: bytes = b""
     client_id: str | None = None
     event: int = 0  # raw: the frame's type number
+    owner: str = ""  # as an Emit's
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):

@@ -34,6 +34,7 @@ class Settings:
     auth_token: str | None = field(default=None, repr=False)
     auth_keys: Path | None = None
     no_auth: bool = False
+    isolate_keys: bool = False
     allowed_hosts: tuple[str, ...] = ()
     cors_origin: str | None = None
     max_upload_mb: float = 100.0
@@ -147,6 +148,11 @@ FLAGS: tuple[Flag, ...] = (
         help="ask everybody for a token of this key file, see docs/operations.md",
     ),
     Flag(names=("--no-auth",), field="no_auth", help="listen beyond this machine although no keys are asked for"),
+    Flag(
+        names=("--isolate-keys",),
+        field="isolate_keys",
+        help="each key sees only its own queue, history, files and events; one with `manage` sees all",
+    ),
     Flag(
         names=("--allow-host",),
         field="allowed_hosts",

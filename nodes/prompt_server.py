@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from executor.messages import Blob, Clients, Emit, Run
 from executor.settings import Settings
@@ -108,9 +109,8 @@ class PromptServer:
         elif event == BinaryEventTypes.PREVIEW_IMAGE_WITH_METADATA and isinstance(data, tuple):
             self._picture(data[0], sid, data[1])
         else:
-            self._line.send(
-                Blob(job_id=self._job(), kind="raw", node_id="", event=int(event), body=_octets(data), client_id=sid)
-            )
+            told = Blob(job_id=self._job(), kind="raw", node_id="", event=int(event), body=_octets(data), client_id=sid)
+            self._line.send(replace(told, owner=self._line.owner))
 
     async def send(self, event: str | int, data: object, sid: str | None = None) -> None:
         """Send a websocket event: to the client `sid`, or to all."""
@@ -131,9 +131,8 @@ class PromptServer:
     def send_progress_text(self, text: str | bytes, node_id: str, sid: str | None = None) -> None:
         """Show a line of text at a node."""
         body = text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
-        self._line.send(
-            Blob(job_id=self._job(), kind="text", node_id=str(node_id), body=body, client_id=sid or self.client_id)
-        )
+        told = Blob(job_id=self._job(), kind="text", node_id=str(node_id), body=body, client_id=sid or self.client_id)
+        self._line.send(replace(told, owner=self._line.owner))
 
     def add_routes(self) -> None:
         """Nothing to do: routes in the table are served once every pack is there."""
@@ -196,6 +195,7 @@ class PromptServer:
                 data_json=data_json,
                 audience="all" if sid is None else "owner",
                 client_id=sid,
+                owner=self._line.owner,
             )
         )
 
@@ -215,6 +215,7 @@ class PromptServer:
                 image_type="image/png" if str(kind).upper() == "PNG" else "image/jpeg",
                 body=_encoded(picture, str(kind).upper(), longest_px),
                 client_id=sid,
+                owner=self._line.owner,
             )
         )
 

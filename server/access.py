@@ -19,9 +19,9 @@ from aiohttp.typedefs import Handler, Middleware
 from server.keys import Key, KeyRing, Scope
 from server.middleware import CHANGING_METHODS, problem
 from server.origins import changes, is_other_origin
+from server.spaces import KEY
 from server.state import front
 
-KEY = web.RequestKey("key", Key)
 COOKIE = "weft_session"
 COOKIE_LIFE_S = 30 * 24 * 3600
 OPEN = frozenset({"/health", "/ready"})
@@ -29,6 +29,10 @@ OPEN = frozenset({"/health", "/ready"})
 SUBMITTING = frozenset({"/prompt", "/queue", "/interrupt", "/upload/image", "/upload/mask", "/weft/run"})
 SUBMITTING_BELOW = ("/jobs/", "/weft/jobs/", "/userdata/", "/settings", "/users")
 MANAGING_BELOW = ("/internal/logs",)
+OF_ALL = frozenset({"/metrics"})
+"""What tells of everybody's prompts and cannot be told of one key's alone."""
+OWN = frozenset({"/history"})
+"""What takes the scope `manage` to change, but where a key changes only what is its own."""
 ANY_PAGE = "/{name}"
 """The pattern of the route that shows the web interface's files, and asks the packs for every other address."""
 CHALLENGE = 'Basic realm="Weft", charset="UTF-8"'
@@ -59,6 +63,14 @@ def needed_scope(method: str, path: str, *, of_a_pack: bool = False) -> Scope | 
     return "submit" if bare in SUBMITTING or bare.startswith(SUBMITTING_BELOW) else "manage"
 
 
+def own_scope(method: str, path: str, *, of_a_pack: bool = False) -> Scope | None:
+    """The same for a key that sees and changes only what is its own."""
+    bare = path.removeprefix("/api")
+    if bare in OF_ALL:
+        return "manage"
+    return "submit" if method == "POST" and bare in OWN else needed_scope(method, path, of_a_pack=of_a_pack)
+
+
 def may_be_a_packs(request: web.Request) -> bool:
     """Tell whether a request meets no route of the front, nor a file of the web interface."""
     if request.match_info.http_exception is not None:
@@ -69,12 +81,13 @@ def may_be_a_packs(request: web.Request) -> bool:
     return front(request).web.page(request.match_info["name"]) is None
 
 
-def authenticate(ring: KeyRing) -> Middleware:
+def authenticate(ring: KeyRing, *, separate: bool = False) -> Middleware:
     """The middleware that lets in who has a key for what is asked (401 without one, 403 where its scopes end)."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        scope = needed_scope(request.method, request.path, of_a_pack=may_be_a_packs(request))
+        of_a_pack = may_be_a_packs(request)
+        scope = needed_scope(request.method, request.path, of_a_pack=of_a_pack)
         if scope is None:
             return await handler(request)
         entrance = find_entrance(request, ring)
@@ -84,6 +97,8 @@ def authenticate(ring: KeyRing) -> Middleware:
             return _refused(
                 403, "foreign_origin", f"pages of {request.headers['Origin']} may not use this browser's key"
             )
+        if separate and not entrance.key.sees_all:
+            scope = own_scope(request.method, request.path, of_a_pack=of_a_pack)
         if scope not in entrance.key.scopes:
             return _refused(403, "scope_needed", f"the key {entrance.key.name!r} lacks the scope {scope!r}")
         request[KEY] = entrance.key

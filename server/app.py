@@ -51,7 +51,7 @@ def _middlewares(settings: Settings, keys: KeyRing) -> list[Middleware]:
         if settings.cors_origin is not None
         else own_pages(settings.allowed_hosts, any_host=bool(keys)),
         middleware.errors,
-        *([authenticate(keys)] if keys else []),
+        *([authenticate(keys, separate=settings.isolate_keys)] if keys else []),
         *([middleware.compress] if settings.compress else []),
         pack_routes,
     ]

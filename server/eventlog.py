@@ -25,7 +25,7 @@ TERMINAL = frozenset({"execution_success", "execution_error", "execution_interru
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event as it was told, and to whom."""
+    """One event as it was told, and to whom; `owner` is whose prompt it is of where keys separate."""
 
     number: int
     name: str
@@ -33,21 +33,31 @@ class Event:
     audience: Audience = "all"
     client_id: str | None = None
     job_id: str | None = None
+    owner: str = ""
+
+    def is_for(self, owner: str | None) -> bool:
+        """Tell whether somebody may hear it: its owner, or who sees everybody's (None), who counts all jobs anyway."""
+        return not (self.owner and self.name == "status") if owner is None else owner == self.owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which events somebody wants: those that a client hears, those of a job, or all."""
+    """Which events somebody wants: those that a client hears, those of a job, or all; of one owner, or everybody's."""
 
     client_id: str | None = None
     job_id: str | None = None
+    owner: str | None = None
 
     def __contains__(self, event: object) -> bool:
-        if not isinstance(event, Event) or (self.job_id is not None and event.job_id != self.job_id):
+        if not isinstance(event, Event) or not event.is_for(self.owner):
             return False
-        if self.client_id is None or event.audience == "all" or event.client_id == self.client_id:
+        if self.job_id is not None and event.job_id != self.job_id:
+            return False
+        if self.client_id is None or event.audience == "all":
             return True
-        return event.audience == "owner_or_all" and event.client_id is None
+        if event.client_id is None:
+            return event.audience == "owner_or_all"
+        return event.client_id == self.client_id and event.owner == (self.owner or "")
 
 
 class EventLog:
@@ -71,13 +81,26 @@ class EventLog:
         self.closed = False
 
     def add(
-        self, name: str, data: object, *, audience: Audience, client_id: str | None = None, job_id: str | None = None
+        self,
+        name: str,
+        data: object,
+        *,
+        audience: Audience,
+        client_id: str | None = None,
+        job_id: str | None = None,
+        owner: str = "",
     ) -> Event:
         """Note an event; `data` is a value for json.dumps, or JSON text as bytes."""
         text = data if isinstance(data, bytes) else json.dumps(data).encode()
         self.newest = max(self.newest + 1, self._clock_ns() // 1000)
         event = Event(
-            number=self.newest, name=name, data_json=text, audience=audience, client_id=client_id, job_id=job_id
+            number=self.newest,
+            name=name,
+            data_json=text,
+            audience=audience,
+            client_id=client_id,
+            job_id=job_id,
+            owner=owner,
         )
         self._events.append(event)
         self._numbers.append(event.number)

@@ -19,6 +19,7 @@ LONGEST_KEY = 255
 Answer = dict[str, object]
 Work = Callable[[str | None, Key | None], Awaitable[Answer]]
 """Does what a request asks for, given the digest of its body and its key."""
+_Name = tuple[str, str, str]  # owner, kind, and what folds
 
 
 class Folding:
@@ -26,10 +27,10 @@ class Folding:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._open: dict[tuple[str, str], tuple[str, asyncio.Task[Answer]]] = {}  # with the digest of the body
+        self._open: dict[_Name, tuple[str, asyncio.Task[Answer]]] = {}  # with the digest of the body
 
-    async def once(self, body: Mapping[str, object], key_text: str | None, work: Work) -> Answer:
-        """The answer to a body: that of an equal request where there is one, else that of `work`.
+    async def once(self, body: Mapping[str, object], key_text: str | None, work: Work, owner: str = "") -> Answer:
+        """The answer to a body: that of an equal request of the same owner where there is one, else that of `work`.
 
         Conflict for a key that was used with another body, BadInput for one that is none; and what `work` raises.
         """
@@ -39,41 +40,41 @@ class Folding:
             return await work(None, None)
         digest = digest_of(body)
         if key_text is None:
-            return await self._by_id(named, digest, None, work)
+            return await self._by_id(owner, named, digest, None, work)
         if not 0 < len(key_text) <= LONGEST_KEY or not key_text.isprintable():
             raise BadInput(f"an Idempotency-Key is a text of 1 to {LONGEST_KEY} printable characters")
         key = Key(text=key_text, digest=digest)
-        return await self._shared(("key", key_text), digest, lambda: self._by_key(named, key, work))
+        return await self._shared((owner, "key", key_text), digest, lambda: self._by_key(owner, named, key, work))
 
-    async def _by_key(self, named: str | None, key: Key, work: Work) -> Answer:
-        known = await self._store.keys.find(key.text)
+    async def _by_key(self, owner: str, named: str | None, key: Key, work: Work) -> Answer:
+        known = await self._store.keys.find(key.text, owner)
         if known is None:
-            return await self._by_id(named, key.digest, key, work)
+            return await self._by_id(owner, named, key.digest, key, work)
         _require_equal(key.text, known.digest, key.digest)
         return known.answer
 
-    async def _by_id(self, named: str | None, digest: str, key: Key | None, work: Work) -> Answer:
+    async def _by_id(self, owner: str, named: str | None, digest: str, key: Key | None, work: Work) -> Answer:
         if named is None:
             return await work(None, key)
-        job = self._store.same(named, digest)
+        job = self._store.same(named, digest, owner)
         if job is None:
-            return await self._shared(("id", f"{digest} {named}"), digest, lambda: work(digest, key))
+            return await self._shared((owner, "id", f"{digest} {named}"), digest, lambda: work(digest, key))
         if key is not None:
             await self._store.keys.remember(key, job)
         return job.answer()
 
-    async def _shared(self, name: tuple[str, str], digest: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _shared(self, name: _Name, digest: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """What `work` answers; it goes on when the request that began it is gone, for others may wait for it too."""
         if name in self._open:
             known, task = self._open[name]
-            _require_equal(name[1], known, digest)
+            _require_equal(name[-1], known, digest)
         else:
             task = asyncio.ensure_future(work())
             self._open[name] = digest, task
             task.add_done_callback(lambda done: self._settle(name, done))
         return await asyncio.shield(task)
 
-    def _settle(self, name: tuple[str, str], done: asyncio.Task[Answer]) -> None:
+    def _settle(self, name: _Name, done: asyncio.Task[Answer]) -> None:
         del self._open[name]
         if not done.cancelled():
             done.exception()  # looked at: those who wait get it, and there may be none

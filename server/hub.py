@@ -3,6 +3,10 @@
 Every client has its own bounded queue and its own sender, so a slow one delays nobody. Once a client lags, a newer
 progress or preview frame takes the place of the last one of its kind and prompt; every other frame is kept. A client
 that lags beyond the hard limit is closed. Putting and replacing cost the same however much waits.
+
+Where keys separate, a client has an owner ("": it sees everybody's) and so has an event ("": it belongs to nobody's
+prompt). A client hears what is its owner's; one that sees everybody's hears what is told to all, of whosever prompt.
+Session ids are each owner's own: a client that takes another's id hears nothing by it.
 """
 
 from __future__ import annotations
@@ -39,6 +43,10 @@ Changes = dict[str, dict[str, object] | None]
 """Session id → feature flags of a client that is there; None: it is gone."""
 
 
+Name = tuple[str, str]
+"""Owner and session id of a client."""
+
+
 def _nobody_asks(changes: Changes) -> None:
     """Tell nobody."""
 
@@ -72,6 +80,12 @@ class Client:
     owns: bool = False  # it has had a prompt
     missed: Frame | None = None  # the newest status, held back
     numbered: bool = False  # it asked for numbers: no event of its is dropped, it is closed instead
+    owner: str = ""
+
+    @property
+    def name(self) -> Name:
+        """By which the hub knows it."""
+        return self.owner, self.sid
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; never blocks."""
@@ -136,13 +150,14 @@ class Client:
 
 
 class Hub:
-    """All websocket clients of a front, by session id."""
+    """All websocket clients of a front, by session id; `separate`: each owner's for themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, separate: bool = False) -> None:
         self.log = EventLog()
-        self._clients: dict[str, Client] = {}
-        self._at_work: dict[str, str] = {}  # client id -> node its prompt is at
-        self._log_readers: set[str] = set()
+        self._separate = separate
+        self._clients: dict[Name, Client] = {}
+        self._at_work: dict[Name, str] = {}  # client -> node its prompt is at
+        self._log_readers: set[Name] = set()
         self._open: set[Client] = set()
         self._turn: asyncio.TimerHandle | None = None  # when those in a crowd hear the queue's length again
         self.on_change: Callable[[Changes], None] = _nobody_asks  # who wants to know who is connected
@@ -151,12 +166,12 @@ class Hub:
 
     async def attend(self, client: Client, greeting: Iterable[Frame], read: Callable[[], Awaitable[None]]) -> None:
         """Serve one connection until it closes; `read` is the coroutine function that reads its messages."""
-        self._clients[client.sid] = client
+        self._clients[client.name] = client
         self._open.add(client)
         self.on_change({client.sid: dict(client.flags)})
         for frame in greeting:
             client.put(frame)
-        node = self._at_work.get(client.sid)
+        node = self._at_work.get(client.name)
         if node is not None:
             client.put(Frame(frames.text_frame("executing", {"node": node})))
         sender = asyncio.create_task(self._send(client), name=f"send to {client.sid}")
@@ -169,20 +184,20 @@ class Hub:
 
     def _leave(self, client: Client) -> None:
         self._open.discard(client)
-        if self._clients.get(client.sid) is client:
-            del self._clients[client.sid]
-            self._log_readers.discard(client.sid)
+        if self._clients.get(client.name) is client:
+            del self._clients[client.name]
+            self._log_readers.discard(client.name)
             self.on_change({client.sid: None})
 
     def take_flags(self, client: Client, flags: Mapping[str, object]) -> None:
         """Note what a client says it can do."""
         client.flags = flags
-        if self._clients.get(client.sid) is client:
+        if self._clients.get(client.name) is client:
             self.on_change({client.sid: dict(flags)})
 
     def connected(self) -> Changes:
         """Every client's feature flags, by session id."""
-        return {sid: dict(client.flags) for sid, client in self._clients.items()}
+        return {client.sid: dict(client.flags) for client in self._clients.values()}
 
     async def _send(self, client: Client) -> None:
         with suppress(ClientConnectionError, ConnectionError, RuntimeError):  # the socket is gone: its reader ends too
@@ -207,30 +222,39 @@ class Hub:
     # ---------------------------------------------------------------- events
 
     def publish(
-        self, event: str, data: object, *, audience: Audience, client_id: str | None = None, job_id: str | None = None
+        self,
+        event: str,
+        data: object,
+        *,
+        audience: Audience,
+        client_id: str | None = None,
+        job_id: str | None = None,
+        owner: str = "",
     ) -> None:
         """Send an event; `data` is a value for json.dumps, or JSON text as bytes."""
-        receivers = self._receivers(audience, client_id)
+        owner = owner if self._separate else ""
+        receivers = self._receivers(audience, client_id, owner)
         if event == "executing" and client_id is not None:
-            self._note_work(client_id, data)
-        told = self.log.add(event, data, audience=audience, client_id=client_id, job_id=job_id)
+            self._note_work((owner, client_id), data)
+        told = self.log.add(event, data, audience=audience, client_id=client_id, job_id=job_id, owner=owner)
         if not receivers:
             return
         text = frames.text_frame_of_json(event, told.data_json)
         frame = Frame(text, f"{event} {job_id}" if event in REPLACEABLE else None, told.number)
         if event == "status":
-            self._publish_status(frame)
+            its_own = (client for client in receivers if client.owner == owner)
+            self._publish_status(frame, its_own if self._separate else receivers)
             return
         for client in receivers:
             client.put(frame)
 
-    def _publish_status(self, frame: Frame) -> None:
-        """Tell everybody the queue's length: in a crowd, those without a prompt only the newest, a few times a second.
+    def _publish_status(self, frame: Frame, receivers: Iterable[Client]) -> None:
+        """Tell the queue's length: in a crowd, those without a prompt only the newest, a few times a second.
 
         Else every prompt would cost three frames per listener.
         """
         crowded = len(self._clients) > CROWD
-        for client in self._clients.values():
+        for client in receivers:
             client.missed = frame
             if client.owns or client.numbered or not crowded:
                 client.catch_up()
@@ -248,21 +272,22 @@ class Hub:
         The step that a preview belongs to goes with it: after a picture with metadata, before a plain one, as
         ComfyUI's clients know it.
         """
+        owner = blob.owner if self._separate else ""
         if blob.kind == "text":
             frame = Frame(frames.progress_text_frame(blob))
-            for client in self._clients.values():
+            for client in self._receivers("all", None, owner):
                 client.put(frame)
             return
         if blob.kind == "raw":
             frame = Frame(frames.raw_frame(blob), f"raw {blob.event}" if blob.event in frames.PREVIEWS else None)
-            for client in self._receivers("owner_or_all", blob.client_id):
+            for client in self._receivers("owner_or_all", blob.client_id, owner):
                 client.put(frame)
             return
         is_result = blob.image_type == "image/png"  # sent whole by SaveImageWebsocket: never dropped
         kind = None if is_result else f"preview {blob.job_id}"
         told = frames.text_frame_of_json("progress", blob.step_json) if blob.step_json else None
         step = Frame(told, f"progress {blob.job_id}") if told is not None else None
-        for client in self._receivers("owner_or_all", blob.client_id):
+        for client in self._receivers("owner_or_all", blob.client_id, owner):
             rich = blob.client_id is not None and client.flags.get("supports_preview_metadata") is True
             if rich:
                 client.put(Frame(frames.preview_with_metadata_frame(blob), kind))
@@ -271,23 +296,24 @@ class Hub:
             if not rich:
                 client.put(Frame(frames.preview_frame(blob), kind))
 
-    def _receivers(self, audience: Audience, client_id: str | None) -> tuple[Client, ...]:
+    def _receivers(self, audience: Audience, client_id: str | None, owner: str) -> tuple[Client, ...]:
         if audience == "all" or (audience == "owner_or_all" and client_id is None):
-            return tuple(self._clients.values())
-        owner = self._clients.get(client_id) if client_id is not None else None
-        if owner is None:
+            clients = tuple(self._clients.values())
+            return tuple(each for each in clients if each.owner in (owner, "")) if self._separate else clients
+        client = self._clients.get((owner, client_id)) if client_id is not None else None
+        if client is None:
             return ()
-        owner.owns = True
-        owner.catch_up()
-        return (owner,)
+        client.owns = True
+        client.catch_up()
+        return (client,)
 
-    def _note_work(self, client_id: str, data: object | bytes) -> None:
+    def _note_work(self, client: Name, data: object | bytes) -> None:
         value = json.loads(data) if isinstance(data, bytes) else data
         node = value.get("node") if isinstance(value, dict) else None
         if isinstance(node, str):
-            self._at_work[client_id] = node
+            self._at_work[client] = node
         else:
-            self._at_work.pop(client_id, None)
+            self._at_work.pop(client, None)
 
     def greeting_of(self, events: Iterable[Event]) -> list[Frame]:
         """Frames of events that a client missed."""
@@ -296,16 +322,16 @@ class Hub:
     # ---------------------------------------------------------------- log
 
     def read_log(self, sid: str, *, enabled: bool) -> None:
-        """Start or stop sending log entries to a client."""
-        if enabled and sid in self._clients:
-            self._log_readers.add(sid)
+        """Start or stop sending log entries to a client that sees everybody's."""
+        if enabled and ("", sid) in self._clients:
+            self._log_readers.add(("", sid))
         else:
-            self._log_readers.discard(sid)
+            self._log_readers.discard(("", sid))
 
     def publish_log(self, data: object) -> None:
         """Send log entries to those who asked for them."""
         if not self._log_readers:
             return
         frame = Frame(frames.text_frame("logs", data))
-        for sid in self._log_readers:
-            self._clients[sid].put(frame)
+        for name in self._log_readers:
+            self._clients[name].put(frame)

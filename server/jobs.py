@@ -34,7 +34,7 @@ View = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuery:
-    """Which jobs are wanted, in which order, and which part of them (`limit` None: to the end)."""
+    """Which jobs are wanted, in which order, and which part of them; no `limit`: to the end, no `owner`: anybody's."""
 
     statuses: frozenset[Status] = frozenset(STATUSES)
     workflow_id: str | None = None
@@ -42,6 +42,7 @@ class JobQuery:
     descending: bool = True
     limit: int | None = None
     offset: int = 0
+    owner: str | None = None
 
 
 class JobList:
@@ -53,11 +54,17 @@ class JobList:
 
     async def page(self, query: JobQuery) -> bytes:
         """A page of jobs and where it stands."""
-        queued = [job for job in (*self._store.running(), *self._store.pending()) if _is_wanted(job, query)]
+        waiting = (*self._store.running(query.owner), *self._store.pending(query.owner))
+        queued = [job for job in waiting if _is_wanted(job, query)]
         ended = [state for status, state in ENDED.items() if status in query.statuses]
         end = 2**62 if query.limit is None else query.offset + query.limit
         places, total = self._store.past.places(
-            ended, query.workflow_id, by_duration=query.by_duration, descending=query.descending, limit=end
+            ended,
+            query.workflow_id,
+            by_duration=query.by_duration,
+            descending=query.descending,
+            limit=end,
+            owner=query.owner,
         )
         total += len(queued)
         found: list[Job | Place] = [*queued, *places]
@@ -103,12 +110,12 @@ def _dumped(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-async def find_job(store: Store, job_id: str) -> View | None:
-    """The answer of GET /api/jobs/{id}, None if neither queue nor history knows the id."""
-    for job in (*store.running(), *store.pending()):
+async def find_job(store: Store, job_id: str, owner: str | None = None) -> View | None:
+    """The answer of GET /api/jobs/{id}, None if neither queue nor history (of one owner, or all) knows the id."""
+    for job in (*store.running(owner), *store.pending(owner)):
         if job.id == job_id:
             return {**queued_view(job), "outputs": {}, "workflow": _workflow(job), "update_time": _update_time(job)}
-    entry = await store.past.entry(job_id)
+    entry = await store.past.entry(job_id, owner)
     if entry is None:
         return None
     return {

@@ -18,12 +18,16 @@ class JobStates:
         self._dispatcher = dispatcher
         self._store = dispatcher.store
 
-    async def of(self, job_id: str) -> View | None:
-        """All that is told of a job: its state, how far it is, its times, how it ended; None for an unknown id."""
-        job = self.queued(job_id)
+    async def of(self, job_id: str, owner: str | None = None) -> View | None:
+        """All that is told of a job: its state, how far it is, its times, how it ended; None for an unknown id.
+
+        With an owner, others' jobs are unknown, and do not count among those that run before.
+        """
+        job = self.queued(job_id, owner)
         if job is not None:
-            return {"id": job_id, **self.state(job), **_times(job), "end_time": None, "error": None, "outputs": {}}
-        entry = await self._store.past.entry(job_id)
+            state = self.state(job, owner)
+            return {"id": job_id, **state, **_times(job), "end_time": None, "error": None, "outputs": {}}
+        entry = await self._store.past.entry(job_id, owner)
         if entry is None:
             return None
         return {
@@ -35,15 +39,15 @@ class JobStates:
             "outputs": json.loads(entry.result.outputs_json),
         }
 
-    def queued(self, job_id: str) -> Job | None:
-        """The job of that id that runs, else the first that waits."""
-        jobs = (*self._store.running(), *self._store.pending())
+    def queued(self, job_id: str, owner: str | None = None) -> Job | None:
+        """The job of that id that runs, else the first that waits: of one owner, or anybody's."""
+        jobs = (*self._store.running(owner), *self._store.pending(owner))
         return next((job for job in jobs if job.id == job_id), None)
 
-    def state(self, job: Job) -> View:
+    def state(self, job: Job, owner: str | None = None) -> View:
         """How far a job of the queue is; the first to run stands at position 1, one that runs at 0."""
         if job.state == "pending":
-            return {**_view("pending", Progress()), "queue_position": self._store.position(job.row)}
+            return {**_view("pending", Progress()), "queue_position": self._store.position(job.row, owner)}
         return {**_view("running", self._dispatcher.progress(job.row) or Progress()), "queue_position": 0}
 
 

@@ -2,6 +2,7 @@
 
 A key file is TOML: one `[[key]]` table for each, with `name`, `token` (or `sha256`, the token's digest in hex, so that
 the file holds no secret) and `scopes`, a list of `submit`, `read` and `manage` (all of them, where it is left out).
+With --isolate-keys a key sees only what is its own, but one with `manage`, and one that says `isolate = false`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Scope = Literal["submit", "read", "manage"]
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 LEAST_TOKEN = 16
 """Characters that a token has at least: a shorter one can be guessed."""
-_FIELDS = ("name", "token", "sha256", "scopes")
+_FIELDS = ("name", "token", "sha256", "scopes", "isolate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,12 @@ class Key:
     name: str
     digest: bytes = field(repr=False)
     scopes: frozenset[Scope] = SCOPES
+    isolate: bool = True
+
+    @property
+    def sees_all(self) -> bool:
+        """Tell whether it sees every key's prompts and files, also where keys separate."""
+        return not self.isolate or "manage" in self.scopes
 
     def session(self) -> str:
         """What a browser keeps in the token's place: it opens the server while the key stands, and tells nothing."""
@@ -45,6 +52,10 @@ class KeyRing:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def separate(self) -> int:
+        """How many keys see only their own where keys separate."""
+        return sum(not key.sees_all for key in self._keys)
 
     def of_token(self, token: str) -> Key | None:
         """The key of a token; takes as long for a wrong one as for a right one."""
@@ -77,6 +88,8 @@ def key_ring(settings: Settings) -> KeyRing:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise KeysUnusable(f"two keys have the name {twice!r}")
+    if settings.isolate_keys and not keys:
+        raise KeysUnusable("--isolate-keys separates keys, and there are none: give --auth-keys FILE, or leave it out")
     return KeyRing(keys)
 
 
@@ -102,7 +115,10 @@ def _key(entry: Mapping[str, object], where: str) -> Key:
     if not isinstance(name, str) or not name:
         raise KeysUnusable(f"{where} has no name")
     where = f"{where} ({name})"
-    return Key(name, _digest(entry, where), _scopes(entry.get("scopes", sorted(SCOPES)), where))
+    isolate = entry.get("isolate", True)
+    if not isinstance(isolate, bool):
+        raise KeysUnusable(f"{where}: isolate is true or false, not {isolate!r}")
+    return Key(name, _digest(entry, where), _scopes(entry.get("scopes", sorted(SCOPES)), where), isolate)
 
 
 def _scopes(told: object, where: str) -> frozenset[Scope]:

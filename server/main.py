@@ -43,6 +43,7 @@ from server.proxy import PackProxy
 from server.queuelist import QueueList
 from server.readiness import Readiness
 from server.renewal import Renewal
+from server.spaces import Spaces
 from server.state import Front
 from server.stats import SystemStats
 from server.submission import Submission
@@ -68,7 +69,7 @@ def build(
 ) -> Front:
     """Every part of a front, wired and not started; FrontEndMissing for a web front end that is not here."""
     folders = Folders(settings)
-    hub = Hub()
+    hub = Hub(separate=settings.isolate_keys)
     packs, pack_files = PackHost(), PackFiles(folders, settings)
     definitions = Definitions(
         folders, packs, packs_mark=pack_files.mark, version=weft_version(), wait_s=settings.startup_wait_s
@@ -103,6 +104,7 @@ def build(
     return Front(
         settings=settings,
         keys=key_ring(settings),
+        spaces=Spaces(separate=settings.isolate_keys),
         folders=folders,
         hub=hub,
         definitions=definitions,
@@ -285,7 +287,10 @@ async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> N
 def keys_told(front: Front) -> str:
     """What somebody who starts a server should know of its keys."""
     count = len(front.keys)
-    return f"asks for one of {count} keys" if count > 1 else "asks for a key" if count else "asks for no key"
+    told = f"asks for one of {count} keys" if count > 1 else "asks for a key" if count else "asks for no key"
+    if not front.settings.isolate_keys:
+        return told
+    return f"{told}, {front.keys.separate()} of which see only what is their own"
 
 
 def _hear_signals(stopping: asyncio.Event) -> None:

@@ -15,11 +15,16 @@ class QueueList:
         self._shown: tuple[list[Job], list[Job]] | None = None
         self._text = b""
 
-    def text(self) -> bytes:
-        """The body of the answer."""
-        jobs = self._store.running(), self._store.pending()
+    def text(self, owner: str | None = None) -> bytes:
+        """The body of the answer: of one owner's jobs, or of all."""
+        jobs = self._store.running(owner), self._store.pending(owner)
+        if owner is not None:
+            return self._rendered(*jobs)
         if jobs != self._shown:  # jobs are never changed, only replaced: this compares identities, as a rule
-            running, pending = (b", ".join(map(self._render, part)) for part in jobs)
-            self._text = b'{"queue_running": [' + running + b'], "queue_pending": [' + pending + b"]}"
+            self._text = self._rendered(*jobs)
             self._shown = jobs
         return self._text
+
+    def _rendered(self, running: list[Job], pending: list[Job]) -> bytes:
+        texts = [b", ".join(map(self._render, jobs)) for jobs in (running, pending)]
+        return b'{"queue_running": [' + texts[0] + b'], "queue_pending": [' + texts[1] + b"]}"

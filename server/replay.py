@@ -35,12 +35,12 @@ async def missed(log: EventLog, past: History, number: int, wanted: Wanted) -> R
     ends: list[HistoryEntry] = []
     lost = number != 0 and log.has_lost(number)
     if lost:
-        ends = await past.ended_since(number // 1000, MOST_ENDS)
+        ends = await past.ended_since(number // 1000, MOST_ENDS, wanted.owner)
     kept = [event for event in log.after(0 if lost else number) if event in wanted]
     if not lost:
         return Replay(None, tuple(kept), log.newest)
-    told = {event.job_id for event in kept if event.name in TERMINAL}
-    old = [event for event in _ends(ends) if event.job_id not in told and event in wanted]
+    told = {(event.owner, event.job_id) for event in kept if event.name in TERMINAL}
+    old = [event for event in _ends(ends) if (event.owner, event.job_id) not in told and event in wanted]
     data = json.dumps({"asked": number, "oldest": log.oldest}).encode()
     return Replay(Event(number=0, name=GAP, data_json=data), (*old, *kept), log.newest)
 
@@ -58,4 +58,5 @@ def _ends(entries: Iterable[HistoryEntry]) -> Iterable[Event]:
                 audience="owner_or_all" if name == "execution_interrupted" else "owner",
                 client_id=entry.job.client_id,
                 job_id=entry.job.id,
+                owner=entry.job.owner,
             )

@@ -25,6 +25,7 @@ from server.proxy import PackProxy
 from server.queuelist import QueueList
 from server.readiness import Readiness
 from server.renewal import Renewal
+from server.spaces import KEY, Space, Spaces
 from server.stats import SystemStats
 from server.submission import Submission
 from server.uploads import Uploads
@@ -38,6 +39,7 @@ class Front:
 
     settings: Settings
     keys: KeyRing
+    spaces: Spaces
     folders: Folders
     hub: Hub
     definitions: Definitions
@@ -68,3 +70,8 @@ FRONT = web.AppKey("front", Front)
 def front(request: web.Request) -> Front:
     """The front that serves this request."""
     return request.app[FRONT]
+
+
+def space(request: web.Request) -> Space:
+    """What this request may see and change."""
+    return front(request).spaces.of(request.get(KEY))

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from executor.errors import BadInput, WeftError
 from executor.files import Folders
@@ -42,21 +42,28 @@ class Submission:
         self._counter = 0
         self._folding = Folding(dispatcher.store)
 
-    async def accept(self, body: Mapping[str, object], key: str | None = None) -> dict[str, object]:
+    async def accept(self, body: Mapping[str, object], key: str | None = None, owner: str = "") -> dict[str, object]:
         """Queue what a request asks for and return the answer's object (reference/http_api.md section 2).
 
-        One that repeats another (`key` is its Idempotency-Key) gets that one's answer. Raises InvalidPrompt with the
-        body of the refusal, BadInput for fields that cannot be read, Conflict, QueueFull, NotReady.
+        One that repeats another of the same owner (`key` is its Idempotency-Key) gets that one's answer. Raises
+        InvalidPrompt with the body of the refusal, BadInput for fields that cannot be read, Conflict, QueueFull,
+        NotReady.
         """
-        return await self._folding.once(body, key, lambda digest, found: self._accept(body, digest, found))
 
-    async def _accept(self, body: Mapping[str, object], digest: str | None, key: Key | None) -> dict[str, object]:
+        def work(digest: str | None, found: Key | None) -> Awaitable[dict[str, object]]:
+            return self._accept(body, digest, found, owner)
+
+        return await self._folding.once(body, key, work, owner)
+
+    async def _accept(
+        self, body: Mapping[str, object], digest: str | None, key: Key | None, owner: str
+    ) -> dict[str, object]:
         self._dispatcher.require_room()
         if self._packs.is_live and self._packs.told.hooks:
             body = await self._hooked(body)
         number = self._number(body)
         targets = _targets(body.get("partial_execution_targets"))
-        return await self.queue(body, number=number, targets=targets, digest=digest, key=key)
+        return await self.queue(body, number=number, targets=targets, digest=digest, key=key, owner=owner)
 
     async def queue(
         self,
@@ -66,6 +73,7 @@ class Submission:
         targets: list[str] | None,
         digest: str | None = None,
         key: Key | None = None,
+        owner: str = "",
     ) -> dict[str, object]:
         """Check and queue the prompt of a body, with a place in the queue; as `accept`, past the packs' hooks."""
         if number is None:
@@ -92,6 +100,7 @@ class Submission:
             extra_data=extra_data,
             node_errors=verdict.node_errors,
             digest=digest,
+            owner=owner,
         )
         await self._dispatcher.submit(job, key)
         return {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}

@@ -134,7 +134,7 @@ class Dispatcher:
             self._wake.set()
         else:
             stored = await self._submit_to(chosen[0].id, job, key)
-        self._endings.tell_status()
+        self._endings.tell_status(stored)
         return stored
 
     async def _submit_to(self, worker: str, job: Job, key: Key | None) -> Job:
@@ -152,13 +152,14 @@ class Dispatcher:
         start.add_done_callback(_tell_failure)
         return stored
 
-    async def interrupt(self, prompt_id: str | None = None, *, force: bool = False) -> bool:
-        """Stop what runs (None: everything that runs); tells whether there was something to stop.
+    async def interrupt(self, prompt_id: str | None = None, *, force: bool = False, owner: str | None = None) -> bool:
+        """Stop what runs (None: everything that runs), of one owner or anybody's; tells whether there was something.
 
         A job whose end is being stored has ended: it is left alone.
         """
         over = {running.job.row for running in self._running.values() if running.ending}
-        chosen = {job.row for job in self.store.running() if prompt_id in (None, job.id) and job.row not in over}
+        asked = (job for job in self.store.running(owner) if prompt_id in (None, job.id))
+        chosen = {job.row for job in asked if job.row not in over}
         for row in chosen:
             self._stop_asked[row] = force or self._stop_asked.get(row, False)
         for running in [running for running in self._running.values() if running.job.row in chosen]:
@@ -170,17 +171,17 @@ class Dispatcher:
         if models or cache:
             await self.engine.free(models=models or cache, cache=cache)
 
-    async def delete(self, ids: Iterable[str]) -> list[Job]:
-        """Remove waiting jobs by id."""
-        removed = await self.store.delete(ids)
-        self._endings.tell_status()
+    async def delete(self, ids: Iterable[str], owner: str | None = None) -> list[Job]:
+        """Remove waiting jobs by id, of one owner or anybody's."""
+        removed = await self.store.delete(ids, owner)
+        self._endings.tell_status(*removed)
         await self._tidy(removed)
         return removed
 
-    async def clear(self) -> list[Job]:
-        """Remove every waiting job."""
-        removed = await self.store.clear()
-        self._endings.tell_status()
+    async def clear(self, owner: str | None = None) -> list[Job]:
+        """Remove every waiting job, of one owner or anybody's."""
+        removed = await self.store.clear(owner)
+        self._endings.tell_status(*removed)
         await self._tidy(removed)
         return removed
 
@@ -206,9 +207,9 @@ class Dispatcher:
         """How far a running job is; None for one that does not run."""
         return next((running.follow.view() for running in self._running.values() if running.job.row == row), None)
 
-    def status(self) -> dict[str, object]:
-        """The data of a status event."""
-        return self._endings.status()
+    def status(self, owner: str | None = None) -> dict[str, object]:
+        """The data of a status event: of one owner's jobs, or of all."""
+        return self._endings.status(owner)
 
     # ---------------------------------------------------------------- giving jobs
 
@@ -281,7 +282,7 @@ class Dispatcher:
             return
         self._running[worker] = running
         self._release(worker)
-        self._endings.tell_status()
+        self._endings.tell_status(job)
         await self._tidy([job])
         if running.ending:
             return
@@ -325,7 +326,7 @@ class Dispatcher:
         """Return a job to the queue as if it had not been taken."""
         running.ending = True
         await self.store.requeue(running.job, counted=False)
-        self._endings.tell_status()
+        self._endings.tell_status(running.job)
 
     # ---------------------------------------------------------------- hearing workers
 
@@ -346,6 +347,7 @@ class Dispatcher:
                     audience=message.audience,
                     client_id=message.client_id,
                     job_id=message.job_id or None,
+                    owner=message.owner,
                 )
             case Blob():
                 if message.step_json:
@@ -424,7 +426,7 @@ class Dispatcher:
             running.ending = True
             self._littered.add(job.row)
             await self.store.requeue(job)
-            self._endings.tell_status()
+            self._endings.tell_status(job)
         else:
             where = f" at node {node['node_id']}" if node["node_id"] else ""
             text = f"the worker process ended{where} ({reason}); attempt {job.attempts} was the last"
@@ -470,4 +472,5 @@ def _run_message(job: Job) -> Run:
         client_id=job.client_id,
         attempt=job.attempts,
         row=job.row,
+        owner=job.owner,
     )

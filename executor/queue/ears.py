@@ -14,10 +14,17 @@ Audience = Literal["owner", "owner_or_all", "all"]
 
 
 class Publish(Protocol):
-    """Where events leave: `data` is an object to dump, or bytes of JSON text."""
+    """Where events leave: `data` is an object to dump, or bytes of JSON text; `owner` whose job it is of."""
 
     def __call__(
-        self, event: str, data: object, *, audience: Audience, client_id: str | None = None, job_id: str | None = None
+        self,
+        event: str,
+        data: object,
+        *,
+        audience: Audience,
+        client_id: str | None = None,
+        job_id: str | None = None,
+        owner: str = "",
     ) -> None:
         """Send one event to its audience; returns at once."""
         ...

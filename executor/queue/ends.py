@@ -48,15 +48,17 @@ class Ends:
         if messages:
             event, data = messages[-1]
             audience: Audience = "owner_or_all" if event == "execution_interrupted" else "owner"
-            self._publish(event, data, audience=audience, client_id=job.client_id, job_id=job.id)
-        self.tell_status()
+            self._publish(event, data, audience=audience, client_id=job.client_id, job_id=job.id, owner=job.owner)
+        self.tell_status(job)
         done = {"node": None, "prompt_id": job.id}
-        self._publish("executing", done, audience="owner", client_id=job.client_id, job_id=job.id)
+        self._publish("executing", done, audience="owner", client_id=job.client_id, job_id=job.id, owner=job.owner)
 
-    def status(self) -> dict[str, object]:
-        """The data of a status event."""
-        return {"status": {"exec_info": {"queue_remaining": self._store.remaining()}}}
+    def status(self, owner: str | None = None) -> dict[str, object]:
+        """The data of a status event: of one owner's jobs, or of all."""
+        return {"status": {"exec_info": {"queue_remaining": self._store.remaining(owner)}}}
 
-    def tell_status(self) -> None:
-        """Tell everybody how many jobs wait or run."""
+    def tell_status(self, *changed: Job) -> None:
+        """Tell everybody how many jobs wait or run; where these jobs have owners, each of those how many of its own."""
         self._publish("status", self.status(), audience="all")
+        for owner in dict.fromkeys(job.owner for job in changed if job.owner):
+            self._publish("status", self.status(owner), audience="all", owner=owner)

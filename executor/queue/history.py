@@ -166,17 +166,18 @@ class History:
         rows = await self._read(query, (prompt_id, *_owner(owner)))
         return entry_of(rows[0]) if rows else None
 
-    async def ended_since(self, ms: int, most: int) -> list[HistoryEntry]:
+    async def ended_since(self, ms: int, most: int, owner: str | None = None) -> list[HistoryEntry]:
         """The entries that ended at that time (ms of Unix time) or later, in the order of their end; the newest `most`.
 
         They are found by the index of jobs, so that no graph is read but theirs.
         """
         query = f"""
         SELECT {ENTRY_COLUMNS} FROM history WHERE rank IN (
-            SELECT rank FROM history INDEXED BY history_jobs WHERE ended_ms >= ? ORDER BY ended_ms DESC LIMIT ?
+            SELECT rank FROM history INDEXED BY history_jobs WHERE ended_ms >= ?{_of(owner)}
+            ORDER BY ended_ms DESC LIMIT ?
         ) ORDER BY ended_ms
         """
-        return [entry_of(row) for row in await self._read(query, (ms, most))]
+        return [entry_of(row) for row in await self._read(query, (ms, *_owner(owner), most))]
 
     async def _read(self, query: str, values: Row) -> list[Row]:
         return await self._database.run(lambda connection: connection.execute(query, values).fetchall())

@@ -115,10 +115,10 @@ class Control:
             raise RuntimeError("the worker's control thread has not started")
         return self._loop
 
-    def request(self, wish: Wish, body_json: bytes) -> Future[bytes]:
+    def request(self, wish: Wish, body_json: bytes, owner: str = "") -> Future[bytes]:
         """Ask the front for something, from any thread; the future gets its JSON answer, or WeftError."""
         answer: Future[bytes] = Future()
-        request = Request(id=self.next_number(), wish=wish, body_json=body_json)
+        request = Request(id=self.next_number(), wish=wish, body_json=body_json, owner=owner)
         self._wishes[request.id] = answer
         self.send(request)
         if self._closed:

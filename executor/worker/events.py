@@ -57,6 +57,7 @@ class WireEvents:
                 data_json=text.encode(),
                 audience=audience,
                 client_id=self._job.client_id,
+                owner=self._job.owner,
             )
         )
 
@@ -88,6 +89,7 @@ class WireEvents:
                 image_type="image/png" if lossless else "image/jpeg",
                 body=body,
                 client_id=self._job.client_id,
+                owner=self._job.owner,
             )
         )
         if step is not None:
@@ -112,9 +114,9 @@ class WireEvents:
 
     def text(self, node_id: str, message: str) -> None:
         """Send a line of text that belongs to a node."""
-        body = message.encode("utf-8", "replace")
+        body, job = message.encode("utf-8", "replace"), self._job
         self._send(
-            Blob(job_id=self._job.job_id, kind="text", node_id=node_id, body=body, client_id=self._job.client_id)
+            Blob(job_id=job.job_id, kind="text", node_id=node_id, body=body, client_id=job.client_id, owner=job.owner)
         )
 
 

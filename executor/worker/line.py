@@ -88,7 +88,7 @@ class Line:
 
     def wish(self, wish: Wish, body: object) -> None:
         """Ask the front for something whose answer nobody waits for."""
-        self._control.request(wish, json.dumps(body).encode()).add_done_callback(_tell_failure)
+        self._control.request(wish, json.dumps(body).encode(), self.owner).add_done_callback(_tell_failure)
 
     def request(self, wish: Wish, body: object) -> object:
         """What the front answers to a wish; BadInput, NotReady or TimeoutError when it fails.
@@ -98,7 +98,7 @@ class Line:
         """
         text = json.dumps(body).encode()
         if not self.on_loop():
-            answer: object = json.loads(self._control.request(wish, text).result(PATIENCE_S))
+            answer: object = json.loads(self._control.request(wish, text, self.owner).result(PATIENCE_S))
         elif self._aside is not None:
             answer = json.loads(self._aside.ask(wish, text))
         else:
@@ -107,6 +107,11 @@ class Line:
                 "that serves the packs' routes: call it in a thread (await asyncio.to_thread(...))"
             )
         return answer
+
+    @property
+    def owner(self) -> str:
+        """Whose prompt runs now; "" between prompts, and on the event loop, whose routes belong to no prompt."""
+        return "" if self.run is None or self.on_loop() else self.run.owner
 
     def on_loop(self) -> bool:
         """Tell whether the caller runs on the event loop's own thread."""

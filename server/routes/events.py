@@ -9,7 +9,8 @@ from aiohttp import web
 from executor.errors import BadInput
 from server.eventlog import Event, Wanted
 from server.replay import Replay, missed
-from server.state import Front, front
+from server.spaces import Space
+from server.state import Front, front, space
 
 ROUTES = web.RouteTableDef()
 
@@ -25,7 +26,8 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     here = front(request)
     given = request.headers.get("Last-Event-ID") or request.query.get("last_event")
     number = event_number(given) if given else here.hub.log.newest
-    wanted = Wanted(client_id=request.query.get("clientId"), job_id=request.query.get("prompt_id"))
+    client_id, job_id = request.query.get("clientId"), request.query.get("prompt_id")
+    wanted = Wanted(client_id=client_id, job_id=job_id, owner=space(request).owner)
     answer = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     answer.content_type = "text/event-stream"
     await answer.prepare(request)
@@ -62,7 +64,7 @@ def event_number(text: str) -> int:
     return int(text)
 
 
-async def replay_for(here: Front, text: str, sid: str) -> Replay:
+async def replay_for(here: Front, own: Space, text: str, sid: str) -> Replay:
     """What a websocket that names the last event it heard has missed; an empty text: nothing."""
     number = event_number(text) if text else here.hub.log.newest
-    return await missed(here.hub.log, here.store.past, number, Wanted(client_id=sid))
+    return await missed(here.hub.log, here.store.past, number, Wanted(client_id=sid, owner=own.owner))

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from server.bodies import read_object
 from server.jobs import STATUSES, JobQuery, Status, find_job
-from server.state import Front, front
+from server.spaces import Space
+from server.state import Front, front, space
 
 ROUTES = web.RouteTableDef()
 WEFT = web.RouteTableDef()
@@ -45,6 +46,7 @@ def _query(request: web.Request) -> JobQuery:
         descending=_choice(request, "sort_order", SORT_ORDERS) == "desc",
         limit=limit,
         offset=_number(request, "offset", least=0) or 0,
+        owner=space(request).owner,
     )
 
 
@@ -75,11 +77,11 @@ def _number(request: web.Request, name: str, *, least: int) -> int | None:
 @ROUTES.get("/api/jobs/{id}")
 async def get_job(request: web.Request) -> web.Response:
     """Show one job with its workflow and outputs."""
-    here, job_id = front(request), request.match_info["id"]
-    found = await find_job(here.store, job_id)
+    here, job_id, owner = front(request), request.match_info["id"], space(request).owner
+    found = await find_job(here.store, job_id, owner)
     if found is None:
         return web.json_response({"error": "Job not found"}, status=404)
-    state = await here.job_states.of(job_id) or {}
+    state = await here.job_states.of(job_id, owner) or {}
     told = {name: state[name] for name in STATE_KEYS if state.get(name) is not None}
     return web.json_response({**found, **told})
 
@@ -87,7 +89,7 @@ async def get_job(request: web.Request) -> web.Response:
 @WEFT.get("/weft/jobs/{id}")
 async def get_job_state(request: web.Request) -> web.Response:
     """Tell how a job stands: state, place in the queue, percent, node, step, seconds left, and how it ended."""
-    found = await front(request).job_states.of(request.match_info["id"])
+    found = await front(request).job_states.of(request.match_info["id"], space(request).owner)
     if found is None:
         return web.json_response({"error": "Job not found"}, status=404)
     return web.json_response(found)
@@ -98,29 +100,30 @@ async def post_job_cancel(request: web.Request) -> web.Response:
     """Stop a running job or remove a waiting one; tells whether there was one. With `force` its worker ends."""
     body = await read_object(request) if request.body_exists else {}
     force = body.get("force") is True
-    return web.json_response({"cancelled": await _cancel(front(request), request.match_info["id"], force=force)})
+    cancelled = await _cancel(front(request), space(request), request.match_info["id"], force=force)
+    return web.json_response({"cancelled": cancelled})
 
 
 @ROUTES.post("/api/jobs/cancel")
 async def post_jobs_cancel(request: web.Request) -> web.Response:
     """Stop or remove several jobs; tells whether there was any."""
-    here, body = front(request), await read_object(request)
+    here, own, body = front(request), space(request), await read_object(request)
     ids = body.get("job_ids")
     if not isinstance(ids, list):
         return web.json_response({"error": "job_ids must be a list of ids", "invalid_ids": []}, status=400)
-    invalid = [wanted for wanted in ids if not await _may_be_an_id(here, wanted)]
+    invalid = [wanted for wanted in ids if not await _may_be_an_id(here, own, wanted)]
     if invalid:
         return web.json_response({"error": "job_ids holds what is no id", "invalid_ids": invalid}, status=400)
-    return web.json_response({"cancelled": any([await _cancel(here, str(wanted)) for wanted in ids])})
+    return web.json_response({"cancelled": any([await _cancel(here, own, str(wanted)) for wanted in ids])})
 
 
-async def _may_be_an_id(here: Front, wanted: object) -> bool:
+async def _may_be_an_id(here: Front, own: Space, wanted: object) -> bool:
     """Clients may choose any text for an id, so one that is no UUID is good if there is such a job."""
     if not isinstance(wanted, str):
         return False
-    return _UUID.fullmatch(wanted) is not None or await find_job(here.store, wanted) is not None
+    return _UUID.fullmatch(wanted) is not None or await find_job(here.store, wanted, own.owner) is not None
 
 
-async def _cancel(here: Front, job_id: str, *, force: bool = False) -> bool:
-    removed = await here.dispatcher.delete([job_id])
-    return await here.dispatcher.interrupt(job_id, force=force) or bool(removed)
+async def _cancel(here: Front, own: Space, job_id: str, *, force: bool = False) -> bool:
+    removed = await here.dispatcher.delete([job_id], own.owner)
+    return await here.dispatcher.interrupt(job_id, force=force, owner=own.owner) or bool(removed)

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from executor.errors import NotReady
 from server import packfiles, staticfile
-from server.state import front
+from server.state import front, space
 
 ROUTES = web.RouteTableDef()
 FILES = web.RouteTableDef()
@@ -70,12 +70,17 @@ async def get_workflow_template(request: web.Request) -> web.StreamResponse:
 # ---------------------------------------------------------------- routes of packs
 
 
+async def _of_a_pack(request: web.Request) -> web.StreamResponse | None:
+    """The answer of a pack's route; none where keys separate: the code of packs knows no keys and tells all."""
+    return await front(request).proxy.answer(request) if space(request).is_whole else None
+
+
 async def file_or_route(request: web.Request, find: Callable[[str], Path | None], name: str) -> web.StreamResponse:
     """Answer with a file; without one, as a pack does that has a route of this address; HTTPNotFound without either."""
     try:
         return await staticfile.send(request, find, name)
     except web.HTTPNotFound:
-        answer = await front(request).proxy.answer(request)
+        answer = await _of_a_pack(request)
         if answer is None:
             raise
         return answer
@@ -85,7 +90,7 @@ async def file_or_route(request: web.Request, find: Callable[[str], Path | None]
 async def pack_routes(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Hand a request that no route of the front takes to the packs."""
     if request.match_info.http_exception is not None:
-        answer = await front(request).proxy.answer(request)
+        answer = await _of_a_pack(request)
         if answer is not None:
             return answer
     return await handler(request)

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from executor.errors import BadInput
 from server.bodies import read_object, texts
-from server.state import front
+from server.state import front, space
 
 ROUTES = web.RouteTableDef()
 
@@ -16,19 +16,20 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/queue")
 async def get_queue(request: web.Request) -> web.Response:
     """List what runs and what waits."""
-    return web.Response(body=front(request).queue.text(), content_type="application/json", charset="utf-8")
+    body = front(request).queue.text(space(request).owner)
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @ROUTES.post("/queue")
 async def post_queue(request: web.Request) -> web.Response:
     """Remove waiting prompts: all of them, or those listed."""
     body = await read_object(request)
-    dispatcher = front(request).dispatcher
+    dispatcher, owner = front(request).dispatcher, space(request).owner
     ids = texts(body["delete"], "delete") if body.get("delete") is not None else []
     if body.get("clear"):
-        await dispatcher.clear()
+        await dispatcher.clear(owner)
     if ids:
-        await dispatcher.delete(ids)
+        await dispatcher.delete(ids, owner)
     return web.Response()
 
 
@@ -41,7 +42,8 @@ async def post_interrupt(request: web.Request) -> web.Response:
         body = {}
     wanted = body.get("prompt_id") if isinstance(body, dict) else None
     force = isinstance(body, dict) and body.get("force") is True
-    await front(request).dispatcher.interrupt(None if wanted is None else str(wanted), force=force)
+    chosen = None if wanted is None else str(wanted)
+    await front(request).dispatcher.interrupt(chosen, force=force, owner=space(request).owner)
     return web.Response()
 
 

@@ -11,7 +11,7 @@ from server.frames import text_frame
 from server.hub import Client, Frame
 from server.routes.events import event_number, replay_for
 from server.routes.system import features
-from server.state import Front, front
+from server.state import Front, front, space
 
 ROUTES = web.RouteTableDef()
 
@@ -22,7 +22,7 @@ async def get_ws(request: web.Request) -> web.WebSocketResponse:
 
     With `last_event` the frames of events carry their numbers, and those after that number come first.
     """
-    here, last = front(request), request.query.get("last_event")
+    here, own, last = front(request), space(request), request.query.get("last_event")
     sid = request.query.get("clientId") or uuid.uuid4().hex
     if last:
         event_number(last)
@@ -30,10 +30,14 @@ async def get_ws(request: web.Request) -> web.WebSocketResponse:
     await socket.prepare(request)
     transport = request.transport
     client = Client(
-        sid=sid, socket=socket, abort=transport.abort if transport else lambda: None, numbered=last is not None
+        sid=sid,
+        socket=socket,
+        abort=transport.abort if transport else lambda: None,
+        numbered=last is not None,
+        owner=own.mark,
     )
-    replay = None if last is None else await replay_for(here, last, sid)
-    greeting = [Frame(text_frame("status", {**here.dispatcher.status(), "sid": sid}))]
+    replay = None if last is None else await replay_for(here, own, last, sid)
+    greeting = [Frame(text_frame("status", {**here.dispatcher.status(own.owner), "sid": sid}))]
     if replay is not None:  # nothing may be awaited from here on: what comes now is told live
         greeting += here.hub.greeting_of(replay.all())
     await here.hub.attend(client, greeting, lambda: _read(here, client))

@@ -45,7 +45,14 @@ class Front:
         )
 
     def publish(
-        self, event: str, data: Any, *, audience: str, client_id: str | None = None, job_id: str | None = None
+        self,
+        event: str,
+        data: Any,
+        *,
+        audience: str,
+        client_id: str | None = None,
+        job_id: str | None = None,
+        owner: str = "",
     ) -> None:
         """Note an event."""
         self.events.append((event, json.loads(data) if isinstance(data, bytes) else data))

@@ -41,7 +41,7 @@ class Past:
     def __init__(self, *entries: HistoryEntry) -> None:
         self.entries = entries
 
-    async def ended_since(self, ms: int, most: int) -> list[HistoryEntry]:
+    async def ended_since(self, ms: int, most: int, owner: str | None = None) -> list[HistoryEntry]:
         return [entry for entry in self.entries if entry.ended_ms >= ms]
 
 

@@ -85,7 +85,7 @@ async def test_a_client_whose_place_was_taken_goes_unnoticed(client):
     here, told = hub.Hub(), []
 
     async def replaced():
-        here._clients["me"] = Client(sid="me", socket=None, abort=lambda: None)
+        here._clients["", "me"] = Client(sid="me", socket=None, abort=lambda: None)
         here.on_change = told.append
 
     await here.attend(client, [], replaced)

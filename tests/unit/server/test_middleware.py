@@ -114,7 +114,7 @@ async def test_error_of_a_route_is_a_json_500(stand, monkeypatch):
     async def fail(body):
         raise LookupError("lost")
 
-    monkeypatch.setattr(type(stand.front.submission), "accept", lambda self, body, key: fail(body))
+    monkeypatch.setattr(type(stand.front.submission), "accept", lambda self, body, key, owner: fail(body))
     answer = await stand.post("/prompt", json={})
     assert answer.status == 500
     assert (await answer.json())["error"]["message"] == "LookupError: lost"

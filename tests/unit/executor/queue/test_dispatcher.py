@@ -26,7 +26,7 @@ class Ear:
         self.blobs: list[Blob] = []
         self._news = asyncio.Event()
 
-    def publish(self, event, data, *, audience, client_id=None, job_id=None) -> None:
+    def publish(self, event, data, *, audience, client_id=None, job_id=None, owner="") -> None:
         value = json.loads(data) if isinstance(data, bytes) else data
         self.events.append((event, value, audience, client_id))
         self._news.set()

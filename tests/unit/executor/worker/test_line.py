@@ -23,7 +23,7 @@ class Control:
         self.jobs: SimpleQueue[object] = SimpleQueue()
         self.answer: Future[bytes] = Future()
 
-    def request(self, wish: str, body_json: bytes) -> Future[bytes]:
+    def request(self, wish: str, body_json: bytes, owner: str = "") -> Future[bytes]:
         return self.answer
 
 
