@@ -4,7 +4,9 @@ WeftError
 ├── BadInput               the caller's data is wrong (400)
 │   ├── InvalidPrompt      a graph that is refused, in the shape clients match on
 │   ├── UnknownName        a name that does not exist, with the nearest that does
-│   └── UnsafePath         a path that leaves its folder
+│   ├── UnsafePath         a path that leaves its folder
+│   ├── AddressRefused     an address that this server may not call
+│   └── FetchFailed        an address that did not give what was asked for
 ├── ModelFileError         a model file that cannot be used, and what would fit
 ├── Conflict               a key that was used for something else (409)
 ├── QueueFull              as many prompts wait as may wait (429)
@@ -71,6 +73,14 @@ class UnknownName(BadInput):
 
 class UnsafePath(BadInput):
     """A path that leaves the folder it has to stay in."""
+
+
+class AddressRefused(BadInput):
+    """An address of the network that this server may not call: which, and why."""
+
+
+class FetchFailed(BadInput):
+    """An address of the network that did not give what was asked for, and why."""
 
 
 class ModelFileError(WeftError):

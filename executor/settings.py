@@ -37,6 +37,7 @@ class Settings:
     isolate_keys: bool = False
     allowed_hosts: tuple[str, ...] = ()
     cors_origin: str | None = None
+    allow_outbound: tuple[str, ...] = ()
     max_upload_mb: float = 100.0
     compress: bool = False
     base_directory: Path = Path()
@@ -169,6 +170,14 @@ FLAGS: tuple[Flag, ...] = (
         optional_value=True,
         metavar="ORIGIN",
         help="let pages of this origin (alone: of any) call the API",
+    ),
+    Flag(
+        names=("--allow-outbound",),
+        field="allow_outbound",
+        kind=str,
+        many=True,
+        metavar="HOST_OR_CIDR",
+        help="private hosts or networks that inputs given as URLs and webhooks may reach; without it none",
     ),
     Flag(
         names=("--max-upload-size",),
@@ -444,7 +453,7 @@ def parse_flags(argv: Sequence[str], prog: str = "weft") -> tuple[dict[str, obje
     for name, spelling, least, most in _LIMITS:
         if name in given and not least <= given[name] <= most:  # nan is not within any limits
             parser.error(f"{spelling}: {given[name]} is not within {least:g} and {most:g}")
-    for name in ("model_paths", "allowed_packs", "allowed_hosts"):
+    for name in ("model_paths", "allowed_packs", "allowed_hosts", "allow_outbound"):
         if name in given:
             given[name] = tuple(given[name])
     return given, ignored
