@@ -37,6 +37,7 @@ class Settings:
     isolate_keys: bool = False
     allowed_hosts: tuple[str, ...] = ()
     cors_origin: str | None = None
+    public_url: str | None = None
     allow_outbound: tuple[str, ...] = ()
     max_upload_mb: float = 100.0
     compress: bool = False
@@ -170,6 +171,13 @@ FLAGS: tuple[Flag, ...] = (
         optional_value=True,
         metavar="ORIGIN",
         help="let pages of this origin (alone: of any) call the API",
+    ),
+    Flag(
+        names=("--public-url",),
+        field="public_url",
+        kind=str,
+        metavar="URL",
+        help="the address that clients know this server by: what answers and webhooks begin the files' addresses with",
     ),
     Flag(
         names=("--allow-outbound",),

@@ -26,16 +26,16 @@ class JobStates:
         job = self.queued(job_id, owner)
         if job is not None:
             state = self.state(job, owner)
-            return {"id": job_id, **state, **_times(job), "end_time": None, "error": None, "outputs": {}}
+            return {"id": job_id, **state, **times_of(job), "end_time": None, "error": None, "outputs": {}}
         entry = await self._store.past.entry(job_id, owner)
         if entry is None:
             return None
         return {
             "id": job_id,
             **ended_state(entry),
-            **_times(entry.job),
+            **times_of(entry.job),
             "end_time": entry.ended_ms,
-            "error": _error(entry),
+            "error": error_of(entry),
             "outputs": json.loads(entry.result.outputs_json),
         }
 
@@ -71,11 +71,12 @@ def _view(state: str, progress: Progress) -> View:
     }
 
 
-def _times(job: Job) -> View:
+def times_of(job: Job) -> View:
+    """How often a job was tried, and when it came and began (Unix time in ms)."""
     return {"attempts": job.attempts, "create_time": job.created_ms, "start_time": job.started_ms}
 
 
-def _error(entry: HistoryEntry) -> View | None:
+def error_of(entry: HistoryEntry) -> View | None:
     """What ended a job that failed: the data of its error, without the inputs."""
     for event, data in json.loads(entry.result.messages_json):
         if event == "execution_error" and isinstance(data, dict):

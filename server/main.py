@@ -25,6 +25,7 @@ from executor.queue.dispatcher import Dispatcher, Limits
 from executor.queue.store import Store
 from executor.settings import Settings
 from server.app import make_app
+from server.calls import Calls
 from server.commands import COMMANDS
 from server.configuration import read_configuration
 from server.definitions import Definitions
@@ -112,6 +113,7 @@ def build(
         engine=engine,
         dispatcher=dispatcher,
         submission=submission,
+        calls=Calls(submission, dispatcher),
         queue=QueueList(store, id_first=settings.queue_items == "id-first"),
         jobs=JobList(store),
         job_states=JobStates(dispatcher),
@@ -177,6 +179,7 @@ class Server:
         """Let the running prompt end or put it back, answering all the while, then close and end the rest."""
         front = self.front
         await front.dispatcher.stop(front.settings.drain_timeout_s)
+        front.store.waiters.close()
         for site in self._sites:
             await site.stop()
         await front.hub.close()

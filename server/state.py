@@ -12,6 +12,7 @@ from executor.files import Folders
 from executor.queue.dispatcher import Dispatcher
 from executor.queue.store import Store
 from executor.settings import Settings
+from server.calls import Calls
 from server.definitions import Definitions
 from server.hub import Hub
 from server.jobs import JobList
@@ -47,6 +48,7 @@ class Front:
     engine: Engine
     dispatcher: Dispatcher
     submission: Submission
+    calls: Calls
     queue: QueueList
     jobs: JobList
     job_states: JobStates
@@ -62,6 +64,11 @@ class Front:
     readiness: Readiness
     renewal: Renewal
     argv: Sequence[str] = ()
+
+    @property
+    def public_url(self) -> str:
+        """What addresses of files begin with; empty where nobody said it: then they begin at the server's root."""
+        return (self.settings.public_url or "").rstrip("/")
 
 
 FRONT = web.AppKey("front", Front)

@@ -7,14 +7,14 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from executor.errors import BadInput, WeftError
 from executor.files import Folders
 from executor.graph.prompt import Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
-from executor.queue.job import Key, about, make_job
+from executor.queue.job import Job, Key, about, make_job
 from server.bodies import texts
 from server.definitions import Definitions
 from server.folding import Folding
@@ -24,6 +24,7 @@ from server.renewal import Renewal
 
 log = logging.getLogger("weft.front")
 
+Note = Callable[[Job], None]
 HOOKS_WAIT_S = 5.0
 """How long the packs' hooks may take to look at a prompt; after that it goes on as it came."""
 
@@ -42,28 +43,32 @@ class Submission:
         self._counter = 0
         self._folding = Folding(dispatcher.store)
 
-    async def accept(self, body: Mapping[str, object], key: str | None = None, owner: str = "") -> dict[str, object]:
+    async def accept(
+        self, body: Mapping[str, object], key: str | None = None, owner: str = "", note: Note | None = None
+    ) -> dict[str, object]:
         """Queue what a request asks for and return the answer's object (reference/http_api.md section 2).
 
         One that repeats another of the same owner (`key` is its Idempotency-Key) gets that one's answer. Raises
         InvalidPrompt with the body of the refusal, BadInput for fields that cannot be read, Conflict, QueueFull,
-        NotReady.
+        NotReady. `note` is given the job, where this very request brings it.
         """
 
         def work(digest: str | None, found: Key | None) -> Awaitable[dict[str, object]]:
-            return self._accept(body, digest, found, owner)
+            return self._accept(body, digest, found, owner, note)
 
         return await self._folding.once(body, key, work, owner)
 
     async def _accept(
-        self, body: Mapping[str, object], digest: str | None, key: Key | None, owner: str
+        self, body: Mapping[str, object], digest: str | None, key: Key | None, owner: str, note: Note | None
     ) -> dict[str, object]:
         self._dispatcher.require_room()
         if self._packs.is_live and self._packs.told.hooks:
             body = await self._hooked(body)
         number = self._number(body)
         targets = _targets(body.get("partial_execution_targets"))
-        return await self.queue(body, number=number, targets=targets, digest=digest, key=key, owner=owner)
+        return await self.queue(
+            body, number=number, targets=targets, digest=digest, key=key, owner=owner, note=note
+        )
 
     async def queue(
         self,
@@ -74,6 +79,7 @@ class Submission:
         digest: str | None = None,
         key: Key | None = None,
         owner: str = "",
+        note: Note | None = None,
     ) -> dict[str, object]:
         """Check and queue the prompt of a body, with a place in the queue; as `accept`, past the packs' hooks."""
         if number is None:
@@ -102,7 +108,9 @@ class Submission:
             digest=digest,
             owner=owner,
         )
-        await self._dispatcher.submit(job, key)
+        stored = await self._dispatcher.submit(job, key)
+        if note is not None:
+            note(stored)
         return {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
 
     def _number(self, body: Mapping[str, object]) -> int | float:

@@ -20,6 +20,7 @@ from executor.queue.history import History
 from executor.queue.job import HistoryEntry, Job, Key, Result, crash_result, now_ms
 from executor.queue.keys import Keys
 from executor.queue.rows import JOB_COLUMNS, QUEUE_COLUMNS, queue_values, waiting_job_of
+from executor.queue.waiters import Waiters
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Store:
         self._database = Database(path)
         self.past = History(self._database, history_limit)
         self.keys = Keys(self._database)
+        self.waiters = Waiters()
         self._pending: list[Job] = []  # in the order of execution
         self._running: dict[int, Job] = {}  # by row
         self._named: dict[tuple[str, str, str], Job] = {}  # what waits or runs and has a digest, by owner, id and it
@@ -99,6 +101,10 @@ class Store:
     def same(self, prompt_id: str, digest: str, owner: str = "") -> Job | None:
         """What waits or runs of that owner and id and came with a body of that digest."""
         return self._named.get((owner, prompt_id, digest))
+
+    def holds(self, row: int) -> bool:
+        """Tell whether the job of that row waits or runs."""
+        return row in self._running or any(job.row == row for job in self._pending)
 
     def next(self) -> Job | None:
         """The job that is to run next."""
@@ -234,6 +240,8 @@ class Store:
             self.past.note(rank, entry)
         self._running.pop(job.row, None)
         self._unname(job)
+        if rank is not None:
+            self.waiters.tell(job.row, entry)
         return rank is not None
 
     async def _requeue(self, job: Job, counted: bool) -> bool:
@@ -264,6 +272,8 @@ class Store:
                 self._wait(job)
                 self._name(job)
             raise
+        for job in jobs:
+            self.waiters.tell(job.row, None)
 
     def _wait(self, job: Job) -> None:
         bisect.insort(self._pending, job, key=Job.order)

@@ -27,6 +27,7 @@ _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _REASONS = {
     101: "the websocket",
     200: "success",
+    202: "accepted: the prompt goes on, Location says where its end will be told",
     204: "done",
     206: "the part asked for",
     304: "not changed",
@@ -34,11 +35,16 @@ _REASONS = {
     401: "no such user",
     403: "outside the folder, or a page of another site",
     404: "not there",
-    409: "the name is taken, or the key was used for something else",
+    406: "the prompt made no file of the kind that was asked for",
+    409: "the name is taken, the key was used for something else, or the prompt was stopped",
+    410: "the file is not there any more",
     413: "the body is larger than --max-upload-size",
     416: "no such part",
+    422: "a node failed",
     429: "too many prompts wait (--max-queue)",
+    500: "the worker that ran it ended",
     503: "not ready, or switched off",
+    504: "the prompt ran longer than --job-timeout",
     507: "it cannot be stored: the disk is full, or may not be written",
 }
 
@@ -94,7 +100,10 @@ def _operation(route: Served, told: Operation) -> dict[str, object]:
         "tags": [told.topic],
         "summary": route.summary,
         "parameters": [*map(_path_parameter, _PARAMETER.findall(route.path)), *map(_query_parameter, told.query)],
-        "responses": {str(status): _response(status, told.answers[status]) for status in sorted(told.answers)},
+        "responses": {
+            str(status): _response(status, told.answers[status], told.also if status == 200 else ())
+            for status in sorted(told.answers)
+        },
     }
     if told.body is not None:
         made["requestBody"] = {"required": told.body_required, "content": _content(told.body)}
@@ -115,11 +124,10 @@ def _query_parameter(query: Query) -> dict[str, object]:
     }
 
 
-def _response(status: int, content: Content | None) -> dict[str, object]:
+def _response(status: int, content: Content | None, also: tuple[Content, ...] = ()) -> dict[str, object]:
     made: dict[str, object] = {"description": _REASONS[status]}
-    return made if content is None else {**made, "content": _content(content)}
+    return made if content is None else {**made, "content": _content(content, *also)}
 
 
-def _content(content: Content) -> dict[str, object]:
-    media_type, schema = content
-    return {media_type: {"schema": schema}}
+def _content(*contents: Content) -> dict[str, object]:
+    return {media_type: {"schema": schema} for media_type, schema in contents}

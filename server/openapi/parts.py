@@ -34,10 +34,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What a route takes and answers; a status without content has an empty body, or a plain text of no form."""
+    """What a route takes and answers; a status without content has an empty body, or a plain text of no form.
+
+    `also` are further forms of the body of 200.
+    """
 
     topic: str
     answers: Mapping[int, Content | None]
+    also: tuple[Content, ...] = ()
     query: tuple[Query, ...] = ()
     body: Content | None = None
     body_required: bool = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from server.openapi.parts import (
     BOOLEAN,
+    BYTES,
     INTEGER,
     PLAIN,
     PROBLEM,
@@ -36,6 +37,22 @@ _JOBS = (
 _JOB_ERROR = json(ref("JobError"))
 _OFF = Operation(topic="Jobs", answers={503: json(ref("Disabled"))})
 
+_KEY = Query(
+    name="Idempotency-Key",
+    about="the same key with the same body is answered as the first time, and runs once",
+    place="header",
+)
+_PREFER = Query(name="Prefer", about="wait, or wait=SECONDS: answer when the prompt has ended", place="header")
+_WAITED = {
+    202: json(ref("Accepted")),
+    409: PROBLEM,
+    422: PROBLEM,
+    429: PROBLEM,
+    500: PROBLEM,
+    503: PROBLEM,
+    504: PROBLEM,
+}
+
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/prompt"): Operation(
         topic="Prompts",
@@ -43,15 +60,28 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/prompt"): Operation(
         topic="Prompts",
+        query=(_KEY, _PREFER),
+        body=json(ref("Submission")),
+        answers={200: json(either(ref("Ended"), ref("Accepted"))), **REFUSED, **_WAITED},
+    ),
+    ("POST", "/weft/run"): Operation(
+        topic="Prompts",
         query=(
             Query(
-                name="Idempotency-Key",
-                about="the same key with the same body is answered as the first time, and runs once",
-                place="header",
+                name="answer",
+                about="the files' addresses, one file as it is, or all files' contents in JSON",
+                schema=one_of("json", "picture", "base64"),
             ),
+            Query(name="node", about="the node whose file is wanted"),
+            Query(name="index", about="the how manieth of its files, from 0", schema={**INTEGER, "minimum": 0}),
+            Query(name="keep", about="let the prompt go on when the client leaves", schema=BOOLEAN),
+            Query(name="Accept", about="image/*, video/* or audio/*: one file as it is", place="header"),
+            _KEY,
+            _PREFER,
         ),
         body=json(ref("Submission")),
-        answers={200: json(ref("Accepted")), **REFUSED, 409: PROBLEM, 429: PROBLEM, 503: PROBLEM},
+        answers={200: json(ref("Ended")), 406: PROBLEM, 410: PROBLEM, **REFUSED, **_WAITED},
+        also=(BYTES,),
     ),
     ("GET", "/queue"): Operation(topic="Prompts", answers={200: json(ref("Queue"))}),
     ("POST", "/queue"): Operation(topic="Prompts", body=json(ref("Removal")), answers={200: None, **REFUSED}),

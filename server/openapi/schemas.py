@@ -55,6 +55,23 @@ SCHEMAS: Mapping[str, Schema] = {
         },
     ),
     "Accepted": members({"prompt_id": TEXT, "number": NUMBER, "node_errors": ref("NodeErrors")}),
+    "OutputFile": members(
+        {"node_id": TEXT, "filename": TEXT, "subfolder": TEXT, "type": ROOT_NAME, "content_type": TEXT, "url": TEXT},
+        {"base64": either(TEXT, NULL)},
+    ),
+    "Ended": members(
+        {
+            "prompt_id": TEXT,
+            "state": one_of("succeeded", "failed", "interrupted", "removed"),
+            "outputs": OBJECT,
+            "files": array(ref("OutputFile")),
+            "error": either(OBJECT, NULL),
+            "attempts": INTEGER,
+            "create_time": _WHEN,
+            "start_time": either(_WHEN, NULL),
+            "end_time": _WHEN,
+        }
+    ),
     "QueueItem": {
         "description": "[number, prompt_id, prompt, extra_data, outputs]; with --queue-items id-first "
         "[prompt_id, number, time]",

@@ -20,6 +20,7 @@ from server.routes import (
     pages,
     prompt,
     queue,
+    run,
     subgraphs,
     system,
     userdata,
@@ -29,6 +30,7 @@ from server.routes import (
 
 ALL: tuple[web.RouteTableDef, ...] = (
     prompt.ROUTES,
+    run.ROUTES,
     queue.ROUTES,
     history.ROUTES,
     nodes.ROUTES,
