@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from aiohttp import web
+
 from executor.errors import BadInput, JobTimeout, UnsafePath, WorkerCrashed
 from executor.files import Folders, Root, inside
 from executor.queue.job import HistoryEntry, Job
+from server import sentfile
 from server.jobstate import View, error_of, times_of
 from server.media import content_type
 from server.uploads import as_root
@@ -122,9 +125,10 @@ def with_bytes(view: View, entry: HistoryEntry, folders: Folders) -> View:
     files = []
     for shown, file in zip(told, files_of(entry), strict=True):
         try:
-            path = file.path(folders)
-            text = base64.b64encode(path.read_bytes()).decode() if path.stat().st_size <= room else None
-        except (UnsafePath, OSError):
+            with sentfile.opened(folders.fence, file.path(folders)) as source:
+                body = source.read(room + 1)
+            text = base64.b64encode(body).decode() if len(body) <= room else None
+        except (UnsafePath, OSError, web.HTTPNotFound):
             text = None
         room -= len(text or "") * 3 // 4
         files.append({**shown, "base64": text})

@@ -66,9 +66,7 @@ class Submission:
             body = await self._hooked(body)
         number = self._number(body)
         targets = _targets(body.get("partial_execution_targets"))
-        return await self.queue(
-            body, number=number, targets=targets, digest=digest, key=key, owner=owner, note=note
-        )
+        return await self.queue(body, number=number, targets=targets, digest=digest, key=key, owner=owner, note=note)
 
     async def queue(
         self,

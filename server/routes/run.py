@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from executor.errors import BadInput
+from executor.errors import BadInput, UnsafePath
 from executor.queue.job import HistoryEntry
-from server import media, results
+from server import media, results, sentfile
 from server.bodies import read_object, whole_number
 from server.calls import Left, Outcome
 from server.middleware import problem
@@ -105,12 +105,12 @@ async def _file(request: web.Request, entry: HistoryEntry, kind: str | None) -> 
     chosen = choice.of(files)
     if chosen is None:
         return web.json_response(results.no_file(entry, here.public_url), status=406)
-    path = chosen.path(here.folders)
-    if not await asyncio.to_thread(path.is_file):
+    headers = {**media.file_headers(chosen.filename), "X-Weft-Files": str(len(files)), "Cache-Control": "no-store"}
+    try:
+        return await sentfile.send(here.folders.fence, chosen.path(here.folders), headers)
+    except (web.HTTPNotFound, UnsafePath):
         message = f"{chosen.filename}, which the prompt made, is not there any more"
         return web.json_response(problem("file_gone", message), status=410)
-    headers = {**media.file_headers(path.name), "X-Weft-Files": str(len(files)), "Cache-Control": "no-store"}
-    return web.FileResponse(path, headers=headers)
 
 
 def _check(request: web.Request) -> None:
