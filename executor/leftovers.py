@@ -1,9 +1,10 @@
 """Files that attempts of jobs wrote: recorded by the worker as they are written, removed when the attempt was lost.
 
 The record of an attempt is a file `<row>-<attempt>` in a folder that front and workers share; each line is a JSON list,
-["part", path] before a temporary file is made, ["file", path, number of the file on its disk] before it gets its name.
-So the death of either process, at any moment, loses no line. A file is removed only while it is that very file: one
-that somebody put in its place stays.
+["part", path] before a temporary file is made, ["file", path, number of the file on its disk, its size, its time of
+change in ns] before it gets its name. So the death of either process, at any moment, loses no line. A file is removed
+only while it is that very file: one that somebody put in its place stays. The record of a job that ended is handed on
+to those who keep account of what jobs wrote (`executor/written.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,12 +25,18 @@ from executor.settings import Settings
 log = logging.getLogger("weft.dispatcher")
 
 FOLDER = "attempts"
+ENDED_FOLDER = "written"
 SHOWN_ROOTS = frozenset({"output", "temp"})
 
 
 def record_folder(settings: Settings) -> Path:
     """Where the records of a server lie."""
     return settings.folder("user") / FOLDER
+
+
+def ended_folder(settings: Settings) -> Path:
+    """Where records of jobs that ended wait to be taken into account."""
+    return settings.folder("user") / ENDED_FOLDER
 
 
 class Attempt:
@@ -56,7 +64,8 @@ class Attempt:
     def made(self, path: Path, written: Path) -> None:
         """What was `written` is about to get, or has, the name `path`."""
         self._known.add(str(path))
-        self._write(["file", str(path), written.stat().st_ino])
+        seen = written.stat()
+        self._write(["file", str(path), seen.st_ino, seen.st_size, seen.st_mtime_ns])
 
     def shown(self, output: object, folders: Folders) -> None:
         """A node tells files in its `ui`: those that were written since the attempt began are its own."""
@@ -84,10 +93,14 @@ class Attempt:
 
 
 class Leftovers:
-    """The records of all attempts, read by the front. Its work belongs in a thread."""
+    """The records of all attempts, read by the front. Its work belongs in a thread.
 
-    def __init__(self, folder: Path) -> None:
+    With a folder for `ended` ones, records of jobs that ended go there when they are forgotten here.
+    """
+
+    def __init__(self, folder: Path, ended: Path | None = None) -> None:
         self._folder = folder
+        self._ended = ended
 
     def take_stock(self, waiting: Collection[int]) -> set[int]:
         """The waiting rows that have records; records of other rows, whose jobs ended, are forgotten."""
@@ -99,18 +112,27 @@ class Leftovers:
     def remove(self, row: int) -> None:
         """Remove the files that lost attempts of a job wrote; what cannot be removed stays, with a warning."""
         for _, record in self._records(row):
-            for line in _lines(record):
+            for line in lines_of(record):
                 try:
                     _remove(line)
                 except (OSError, ValueError, LookupError, TypeError) as error:
                     log.warning("what a lost attempt wrote could not be removed (%s): %s", line, error)
-        self.forget(row)
-
-    def forget(self, row: int) -> None:
-        """Drop the records of a job; its files stay."""
-        for _, record in self._records(row):
             with suppress(OSError):
                 record.unlink()
+
+    def forget(self, row: int) -> None:
+        """A job has ended: its files stay, its records are handed on."""
+        for _, record in self._records(row):
+            with suppress(OSError):
+                if self._ended is None:
+                    record.unlink()
+                else:
+                    self._ended.mkdir(parents=True, exist_ok=True)
+                    record.replace(self._ended / f"{time.time_ns()}-{record.name}")
+
+    def open_files(self) -> set[str]:
+        """The paths of all files that attempts wrote whose jobs have not ended."""
+        return {path for _, record in self._records() for path, *_ in files_of(record)}
 
     def _records(self, row: int | None = None) -> Iterator[tuple[int, Path]]:
         for path in self._folder.glob("*-*" if row is None else f"{row}-*"):
@@ -119,7 +141,15 @@ class Leftovers:
                 yield int(number), path
 
 
-def _lines(record: Path) -> list[list[object]]:
+def files_of(record: Path) -> Iterator[tuple[str, int, int]]:
+    """The files of a record: path, size, time of change in ns."""
+    for line in lines_of(record):
+        match line:
+            case ["file", str(path), int(), int(size), int(mtime_ns)]:
+                yield path, size, mtime_ns
+
+
+def lines_of(record: Path) -> list[list[object]]:
     """The whole lines of a record; its writer may have died in the middle of the last one."""
     try:
         text = record.read_bytes()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+from executor.keeping import EXAMPLES, keep_of
+
+MEMORY, CACHE = "how memory is used", "which results are kept"
 
 VramMode = Literal["auto", "high", "low", "none", "cpu", "gpu-only"]
 
@@ -66,6 +70,10 @@ class Settings:
     disable_custom_nodes: bool = False
     allowed_packs: tuple[str, ...] = ()
     history_limit: int = 10000
+    keep_outputs: tuple[str, ...] = ()
+    keep_temp: tuple[str, ...] = ("7d",)
+    keep_inputs: tuple[str, ...] = ("30d",)
+    keep_history: tuple[str, ...] = ()
     max_queue: int = 10000
     job_timeout_s: float = 0.0
     startup_wait_s: float = 60.0
@@ -107,11 +115,13 @@ class Flag:
     names: tuple[str, ...]
     field: str
     help: str
-    kind: type | None = None  # None: a switch
+    kind: Callable[[str], object] | None = None  # None: a switch
     const: object = True  # value of a switch, or of an option given without its argument
     optional_value: bool = False
     many: bool = False
     metavar: str | None = None
+    heading: str | None = None  # where it stands in the help
+    rivals: str | None = None  # what only one of several flags may choose
 
 
 def _path(flag: str, field_name: str, text: str) -> Flag:
@@ -119,7 +129,27 @@ def _path(flag: str, field_name: str, text: str) -> Flag:
 
 
 def _vram(flag: str, mode: VramMode, text: str) -> Flag:
-    return Flag(names=(flag,), field="vram_mode", const=mode, help=text)
+    return Flag(names=(flag,), field="vram_mode", const=mode, rivals=MEMORY, help=text)
+
+
+def _cache(flag: str, mode: str, text: str) -> Flag:
+    return Flag(names=(flag,), field="cache_mode", const=mode, rivals=CACHE, help=text)
+
+
+KEEPING = "what is kept"
+KEEPING_HELP = f"each takes one or more bounds: {EXAMPLES}; or the word all. What is too much goes, the oldest first."
+
+
+def _keep(what: str, text: str) -> Flag:
+    return Flag(
+        names=(f"--keep-{what}",),
+        field=f"keep_{what}",
+        kind=str,
+        many=True,
+        metavar="BOUND",
+        heading=KEEPING,
+        help=text,
+    )
 
 
 FLAGS: tuple[Flag, ...] = (
@@ -251,10 +281,11 @@ FLAGS: tuple[Flag, ...] = (
         metavar="GB",
         help="GPU memory to leave to other programs",
     ),
-    Flag(names=("--cache-classic",), field="cache_mode", const="classic", help="keep results of the last prompt"),
-    Flag(names=("--cache-none",), field="cache_mode", const="none", help="keep no results: least memory"),
+    _cache("--cache-classic", "classic", "keep results of the last prompt (default)"),
+    _cache("--cache-none", "none", "keep no results: least memory"),
     Flag(
         names=("--cache-lru",),
+        rivals=CACHE,
         field="cache_size",
         kind=int,
         metavar="N",
@@ -262,6 +293,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         names=("--cache-ram",),
+        rivals=CACHE,
         field="cache_ram_gb",
         kind=float,
         const=4.0,
@@ -287,7 +319,18 @@ FLAGS: tuple[Flag, ...] = (
         metavar="PACK",
         help="packs to load despite --disable-all-custom-nodes",
     ),
-    Flag(names=("--history-limit",), field="history_limit", kind=int, metavar="N", help="finished prompts to remember"),
+    Flag(
+        names=("--history-limit",),
+        field="history_limit",
+        kind=int,
+        metavar="N",
+        heading=KEEPING,
+        help="finished prompts to remember",
+    ),
+    _keep("outputs", "pictures and other files that jobs saved (default: all)"),
+    _keep("temp", "previews and other files in the temp folder (default: 7d)"),
+    _keep("inputs", "files that prompts brought as addresses or text (default: 30d)"),
+    _keep("history", "finished prompts in the history, by age and size (default: all)"),
     Flag(
         names=("--max-queue",),
         field="max_queue",
@@ -374,6 +417,9 @@ _LIMITS = (
 )
 
 
+_KEEPS = {flag.field: flag.names[0] for flag in FLAGS if flag.heading == KEEPING and flag.many}
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that says in one line what is wrong."""
 
@@ -389,8 +435,10 @@ def build_parser(prog: str = "weft") -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    headings = {KEEPING: parser.add_argument_group(KEEPING, KEEPING_HELP)}
+    rivals = {name: parser.add_mutually_exclusive_group() for name in (MEMORY, CACHE)}
     for flag in FLAGS:
-        _add(parser, flag)
+        _add(rivals[flag.rivals] if flag.rivals else headings.get(flag.heading or "", parser), flag)
     for name in ACCEPTED_WITHOUT_EFFECT:
         parser.add_argument(name, action="append_const", const=name, dest="ignored", help=argparse.SUPPRESS)
     return parser
@@ -413,31 +461,17 @@ def meant_flag(flag: str) -> str | None:
     return next(iter(longer or difflib.get_close_matches(flag, known, n=1, cutoff=LIKENESS)), None)
 
 
-def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
+def _add(parser: argparse._ActionsContainer, flag: Flag) -> None:
+    shared: dict[str, Any] = {"dest": flag.field, "help": flag.help}
     if flag.kind is None:
-        parser.add_argument(*flag.names, dest=flag.field, action="store_const", const=flag.const, help=flag.help)
-    elif flag.many:
-        parser.add_argument(
-            *flag.names,
-            dest=flag.field,
-            type=flag.kind,
-            nargs="+",
-            action="extend",
-            metavar=flag.metavar,
-            help=flag.help,
-        )
+        parser.add_argument(*flag.names, **shared, action="store_const", const=flag.const)
+        return
+    shared |= {"type": flag.kind, "metavar": flag.metavar}
+    if flag.many:
+        shared |= {"nargs": "+", "action": "extend"}
     elif flag.optional_value:
-        parser.add_argument(
-            *flag.names,
-            dest=flag.field,
-            type=flag.kind,
-            nargs="?",
-            const=flag.const,
-            metavar=flag.metavar,
-            help=flag.help,
-        )
-    else:
-        parser.add_argument(*flag.names, dest=flag.field, type=flag.kind, metavar=flag.metavar, help=flag.help)
+        shared |= {"nargs": "?", "const": flag.const}
+    parser.add_argument(*flag.names, **shared)
 
 
 def parse_flags(argv: Sequence[str], prog: str = "weft") -> tuple[dict[str, object], list[str]]:
@@ -451,8 +485,8 @@ def parse_flags(argv: Sequence[str], prog: str = "weft") -> tuple[dict[str, obje
     _refuse_misspelt(parser, strange)
     given = vars(parsed)
     ignored = [*given.pop("ignored", []), *strange]
-    if given.get("cache_size"):
-        given["cache_mode"] = "lru"
+    if "cache_size" in given:
+        given["cache_mode"] = "lru" if given["cache_size"] else "classic"
     if "cache_ram_gb" in given:
         given["cache_mode"] = "ram"
     for name, spelling, choices in _CHOICES:
@@ -461,9 +495,16 @@ def parse_flags(argv: Sequence[str], prog: str = "weft") -> tuple[dict[str, obje
     for name, spelling, least, most in _LIMITS:
         if name in given and not least <= given[name] <= most:  # nan is not within any limits
             parser.error(f"{spelling}: {given[name]} is not within {least:g} and {most:g}")
-    for name in ("model_paths", "allowed_packs", "allowed_hosts", "allow_outbound"):
+    for name in ("model_paths", "allowed_packs", "allowed_hosts", "allow_outbound", *_KEEPS):
         if name in given:
             given[name] = tuple(given[name])
+    for name, spelling in _KEEPS.items():
+        try:
+            keep = keep_of(given.get(name, ()))
+        except ValueError as error:
+            parser.error(f"{spelling}: {error}")
+        if name == "keep_history" and keep.count is not None:
+            parser.error(f"{spelling} bounds age and size; --history-limit says how many prompts are remembered")
     return given, ignored
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from executor.engine.process import ProcessEngine
+from executor.errors import WeftError
+from server.cleaning import clean_once, cleaned
 from server.configuration import read_configuration, show
 from server.doctor import examine, report
+
+DRY_RUN = "--dry-run"
 
 
 def config(argv: Sequence[str]) -> int:
@@ -26,4 +31,17 @@ def doctor(argv: Sequence[str]) -> int:
     return int(any(finding.state == "bad" for finding in findings))
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"config": config, "doctor": doctor}
+def clean(argv: Sequence[str]) -> int:
+    """`weft clean [--dry-run] [flags]`: remove what is too much now, or tell what that is."""
+    flags = [word for word in argv if word != DRY_RUN]
+    told = read_configuration(flags, os.environ)
+    try:
+        gone = asyncio.run(clean_once(told.settings, dry=DRY_RUN in argv))
+    except (OSError, WeftError, sqlite3.Error) as error:
+        sys.stderr.write(f"weft: {error}\n")
+        return 1
+    sys.stdout.write(cleaned(gone, told.settings, dry=DRY_RUN in argv))
+    return 0
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"clean": clean, "config": config, "doctor": doctor}

@@ -51,9 +51,12 @@ def read_configuration(argv: Sequence[str], environment: Mapping[str, str]) -> C
 
 def show(configuration: Configuration) -> str:
     """All settings as the lines of a weft.toml, each with its origin: defaults are comments, secrets are hidden."""
-    lines = []
+    lines: list[tuple[str, str]] = []
     for field in fields(Settings):
         flags = _flags_of(field.name)
+        if rivals := next((flag.rivals for flag in flags if flag.rivals), None):
+            lines += _of_rivals(field.name, rivals, configuration)
+            continue
         value = getattr(configuration.settings, field.name)
         origin = configuration.origins.get(field.name, DEFAULT)
         told = [f"{_bare(flag)} = {text}" for flag in flags if (text := _shown(flag, value)) is not None]
@@ -67,6 +70,24 @@ def show(configuration: Configuration) -> str:
     return "".join(f"{text:{width}}  # {origin}\n" for text, origin in lines)
 
 
+def _of_rivals(field: str, rivals: str, configuration: Configuration) -> list[tuple[str, str]]:
+    """What was chosen of several flags of which one holds, and the others; told at the first of their fields."""
+    flags = [flag for flag in FLAGS if flag.rivals == rivals]
+    if field != flags[0].field:
+        return []
+    chosen = next(flag for flag in flags if _is_chosen(flag, configuration.settings))
+    origin = configuration.origins.get(chosen.field, DEFAULT)
+    text = f"{_bare(chosen)} = {_shown(chosen, getattr(configuration.settings, chosen.field))}"
+    others = ", ".join(_bare(flag) for flag in flags if flag is not chosen)
+    return [(f"# {text}" if origin == DEFAULT else text, origin), (f"# {others}", f"or one of these: {rivals}")]
+
+
+def _is_chosen(flag: Flag, settings: Settings) -> bool:
+    if flag.kind is None:
+        return bool(getattr(settings, flag.field) == flag.const)
+    return settings.cache_mode == {"cache_size": "lru", "cache_ram_gb": "ram"}.get(flag.field)
+
+
 # ---------------------------------------------------------------- the sources
 
 
@@ -74,9 +95,12 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[dict[str, object], 
     known = {variable_of(flag): flag for flag in FLAGS}
     given: dict[str, object] = {}
     origins: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for name in sorted(environment):
         if name in known:
-            found, _ = parse_flags(_words(known[name], environment[name], name), prog=name)
+            words = _words(known[name], environment[name], name)
+            found, _ = parse_flags(words, prog=name)
+            _refuse_rivals(known[name], words, name, chosen)
             given.update(found)
             origins.update(dict.fromkeys(found, name))
         elif name.startswith(PREFIX) and name != FILE_VARIABLE:
@@ -93,11 +117,15 @@ def _of_file(path: Path) -> dict[str, object]:
         raise SystemExit(f"weft: {path} cannot be read: {error}") from error
     known = {_bare(flag): flag for flag in FLAGS}
     given: dict[str, object] = {}
+    chosen: dict[str, str] = {}
     for name, value in table.items():
         flag = known.get(name.replace("_", "-"))
         if flag is None:
             raise SystemExit(f"weft: {path}: {UnknownName('setting', name, known)}")
-        given.update(parse_flags(_words(flag, value, f"{path}: {name}"), prog=f"weft: {path}")[0])
+        words = _words(flag, value, f"{path}: {name}")
+        found = parse_flags(words, prog=f"weft: {path}")[0]
+        _refuse_rivals(flag, words, f"{name} in {path}", chosen)
+        given.update(found)
     return given
 
 
@@ -125,6 +153,14 @@ def _words(flag: Flag, value: object, where: str) -> list[str]:
     if flag.optional_value and (value is True or text == ""):
         return [name]
     return [f"{name}={text}"]
+
+
+def _refuse_rivals(flag: Flag, words: list[str], where: str, chosen: dict[str, str]) -> None:
+    """End the program if one source turns on two flags of which one can hold; `chosen` is where the first stands."""
+    if flag.rivals and words:
+        first = chosen.setdefault(flag.rivals, where)
+        if first != where:
+            raise SystemExit(f"weft: {first} and {where} exclude each other: both say {flag.rivals}")
 
 
 def _check(settings: Settings) -> None:

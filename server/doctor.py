@@ -21,6 +21,7 @@ from executor.queue.database import Database
 from executor.settings import Settings
 from server.exposure import require_keys
 from server.keys import key_ring
+from server.retention import bounds_text
 
 State = Literal["good", "odd", "bad"]
 
@@ -42,7 +43,14 @@ class Finding:
 async def examine(settings: Settings, engine: Engine, argv: Sequence[str] = ()) -> list[Finding]:
     """Everything looked at, in the order in which it would stop a start; `argv` are the server's flags."""
     folders = Folders(settings)
-    found = [*_folders(folders), *_space(folders), await _database(settings), _address(settings), _keys(settings, argv)]
+    found = [
+        *_folders(folders),
+        *_space(folders),
+        _retention(settings),
+        await _database(settings),
+        _address(settings),
+        _keys(settings, argv),
+    ]
     found += _models(folders)
     return [*found, *await _worker(engine, asked_for_cpu=settings.vram_mode == "cpu")]
 
@@ -91,10 +99,18 @@ def _space(folders: Folders) -> list[Finding]:
         path = next(place for place in (folders.root(name), *folders.root(name).parents) if place.exists())
         free = shutil.disk_usage(path).free
         seen = f"{free / (1 << 30):.1f} GB free"
-        advice = f"Pictures cannot be saved once it is full: clear {path}, or move the folder (--{name}-directory)."
+        bound = "--keep-outputs" if name == "output" else "--keep-temp"
+        advice = (
+            f"Pictures cannot be saved once it is full: clear {path}, move the folder (--{name}-directory), "
+            f"or bound what is kept there ({bound} 30d 20GB; weft clean --dry-run shows what would go)."
+        )
         state: State = "odd" if free < LITTLE_SPACE else "good"
         findings.append(Finding(state, f"disk of {name}", seen, advice if state == "odd" else ""))
     return findings
+
+
+def _retention(settings: Settings) -> Finding:
+    return Finding("good", "what is kept", bounds_text(settings))
 
 
 def _models(folders: Folders) -> list[Finding]:

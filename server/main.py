@@ -19,7 +19,7 @@ from aiohttp import web
 from executor.engine.base import Engine
 from executor.errors import WeftError
 from executor.files import Folders
-from executor.leftovers import Leftovers, record_folder
+from executor.leftovers import Leftovers, ended_folder, record_folder
 from executor.messages import Clients
 from executor.queue.dispatcher import Dispatcher, Limits
 from executor.queue.store import Store
@@ -44,6 +44,7 @@ from server.proxy import PackProxy
 from server.queuelist import QueueList
 from server.readiness import Readiness
 from server.renewal import Renewal
+from server.retention import Retention
 from server.spaces import Spaces
 from server.state import Front
 from server.stats import SystemStats
@@ -97,7 +98,7 @@ def build(
         hub.publish_blob,
         ears=news.ears(),
         limits=Limits(waiting=settings.max_queue, job_timeout_s=settings.job_timeout_s),
-        leftovers=Leftovers(record_folder(settings)),
+        leftovers=Leftovers(record_folder(settings), ended_folder(settings)),
     )
     renewal = Renewal(definitions, dispatcher)
     submission = Submission(definitions, folders, dispatcher, packs, renewal)
@@ -128,6 +129,7 @@ def build(
         proxy=PackProxy(packs, dispatcher.host, pack_files.any, wait_s=settings.startup_wait_s),
         readiness=Readiness(dispatcher, folders),
         renewal=renewal,
+        retention=Retention(settings, folders, store.ageing, store.unfinished, metrics),
         argv=argv,
     )
 
@@ -174,6 +176,7 @@ class Server:
         await self._runner.setup()
         await self._listen()
         await front.dispatcher.start()
+        front.retention.start()
 
     async def stop(self) -> None:
         """Let the running prompt end or put it back, answering all the while, then close and end the rest."""
@@ -185,6 +188,7 @@ class Server:
         await front.hub.close()
         await front.proxy.close()
         await self._runner.cleanup()
+        await front.retention.close()
         await front.renewal.close()
         await front.definitions.close()
         await front.store.close()

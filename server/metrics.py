@@ -39,6 +39,8 @@ class Metrics:
         self._prompts = histogram("prompt_seconds", about, ("state",), PROMPTS_S)
         self._nodes = histogram("node_seconds", "Time of nodes that ran, by class", ("class",), NODES_S)
         self._results = counter("node_results", "Results of nodes, computed or had from the cache", ("source",))
+        self._removed = counter("retention_removed", "Files and entries that were too much", ("folder",))
+        self._removed_bytes = counter("retention_removed_bytes", "Their size", ("folder",))
         self._requests = counter("http_requests", "Answered requests", ("method", "route", "status"))
         self._answers = histogram("http_request_seconds", "Time to answer requests, by route", ("route",), REQUESTS_S)
 
@@ -65,6 +67,11 @@ class Metrics:
             self._moved_before[0] += before.loads
             self._moved_before[1] += before.evictions
         self._moved[worker] = told
+
+    def removed(self, folder: str, files: int, nbytes: int) -> None:
+        """Files of a folder, or entries of the history, were removed because they were too much."""
+        self._removed.labels(folder).inc(files)
+        self._removed_bytes.labels(folder).inc(nbytes)
 
     def answered(self, method: str, route: str | None, status: int, seconds: float | None) -> None:
         """A request was answered; `route` is the pattern of its path, `seconds` None where it goes on."""

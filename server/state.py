@@ -26,6 +26,7 @@ from server.proxy import PackProxy
 from server.queuelist import QueueList
 from server.readiness import Readiness
 from server.renewal import Renewal
+from server.retention import Retention
 from server.spaces import KEY, Space, Spaces
 from server.stats import SystemStats
 from server.submission import Submission
@@ -63,6 +64,7 @@ class Front:
     proxy: PackProxy
     readiness: Readiness
     renewal: Renewal
+    retention: Retention
     argv: Sequence[str] = ()
 
     @property

@@ -10,7 +10,7 @@ where everybody's is asked for, the newest entry; deleting it deletes all of the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from executor.queue.database import Database
 from executor.queue.job import EndState, HistoryEntry, history_item, history_object, is_unicode
@@ -100,6 +100,18 @@ class History:
             return [rank for rows in gone for (rank,) in rows]
 
         for rank in await self._database.run(forget):
+            self._places.drop(rank)
+            if rank in self._recent:
+                self._forget(rank)
+
+    async def drop(self, entries: Mapping[int, int]) -> None:
+        """Forget entries by their ranks, each only while it is the one that ended at that time (ms of Unix time)."""
+
+        def remove(connection: sqlite3.Connection) -> list[int]:
+            query = "DELETE FROM history WHERE rank = ? AND ended_ms = ?"
+            return [rank for rank, ended in entries.items() if connection.execute(query, (rank, ended)).rowcount]
+
+        for rank in await self._database.run(remove):
             self._places.drop(rank)
             if rank in self._recent:
                 self._forget(rank)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from executor.queue.ageing import Ageing
 from executor.queue.database import Database
 from executor.queue.history import History
 from executor.queue.job import HistoryEntry, Job, Key, Result, crash_result, now_ms
@@ -42,6 +43,7 @@ class Store:
     def __init__(self, path: Path | str = ":memory:", *, history_limit: int = 10000) -> None:
         self._database = Database(path)
         self.past = History(self._database, history_limit)
+        self.ageing = Ageing(self._database, self.past)
         self.keys = Keys(self._database)
         self.waiters = Waiters()
         self._pending: list[Job] = []  # in the order of execution
@@ -79,6 +81,10 @@ class Store:
         """What runs, oldest first: of one owner, or all."""
         running = self._running.values()
         return list(running) if owner is None else [job for job in running if job.owner == owner]
+
+    def unfinished(self) -> list[Job]:
+        """What runs and what waits, of all owners; may be asked from any thread."""
+        return [*self.running(), *self.pending()]
 
     def remaining(self, owner: str | None = None) -> int:
         """How many jobs wait or run, of one owner or in all."""

@@ -37,6 +37,18 @@ _CHECKS = {
     **members(dict.fromkeys(("worker", "disk", "queue", "accepting"), TEXT)),
 }
 _FOLDER = members({"name": TEXT, "folders": TEXTS, "extensions": TEXTS})
+_KEEP = {
+    "description": "bounds such as 30d, 20GB, 5000files, or the word all, instead of the server's own",
+    **members({}, dict.fromkeys(("outputs", "temp", "inputs", "history"), TEXTS)),
+}
+_REMOVED = members({"folder": TEXT, "name": TEXT, "bytes": INTEGER, "age_s": INTEGER})
+_CLEANED = members(
+    {
+        "dry_run": BOOLEAN,
+        "totals": mapping(members({"count": INTEGER, "bytes": INTEGER})),
+        "removed": array(_REMOVED),
+    }
+)
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/object_info"): Operation(topic="Nodes and models", answers=_INFO),
@@ -67,6 +79,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             200: json(members({"ready": BOOLEAN, "checks": _CHECKS})),
             503: json(members({"ready": BOOLEAN, "reason": TEXT, "checks": _CHECKS})),
         },
+    ),
+    ("POST", "/weft/clean"): Operation(
+        topic="Server",
+        body=json(members({}, {"dry_run": BOOLEAN, "keep": _KEEP})),
+        answers={200: json(_CLEANED), **REFUSED, 507: PROBLEM},
     ),
     ("GET", "/openapi.json"): Operation(topic="Server", answers={200: json(OBJECT)}),
     ("GET", "/docs/api"): Operation(topic="Server", answers={200: _HTML}),

@@ -117,3 +117,70 @@ def test_secrets_are_not_shown():
     assert "a-secret" not in text
     assert "auth-token = (hidden)" in text
     assert tomllib.loads(text).get("auth-token") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("--highvram", "--lowvram"), ("--cache-none", "--cache-ram"), ("--cpu", "--gpu-only")]
+)
+def test_two_flags_of_which_one_can_hold_are_refused_by_name(first, second, capsys):
+    with pytest.raises(SystemExit):
+        read_configuration([first, second], {})
+    told = capsys.readouterr().err
+    assert first in told
+    assert second in told
+
+
+def test_two_variables_of_which_one_can_hold_are_refused_by_name():
+    with pytest.raises(SystemExit, match="WEFT_CACHE_LRU and WEFT_CACHE_NONE exclude each other"):
+        read_configuration([], {"WEFT_CACHE_NONE": "1", "WEFT_CACHE_LRU": "3"})
+
+
+def test_two_lines_of_which_one_can_hold_are_refused_by_name_and_file(tmp_path: Path):
+    with pytest.raises(SystemExit, match=r"highvram in .*weft.toml and cpu in .*weft.toml exclude each other"):
+        read_configuration(written(tmp_path, "highvram = true\ncpu = true\n"), {})
+
+
+def test_a_switch_that_is_off_is_no_rival():
+    assert read_configuration([], {"WEFT_CPU": "0", "WEFT_LOWVRAM": "1"}).settings.vram_mode == "low"
+
+
+def test_between_sources_the_stronger_one_chooses(tmp_path: Path):
+    argv = written(tmp_path, "lowvram = true\ncache-lru = 9\n")
+    settings = read_configuration([*argv, "--cpu", "--cache-lru", "0"], {"WEFT_CACHE_NONE": "1"}).settings
+    assert (settings.vram_mode, settings.cache_mode) == ("cpu", "classic")
+
+
+@pytest.mark.parametrize(
+    ("argv", "chosen"),
+    [
+        ([], "# cache-classic = true"),
+        (["--cache-none"], "cache-none = true"),
+        (["--cache-lru", "5"], "cache-lru = 5"),
+        (["--cache-ram"], "cache-ram = 4.0"),
+    ],
+)
+def test_of_rivals_the_one_that_holds_is_shown_and_the_others_as_such(argv, chosen):
+    lines = [line for line in show(read_configuration(argv, {})).splitlines() if "cache-" in line]
+    assert len(lines) == 2
+    assert lines[0].startswith(chosen + " ")
+    assert "or one of these" in lines[1]
+    assert chosen.strip("# ").partition(" ")[0] not in lines[1]
+
+
+def test_bounds_of_what_is_kept_come_from_every_source(tmp_path: Path):
+    told = read_configuration(
+        [*written(tmp_path, 'keep-temp = ["2d", "1GB"]\nkeep-history = "9d"\n'), "--keep-outputs", "30d", "20GB"],
+        {"WEFT_KEEP_INPUTS": "3d,5000files"},
+    ).settings
+    assert (told.keep_outputs, told.keep_temp) == (("30d", "20GB"), ("2d", "1GB"))
+    assert (told.keep_inputs, told.keep_history) == (("3d", "5000files"), ("9d",))
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [(["--keep-outputs", "7"], "'7' is no bound; write 30d"), (["--keep-history", "9files"], "--history-limit says")],
+)
+def test_bounds_that_are_none_are_refused_with_words(argv, words, capsys):
+    with pytest.raises(SystemExit):
+        read_configuration(argv, {})
+    assert words in capsys.readouterr().err

@@ -11,6 +11,7 @@ from executor.engine.base import EngineMessage, WorkerLost
 from executor.messages import Device, Packs, Ready
 from executor.queue.database import Database
 from executor.settings import Settings
+from server import doctor
 from server.doctor import Finding, examine, report
 
 CPU = Device(name="cpu", type="cpu", index=None, vram_total=8, vram_free=4, torch_vram_total=8, torch_vram_free=4)
@@ -89,3 +90,15 @@ async def test_a_worker_that_ends_is_bad_and_the_rest_is_still_told(tmp_path: Pa
 def test_the_report_has_a_line_for_each_finding_and_the_advice_below():
     text = report([Finding("good", "a", "fine"), Finding("bad", "b", "broken", "mend it\nsoon")])
     assert text == "ok    a: fine\nBAD   b: broken\n        mend it\n        soon\n"
+
+
+async def test_what_is_kept_is_told(tmp_path: Path):
+    findings = await found(Settings(base_directory=tmp_path, port=0, keep_outputs=("30d", "20GB")))
+    assert findings["what is kept"].seen == "outputs 30d, 20GB; temp 7d; inputs 30d; history all"
+
+
+async def test_a_disk_that_is_nearly_full_leads_to_bounds(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(doctor, "LITTLE_SPACE", 1 << 62)
+    findings = await found(Settings(base_directory=tmp_path, port=0))
+    assert "--keep-outputs 30d 20GB" in findings["disk of output"].advice
+    assert "--keep-temp" in findings["disk of temp"].advice
