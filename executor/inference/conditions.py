@@ -19,6 +19,7 @@ from executor.errors import NodeInputError
 from executor.inference.condition_values import CONDConstant, CONDCrossAttn, CONDNoiseShape, CONDRegular
 from executor.inference.conditioning_hooks import HookGroup
 from executor.inference.control import Control
+from executor.inference.crossing import sent, sent_like
 from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra, Situation
 from executor.inference.hook_keyframes import sigma_of
@@ -32,6 +33,8 @@ Area = tuple[int, int, int, int]
 FADED_SHARE = 1 / 4
 SMALLEST_BOUNDS = 8
 SPATIAL_DIMS = 4
+CONTROL_TEXT = "cross_attn_controlnet"
+"""The option that holds a text for ControlNets alone."""
 VIDEO_SHARES = 6
 RESOLVED = frozenset(
     {"area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent", "control"}
@@ -125,11 +128,23 @@ class Condition(Mapping[str, object]):
         copies = -(-rows // value.shape[0])
         return value.repeat(copies, *(1,) * (value.ndim - 1))[:rows]
 
+    def on(self, device: torch.device) -> Condition:
+        """The same with its tensors on a device, so that no step has to bring them there."""
+        text = self.options.get(CONTROL_TEXT)
+        options = {**self.options, CONTROL_TEXT: sent(text, device)} if isinstance(text, Tensor) else self.options
+        return replace(
+            self,
+            context=sent(self.context, device),
+            mask=None if self.mask is None else sent(self.mask, device),
+            extras={name: sent(x, device) if isinstance(x, Tensor) else x for name, x in self.extras.items()},
+            options=options,
+        )
+
     def weight(self, x: Tensor) -> Tensor:
         """How much its answer counts in each cell of its area, [1 or B, 1, h, w]."""
         whole = x.new_full((1, 1, *x.shape[-2:]), self.strength)
         if self.mask is not None:
-            whole = whole * self.mask.to(x)[:, None] * self.mask_strength
+            whole = whole * sent_like(self.mask, x)[:, None] * self.mask_strength
         weight = self.crop(whole)
         if self.area is None or self.mask is not None:
             return weight
@@ -289,7 +304,7 @@ def with_room(conditions: Sequence[Condition], x: Tensor) -> list[Condition]:
     left = (1.0 - taken[:, 0]).clamp(min=0.0)  # [B, h, w]
     if not bool(left.any()):
         return own
-    masks = (left if each.mask is None else left * each.mask.to(left) for each in conditions if each.default)
+    masks = (left if each.mask is None else left * sent_like(each.mask, left) for each in conditions if each.default)
     defaults = (each for each in conditions if each.default)
     return own + [replace(each, mask=mask) for each, mask in zip(defaults, masks, strict=True)]
 

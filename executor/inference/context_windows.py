@@ -20,6 +20,7 @@ from torch import Tensor
 from executor.errors import NodeInputError
 from executor.inference.conditions import Condition
 from executor.inference.control import Control, Window
+from executor.inference.crossing import number_of, sent_like, with_number
 
 Options: TypeAlias = Mapping[str, object]
 Sides: TypeAlias = Sequence[Sequence[Condition]]
@@ -71,10 +72,10 @@ class ContextWindows:
             window = Window(dim=self.dim, indices=tuple(indices), count=count)
             sides = [[cut(each, window, x_in) for each in side] for side in conds]
             options = {**model_options, "transformer_options": {**inner, "context_window": window}}
-            levels = window.rows(timestep) if self.dim == 0 else timestep
+            levels = with_number(window.rows(timestep), timestep) if self.dim == 0 else timestep
             with windowed(sides, window):
                 answers = answer(model, sides, window.part(x_in), levels, options)
-            weight = share.to(x_in).reshape(-1, *(1 for _ in x_in.shape[self.dim + 1 :]))
+            weight = sent_like(share, x_in).reshape(-1, *(1 for _ in x_in.shape[self.dim + 1 :]))
             for total, each in zip(sums, answers, strict=True):
                 total.index_add_(self.dim, window.places(x_in.device), each * weight)
         return sums
@@ -165,7 +166,7 @@ def step_of(timestep: Tensor, options: Options) -> int:
     levels = options.get("sample_sigmas")
     if not isinstance(levels, Tensor) or levels.numel() == 0:
         return 0
-    return int((levels.float().cpu() - float(timestep.flatten()[0].item())).abs().argmin().item())
+    return int((levels.float().cpu() - number_of(timestep)).abs().argmin().item())
 
 
 def fused(windows: Sequence[Sequence[int]], weights: Sequence[Sequence[float]], count: int) -> list[Tensor]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import number_of, sent
 from executor.inference.pixels import common_upscale
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Window:
 
     def places(self, device: torch.device) -> Tensor:
         """Its indices [n]."""
-        return torch.tensor(self.indices, device=device)
+        return sent(torch.tensor(self.indices), device)
 
     def part(self, x: Tensor) -> Tensor:
         """Its part of latents."""
@@ -48,7 +49,8 @@ class Window:
         """Its rows of a value [1 or B, ...]; fewer rows than the latents have are repeated."""
         if value.shape[0] == 1:
             return value
-        return value[[place % value.shape[0] for place in self.indices]]
+        places = torch.tensor([place % value.shape[0] for place in self.indices])
+        return value.index_select(0, sent(places, value.device))
 
     def like(self, value: Tensor, x: Tensor) -> Tensor:
         """Its part of a value in the cells of latents x; the value where it is in none."""
@@ -69,7 +71,7 @@ class Window:
         if axis not in (-2, -1):  # frames within one latent, of which the pictures know nothing
             return hint
         pixels = [place * ratio + pixel for place in self.indices for pixel in range(ratio)]
-        return hint.index_select(axis, torch.tensor(pixels, device=hint.device))
+        return hint.index_select(axis, sent(torch.tensor(pixels), hint.device))
 
 
 class Control:
@@ -158,7 +160,7 @@ class Control:
         before = None
         if self.previous_controlnet is not None:
             before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
-        if not self.is_active(float(t[0].item())):
+        if not self.is_active(number_of(t)):
             return before
         return self.control_merge(self.features(x_noisy, t, cond, batched_number), before)
 
@@ -194,7 +196,7 @@ class Control:
         height, width = x.shape[-2:] if self.window is None else self.window.size(x)
         size = (height * ratio, width * ratio)
         if self.cond_hint is None or tuple(self.cond_hint.shape[-2:]) != size or self.cond_hint.device != x.device:
-            self.cond_hint = self.scaled_hint(size).to(x.device)
+            self.cond_hint = sent(self.scaled_hint(size), x.device)
         seen = self.cond_hint if self.window is None else self.window.hint(self.cond_hint, x, ratio)
         return rows_like(seen, x.shape[0], batched_number)
 

@@ -12,6 +12,7 @@ from executor.errors import NodeInputError
 from executor.inference.control import Cond, Control, Features, SigmaOf, Window
 from executor.inference.controlnet_file import Read, read_controlnet
 from executor.inference.controlnet_model import Adapter, ControlNet, grey
+from executor.inference.crossing import sent
 from executor.inference.memory import Memory, Part
 from executor.inference.pixels import common_upscale
 from executor.inference.union_controlnet import UnionControlNet
@@ -51,8 +52,8 @@ class NetControl(Control):
             network_input,
             hint,
             sampling.timestep(t).float(),
-            None if context is None else context.to(x_noisy.device, dtype),
-            None if y is None else y.to(x_noisy.device, dtype),
+            None if context is None else sent(context, x_noisy.device, dtype),
+            None if y is None else sent(y, x_noisy.device, dtype),
             self.kinds(),
         )
         return {"output": [skip.to(x_noisy.dtype) for skip in skips], "middle": [middle.to(x_noisy.dtype)]}

@@ -11,6 +11,7 @@ from typing import cast
 
 from torch import Tensor
 
+from executor.inference.crossing import number_of
 from executor.inference.hooks import Options
 from executor.inference.pixels import common_upscale
 
@@ -29,7 +30,7 @@ class DeepShrink:
     def shrunk(self, x: Tensor, options: Options) -> Tensor:
         """What an input block gives, [B, C, h, w]."""
         _, number = cast("tuple[str, int]", options["block"])
-        sigma = float(cast(Tensor, options["sigmas"])[0])
+        sigma = number_of(cast(Tensor, options["sigmas"]))
         if number != self.block or not self.last_sigma <= sigma <= self.first_sigma:
             return x
         height, width = (max(1, round(side / self.factor)) for side in x.shape[-2:])

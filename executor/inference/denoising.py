@@ -18,6 +18,7 @@ from torch import Tensor
 
 from executor.inference.conditions import Condition, completed, fitted_mask, resolve, with_controls, with_counterparts
 from executor.inference.context_windows import HANDLER, ContextWindows
+from executor.inference.crossing import levels_like, sent, sent_like
 from executor.inference.extras import Situation
 from executor.inference.gligen import grounded
 from executor.inference.guidance import Guider, Inpainting, MaskFunction
@@ -133,7 +134,8 @@ def _sample_with(
         handle = _prepared(handle, samples, conditionings, options, stack)
         if hooks is not None:
             handle.register_all_hook_patches(hooks)
-        sides = grounded(resolved(handle, samples.shape, conditionings, latent), options, samples.shape)
+        found = grounded(resolved(handle, samples.shape, conditionings, latent), options, samples.shape)
+        sides = {name: [each.on(handle.load_device) for each in side] for name, side in found.items()}
         run = _Run(handle=handle, latent=latent, noise=noise, sigmas=sigmas, method=method, seed=seed, options=options)
         with controlled(handle, list(sides.values()), samples.shape):
             model, around = make(sides, options), functions(OUTER_SAMPLE, options)
@@ -181,8 +183,9 @@ class _Run:
 
     def sampled(self, model: Model, on_step: Callback) -> tuple[Tensor, Tensor]:
         device = self.handle.load_device
-        start = self.latent["samples"].to(device, torch.float32)
-        if bool(start.any()):  # a latent of zeros is "no picture", whatever the format's scale and shift
+        given = self.latent["samples"]
+        start = sent(given, device, torch.float32)
+        if bool(given.any()):  # a latent of zeros is "no picture", whatever the format's scale and shift
             start = self.handle.latent_format.process_in(start)
         last = start
 
@@ -206,7 +209,7 @@ class _Run:
 
         inner = WrapperExecutor.new_class_executor(sample, self.method, functions(SAMPLER_SAMPLE, self.options))
         extra = {"model_options": self.options, "seed": self.seed}
-        noise, mask = self.noise.to(device, torch.float32), self.latent.get("noise_mask")
+        noise, mask = sent(self.noise, device, torch.float32), self.latent.get("noise_mask")
         x = inner.execute(getattr(model, "guider", model), self.sigmas, extra, step, noise, start, mask, False)
         out = self.handle.latent_format.process_out
         return out(cast(Tensor, x)).cpu(), out(last).cpu()
@@ -337,19 +340,19 @@ def _inpainting(
     seed: int,
 ) -> Model:
     mask = fitted_mask(noise_mask, (start.shape[-2], start.shape[-1]))[:, None]
-    mask = repeat_to(mask, start.shape[0]).to(start)
+    mask = sent_like(repeat_to(mask, start.shape[0]), start)
     if method.redraws_kept_noise:
-        noise = prepare_noise(noise.cpu(), seed + REDRAWN_SEED_OFFSET).to(noise)
+        noise = sent_like(prepare_noise(torch.zeros_like(noise, device="cpu"), seed + REDRAWN_SEED_OFFSET), noise)
     by_level = handle.model_options.get("denoise_mask_function")
     return Inpainting(model, mask, start, noise, _mask_at(by_level, mask, levels, handle) if by_level else None)
 
 
 def _mask_at(function: object, mask: Tensor, levels: list[float], handle: ModelHandle) -> Callable[[float], Tensor]:
     by_level = cast("MaskFunction", function)
-    extra: dict[str, object] = {"model": handle.model, "sigmas": torch.tensor(levels)}
+    extra: dict[str, object] = {"model": handle.model, "sigmas": sent(torch.tensor(levels), mask.device)}
 
     def mask_at(sigma: float) -> Tensor:
-        return by_level(mask.new_full((mask.shape[0],), sigma), mask, extra)
+        return by_level(levels_like(mask, sigma), mask, extra)
 
     return mask_at
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from executor.inference.crossing import sent, sent_like
 from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra
 from executor.inference.latent_formats import LatentFormat
@@ -144,7 +145,7 @@ class DiffusionModel:
         sampling, dtype = self.model_sampling, self.part.dtype
         network_input = sampling.calculate_input(t, x).to(dtype)
         if c_concat is not None:
-            network_input = torch.cat([network_input, c_concat.to(network_input)], dim=1)
+            network_input = torch.cat([network_input, sent_like(c_concat, network_input)], dim=1)
         given = {name: of_type(value, x.device, dtype) for name, value in conditions.items() if value is not None}
         if control is not None:
             given["control"] = control
@@ -153,7 +154,7 @@ class DiffusionModel:
         if TOKENS in given:  # for a patch and not for the network
             options[TOKENS] = given.pop(TOKENS)
         wrapped = WrapperExecutor.new_class_executor(network, network, functions(DIFFUSION_MODEL, options))
-        context = None if c_crossattn is None else c_crossattn.to(x.device, dtype)
+        context = None if c_crossattn is None else sent(c_crossattn, x.device, dtype)
         timestep = sampling.timestep(t).float()
         output = wrapped.execute(network_input, timestep, context=context, transformer_options=options, **given)
         return sampling.calculate_denoised(t, cast(Tensor, output).float(), x)
@@ -187,4 +188,4 @@ class DiffusionModel:
 
 def of_type(value: object, device: torch.device, dtype: torch.dtype) -> object:
     """A tensor of floats on a device and of a type; anything else as it is."""
-    return value.to(device, dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+    return sent(value, device, dtype) if isinstance(value, Tensor) and value.is_floating_point() else value

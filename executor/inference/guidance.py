@@ -15,8 +15,9 @@ from torch import Tensor
 
 from executor import context as running
 from executor.inference.condition_values import LONGEST_REPEAT
-from executor.inference.conditions import Condition, conditions_of, with_room
+from executor.inference.conditions import CONTROL_TEXT, Condition, conditions_of, with_room
 from executor.inference.context_windows import HANDLER
+from executor.inference.crossing import levels_like, number_of, sent
 from executor.inference.denoiser import ModelSampling
 from executor.inference.handle_hooks import in_force, moved
 from executor.inference.samplers.base import Guided, Model
@@ -111,13 +112,13 @@ class Guider:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The guided denoised latent; at a scale of one the negative side is not evaluated."""
-        levels = x.new_full((x.shape[0],), sigma)
+        levels = levels_like(x, sigma)
         predict = WrapperExecutor.new_class_executor(self._predict, self, functions(PREDICT_NOISE, self._options))
         return cast(Tensor, predict.execute(x, levels, self._options, self._seed))
 
     def both(self, x: Tensor, sigma: float) -> Guided:
         """The guided denoised latent and the unconditional one."""
-        levels = x.new_full((x.shape[0],), sigma)
+        levels = levels_like(x, sigma)
         sides = (self._positive, self._negative)
         return guided(self._model, x, levels, *sides, self._cfg, self._options, one_sided=False)
 
@@ -240,7 +241,7 @@ def _calc_cond_batch(
     if patcher is not None:
         patcher.prepare_state(timestep)
     sides = [conditions_of(side) for side in conds]
-    return answer(model, sides, x_in, float(timestep.flatten()[0].item()), model_options)
+    return answer(model, sides, x_in, number_of(timestep), model_options)
 
 
 def answer(
@@ -303,7 +304,7 @@ def extra_shapes(condition: Condition) -> dict[str, tuple[int, ...] | int]:
 def joined(values: Sequence[Tensor | int], like: Tensor) -> Tensor | int:
     """One further input of several conditions, row below row; a number is the same for all."""
     rows = [value for value in values if isinstance(value, Tensor)]
-    return torch.cat(rows).to(like) if rows else values[0]
+    return sent(torch.cat(rows), like.device, like.dtype) if rows else values[0]
 
 
 def _call(
@@ -312,8 +313,8 @@ def _call(
     rows = x.shape[0]
     length = math.lcm(*(condition.context.shape[1] for _, condition in group))
     latents = torch.cat([condition.crop(x) for _, condition in group])
-    contexts = torch.cat([_context(condition, rows, length).to(x.device) for _, condition in group])
-    levels = x.new_full((len(latents),), sigma)
+    contexts = torch.cat([sent(_context(condition, rows, length), x.device) for _, condition in group])
+    levels = levels_like(latents, sigma)
     given = cast("Mapping[str, object]", options.get("transformer_options") or {})
     which = [side for side, _ in group]
     transformer_options = {**given, "cond_or_uncond": which, "sigmas": levels}
@@ -331,7 +332,7 @@ def _call(
 
 def _own_texts(conditions: Sequence[Condition], x: Tensor) -> dict[str, object]:
     """The texts that conditions have for ControlNets alone (CLIPTextEncodeControlnet), where any of them has one."""
-    own = [condition.options.get("cross_attn_controlnet") for condition in conditions]
+    own = [condition.options.get(CONTROL_TEXT) for condition in conditions]
     if not any(isinstance(each, Tensor) for each in own):
         return {}
     read = [
@@ -339,7 +340,7 @@ def _own_texts(conditions: Sequence[Condition], x: Tensor) -> dict[str, object]:
         for condition, text in zip(conditions, own, strict=True)
     ]
     length = math.lcm(*(condition.context.shape[1] for condition in read))
-    return {"crossattn_controlnet": torch.cat([_context(each, len(x), length).to(x.device) for each in read])}
+    return {"crossattn_controlnet": torch.cat([sent(_context(each, len(x), length), x.device) for each in read])}
 
 
 def _network(

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import number_of
 from executor.inference.guidance_rules import Hook
 
 SidesHook: TypeAlias = Callable[[Mapping[str, Any]], list[Tensor]]
@@ -73,7 +74,7 @@ class ProjectedGuidance:
         if len(answers) < BOTH or not given["cond_scale"]:
             return answers
         cond, uncond = answers[:BOTH]
-        added = self._shortened(self._averaged(cond - uncond, float(given["sigma"].max())))
+        added = self._shortened(self._averaged(cond - uncond, number_of(given["sigma"])))
         across, along = _parts(added, cond)
         return [uncond + (cond - uncond) / given["cond_scale"] + across + along * self.eta, *answers[1:]]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.conditions import completed, resolve
+from executor.inference.crossing import number_of
 from executor.inference.denoiser import broadcast
 from executor.inference.extras import Situation
 from executor.inference.guidance import calc_cond_batch
@@ -138,7 +139,7 @@ class SkippedLayers:
 
     def acts(self, sigma: Tensor) -> bool:
         """Whether it acts at noise levels [B]."""
-        return self.end_sigma <= float(sigma[0].item()) <= self.start_sigma
+        return self.end_sigma <= number_of(sigma) <= self.start_sigma
 
     def options(self, options: Mapping[str, Any]) -> Options:
         """A MODEL's options under which these blocks hand on what they are given."""

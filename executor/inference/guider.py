@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from torch import Tensor
 
 from executor.errors import NodeInputError
+from executor.inference.crossing import levels_like
 from executor.inference.denoising import Sides, sample_with
 from executor.inference.guidance import Denoiser, calc_cond_batch, corrected, sampling_function
 from executor.inference.guidance_rules import perpendicular
@@ -211,7 +212,7 @@ class GuidedModel:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The guided denoised latents of x."""
-        levels = x.new_full((x.shape[0],), sigma)
+        levels = levels_like(x, sigma)
         return self.guider(x, levels, model_options=self.options, seed=self.seed)
 
     def both(self, x: Tensor, sigma: float) -> Guided:
@@ -224,7 +225,7 @@ class GuidedModel:
 
         hooks = [*cast("Sequence[object]", self.options.get("sampler_post_cfg_function", [])), catch]
         options = {**self.options, "sampler_post_cfg_function": hooks, "disable_cfg1_optimization": True}
-        levels = x.new_full((x.shape[0],), sigma)
+        levels = levels_like(x, sigma)
         denoised = self.guider(x, levels, model_options=options, seed=self.seed)
         return Guided(denoised, caught.get("uncond", denoised))
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import number_of
+
 logger = logging.getLogger("weft.inference")
 
 
@@ -92,7 +94,7 @@ class HookKeyframeGroup:
 
         A level that is asked for again counts once. Keyframes never go back within a sampling.
         """
-        sigma = float(curr_t.max().item()) if isinstance(curr_t, Tensor) else curr_t
+        sigma = number_of(curr_t) if isinstance(curr_t, Tensor) else curr_t
         if not self.keyframes or sigma == self._level:
             return False
         self._level, before = sigma, self.strength

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from executor.errors import ModelFileError
+from executor.inference.crossing import sent
 from executor.inference.detect import describe
 from executor.inference.hooks import Options
 from executor.inference.weights import named_tensors, read_objects
@@ -63,7 +64,7 @@ class Layers:
         given, last = x.dtype, max(place for place, (weight, _) in enumerate(self.pairs) if weight.ndim == 2)
         x = x.float()
         for place, (weight, bias) in enumerate(self.pairs):
-            weight, bias = weight.to(x.device), None if bias is None else bias.to(x.device)
+            weight, bias = sent(weight, x.device), None if bias is None else sent(bias, x.device)
             if weight.ndim == 1:
                 x = functional.layer_norm(x, weight.shape, weight, bias)
                 continue

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from executor.inference.crossing import sent_like
 from executor.inference.values import Image, Mask
 
 CELL = 8  # pixels per latent cell
@@ -56,6 +57,6 @@ def mask_of_level(strength: float, sigma: Tensor, mask: Tensor, given: Mapping[s
     first level's, recorded: numeric/guiders, case differential_diffusion. `strength` 0 leaves the mask as it is.
     """
     sampling = given["model"].sampling
-    first, now = (sampling.timestep(level).float() for level in (given["sigmas"][:1].to(sigma), sigma[:1]))
+    first, now = (sampling.timestep(level).float() for level in (sent_like(given["sigmas"][:1], sigma), sigma[:1]))
     redrawn: Tensor = (mask >= now / first.clamp(min=TINY)).to(mask)
     return redrawn if strength >= 1 else redrawn * strength + mask * (1.0 - strength)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import sent, sent_like
 from executor.inference.devices import refuse_unless_free
 from executor.inference.seams import seam
 
@@ -62,7 +63,7 @@ def following_noise(x: Tensor, seed: int) -> Following:
     torch.randn(x.shape, dtype=x.dtype, generator=generator)
 
     def draw(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, dtype=like.dtype, generator=generator).to(like.device)
+        return sent(torch.randn(like.shape, dtype=like.dtype, generator=generator), like.device)
 
     return draw
 
@@ -75,12 +76,12 @@ def brownian_noise(x: Tensor, seed: int, sigmas: Sequence[float], *, on_cpu: boo
     """
     positive = [sigma for sigma in sigmas if sigma > 0]
     first, last = min(positive), max(positive)
-    tree = _brownian_tree(x.cpu() if on_cpu else x, seed, first, last)
+    tree = _brownian_tree(torch.zeros_like(x, device="cpu") if on_cpu else x, seed, first, last)
     first, last = round(first, TREE_DIGITS), round(last, TREE_DIGITS)
 
     def draw(sigma: float, sigma_next: float) -> Tensor:
         low, high = (min(max(time, first), last) for time in sorted((sigma, sigma_next)))
-        increment: Tensor = tree(low, high).to(x)
+        increment = sent_like(tree(low, high), x)
         return increment * (math.copysign(1.0, sigma_next - sigma) / math.sqrt(abs(sigma_next - sigma)))
 
     return draw

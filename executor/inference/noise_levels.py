@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import sent
+
 # What "before the first step" is called where sigma has no largest value.
 BEYOND_EVERY_SIGMA = 999999999.9
 # Terminal alpha-bar of a zero-terminal-SNR schedule: an exact zero would make sigma infinite.
@@ -69,17 +71,24 @@ class DiscreteLevels:
         self.sigmas = kept.to(torch.float32)
         # recorded schedules of distilled models follow the logarithm of the rounded table
         self._log_sigmas = (kept if stride == 1 else self.sigmas).log().to(torch.float32)
+        self._tables: dict[torch.device, Tensor] = {}  # the same on other devices
+
+    def _table(self, device: torch.device) -> Tensor:
+        """The logarithms where they are looked up; brought there once."""
+        if device not in self._tables:
+            self._tables[device] = sent(self._log_sigmas, device)
+        return self._tables[device]
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Trained index nearest to each sigma in log sigma, int64."""
-        table = self._log_sigmas.to(sigma.device)
+        table = self._table(sigma.device)
         distance = (sigma.log().reshape(-1, 1) - table).abs()
         nearest = distance.argmin(dim=1) * self.stride + (self.stride - 1)
         return nearest.reshape(sigma.shape)
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """Sigma at each (fractional) trained index."""
-        table = self._log_sigmas.to(timestep.device)
+        table = self._table(timestep.device)
         index = ((timestep.to(torch.float32) - (self.stride - 1)) / self.stride).clamp(0, len(table) - 1)
         low, high, weight = index.floor().long(), index.ceil().long(), index.frac()
         return ((1 - weight) * table[low] + weight * table[high]).exp()

@@ -16,6 +16,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import number_of
+
 logger = logging.getLogger(__name__)
 
 TINY = 1e-12
@@ -109,7 +111,7 @@ class NetworkCache(StepCache):
     ) -> Tensor:
         """Stands around a network's call with x [B, C, ...]; channels that are only seen have no output."""
         options = cast("Mapping[str, Any]", kwargs.get("transformer_options") or {})
-        sigma = float(options["sigmas"].flatten()[0]) if "sigmas" in options else float("inf")
+        sigma = number_of(options["sigmas"]) if "sigmas" in options else float("inf")
         kept = self.kept.setdefault((*options.get("cond_or_uncond", ()), x.shape), Kept())
         error = self._reusable(kept, x, sigma)
         if error is not None and kept.change is not None:
@@ -128,7 +130,7 @@ class GuidedCache(StepCache):
         self, executor: Callable[..., Tensor], x: Tensor, times: Tensor, *args: object, **kwargs: object
     ) -> Tensor:
         """Stands around a guided evaluation of x [B, C, ...] at sigmas `times` [B]."""
-        sigma = float(times.flatten()[0])
+        sigma = number_of(times)
         kept = self.kept.setdefault(x.shape, Kept())
         error = self._reusable(kept, x, sigma)
         if error is not None and kept.change is not None:

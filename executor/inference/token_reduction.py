@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import sent
+
 CELL = 2  # one token of each 2 x 2 stays
 SMALLEST_TILE = 32  # pixels
 PIXELS_PER_CELL = 8
@@ -59,10 +61,11 @@ def matching(tokens: Tensor, height: int, width: int, count: int, generator: tor
     choice = torch.randint(CELL * CELL, (rows, columns), generator=generator)
     top = torch.arange(rows)[:, None] * CELL + choice // CELL
     left = torch.arange(columns)[None, :] * CELL + choice % CELL
-    kept = (top * width + left).flatten().to(tokens.device)
-    is_kept = torch.zeros(height * width, dtype=torch.bool, device=tokens.device)
+    kept = (top * width + left).flatten()
+    is_kept = torch.zeros(height * width, dtype=torch.bool)
     is_kept[kept] = True
-    others = (~is_kept).nonzero()[:, 0]
+    others = sent((~is_kept).nonzero()[:, 0], tokens.device)
+    kept = sent(kept, tokens.device)
     count = min(count, len(others))
     if count <= 0 or len(kept) == 0:
         return None

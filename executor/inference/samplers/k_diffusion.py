@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from executor.inference.crossing import levels_like
 from executor.inference.denoiser import ModelSampling, discrete_eps
 from executor.inference.samplers.base import Guided
 
@@ -36,7 +37,7 @@ class CalledModel:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The denoised latents of x."""
-        return self._model(x, x.new_full((x.shape[0],), sigma), **self._extra)
+        return self._model(x, levels_like(x, sigma), **self._extra)
 
     def both(self, x: Tensor, sigma: float) -> Guided:
         """The denoised latents and the unconditional ones, caught on their way."""
@@ -50,7 +51,7 @@ class CalledModel:
         options["sampler_post_cfg_function"] = [*options.get("sampler_post_cfg_function", []), catch]
         options["disable_cfg1_optimization"] = True
         extra = {**self._extra, "model_options": options}
-        denoised = self._model(x, x.new_full((x.shape[0],), sigma), **extra)
+        denoised = self._model(x, levels_like(x, sigma), **extra)
         return Guided(denoised, caught[-1] if caught else denoised)
 
 
