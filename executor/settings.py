@@ -67,6 +67,7 @@ class Settings:
     preview_method: Literal["none", "auto", "latent2rgb", "taesd"] = "auto"
     preview_size: int = 512
     disable_metadata: bool = False
+    disable_cuda_graphs: bool = False
     disable_custom_nodes: bool = False
     allowed_packs: tuple[str, ...] = ()
     history_limit: int = 10000
@@ -280,6 +281,11 @@ FLAGS: tuple[Flag, ...] = (
         kind=float,
         metavar="GB",
         help="GPU memory to leave to other programs",
+    ),
+    Flag(
+        names=("--disable-cuda-graphs",),
+        field="disable_cuda_graphs",
+        help="launch every kernel of a network by itself, instead of playing back recorded calls",
     ),
     _cache("--cache-classic", "classic", "keep results of the last prompt (default)"),
     _cache("--cache-none", "none", "keep no results: least memory"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
 from executor.inference.network_config import ModelType, NetworkConfig, model_type, unet_config
 from executor.inference.objects import ObjectPatches
+from executor.inference.recordable import is_plain
 from executor.inference.unet import UNet
 from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, WrapperExecutor, functions
 
@@ -47,6 +49,7 @@ class DiffusionModel:
         self.model_sampling = sampling
         self.objects = ObjectPatches(self)
         self.current_patcher: object = None  # the MODEL that was loaded last
+        self.records = False  # whether calls may be recorded, in the sampling under way
 
     @property
     def sampling(self) -> ModelSampling:
@@ -153,11 +156,17 @@ class DiffusionModel:
         options = dict(transformer_options or {})
         if TOKENS in given:  # for a patch and not for the network
             options[TOKENS] = given.pop(TOKENS)
-        wrapped = WrapperExecutor.new_class_executor(network, network, functions(DIFFUSION_MODEL, options))
         context = None if c_crossattn is None else sent(c_crossattn, x.device, dtype)
         timestep = sampling.timestep(t).float()
-        output = wrapped.execute(network_input, timestep, context=context, transformer_options=options, **given)
-        return sampling.calculate_denoised(t, cast(Tensor, output).float(), x)
+        recordings = self.part.recordings
+        if self.records and recordings is not None and is_plain(options):
+            plain = partial(network, transformer_options=options)
+            output = recordings.call(plain, {"x": network_input, "timesteps": timestep, "context": context, **given})
+        else:
+            wrapped = WrapperExecutor.new_class_executor(network, network, functions(DIFFUSION_MODEL, options))
+            arguments = {"context": context, "transformer_options": options, **given}
+            output = cast(Tensor, wrapped.execute(network_input, timestep, **arguments))
+        return sampling.calculate_denoised(t, output.float(), x)
 
     @property
     def text_width(self) -> int | None:

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from executor.inference.casting import cast_leaves, plain_leaves
+from executor.inference.cuda_graphs import recorder_on
 from executor.inference.devices import CPU, Placement, Role, choose_device, free_bytes, place, streamed
 from executor.inference.patching import PatchSet
+from executor.inference.recordings import Recordings
 from executor.inference.streaming import Stream, carrier_to
 from executor.settings import VramMode
 
@@ -39,6 +41,7 @@ class Part(Generic[Module]):
         self.let_go: Callable[[], None] | None = None  # frees weights that are kept beside those in the module
         self.file_dtype = most_common_dtype(weights)
         self.stream: Stream | None = None  # while its weights travel layer by layer
+        self.recordings: Recordings | None = None  # calls of its module that are played back
 
     @property
     def device(self) -> torch.device:
@@ -80,6 +83,7 @@ class Part(Generic[Module]):
         (cast_leaves if placement.casts else plain_leaves)(self.module)
         self.placement = placement
         self._end_stream()
+        self._void_recordings()
         for key in self.weights:
             set_weight(self.module, key, self.placed(key))
         self.patches = PatchSet()
@@ -99,6 +103,8 @@ class Part(Generic[Module]):
         self.patches = PatchSet(by_key=concerned)
         if self.stream is not None:
             self.stream.recall()
+        if concerned:
+            self._void_recordings()
         for key in concerned:
             set_weight(self.module, key, made[key] if made and key in made else self.changed(key, patches))
         self.patches = patches
@@ -110,10 +116,20 @@ class Part(Generic[Module]):
     def release(self) -> None:
         """Put the mapped weights back; copies are freed."""
         self._end_stream()
+        self._void_recordings()
         for key, weight in self.weights.items():
             set_weight(self.module, key, weight)
         self.placement = None
         self.patches = PatchSet()
+
+    def recorded_bytes(self) -> int:
+        """Bytes that recordings of its calls keep from everybody else."""
+        return 0 if self.recordings is None else self.recordings.held_bytes()
+
+    def _void_recordings(self) -> None:
+        """Recordings hold the places of weights."""
+        if self.recordings is not None:
+            self.recordings.clear()
 
     def _end_stream(self) -> None:
         if self.stream is not None:
@@ -133,7 +149,15 @@ class Request:
 class Memory:
     """The weights of one device."""
 
-    def __init__(self, device: torch.device | None = None, mode: VramMode = "auto", reserve_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        device: torch.device | None = None,
+        mode: VramMode = "auto",
+        reserve_bytes: int = 0,
+        *,
+        records: bool = True,
+    ) -> None:
+        """`records`: whether calls of networks may be recorded and played back where a device can."""
         self.mode = mode
         self.device = choose_device(mode) if device is None else device
         self.reserve_bytes = reserve_bytes
@@ -142,6 +166,7 @@ class Memory:
         self._kept: list[Part[nn.Module]] = []  # stay whatever else is loaded
         self.asked: Request | None = None
         self.is_tight = False  # memory ran out: no weights are copied
+        self.records = records
 
     def load(
         self,
@@ -163,6 +188,7 @@ class Memory:
             placement = from_file
         need = 0 if placement == from_file else part.nbytes(placement.dtype)
         self.asked = Request(name=part.name, weights=need, working=working_bytes)
+        working_bytes = max(0, working_bytes - part.recorded_bytes())  # recordings work in memory of their own
         if part.placement == placement:
             self.evict(working_bytes, spare=part)
         elif part.placement != from_file or self.free() >= need + working_bytes:
@@ -176,6 +202,9 @@ class Memory:
 
     def _put(self, part: Part[nn.Module], placement: Placement) -> None:
         """Place a module; one whose copies do not fit after all keeps none of them."""
+        if self.records and part.role == "diffusion" and part.recordings is None:
+            recorder = recorder_on(placement.compute_device)
+            part.recordings = None if recorder is None else Recordings(recorder)
         try:
             part.put(placement)
         except Exception:
@@ -207,6 +236,7 @@ class Memory:
 
         What is kept beside modules in use, such as weights under hooks, goes last.
         """
+        self._drop_recordings(nbytes, spare)
         for part in list(self.resident()):
             if self.free() >= nbytes:
                 break
@@ -220,11 +250,19 @@ class Memory:
             if self.free() < nbytes and part.let_go is not None:
                 part.let_go()
                 self._give_back()
+        self._drop_recordings(nbytes, None)
         return self.free() >= nbytes
+
+    def _drop_recordings(self, nbytes: int, spare: Part[nn.Module] | None) -> None:
+        """Forget recorded calls until so much is free: they are made anew sooner than weights are brought back."""
+        for part in self.resident():
+            if part is not spare and part.recordings is not None and len(part.recordings) and self.free() < nbytes:
+                part.recordings.clear()
 
     def free(self) -> int:
         """Bytes of the device that may be taken."""
-        return free_bytes(self.device) - self.reserve_bytes - MARGIN_BYTES
+        recorded = sum(part.recorded_bytes() for part in self.resident())
+        return free_bytes(self.device) - self.reserve_bytes - MARGIN_BYTES - recorded
 
     def unload_all(self) -> None:
         """Release every module."""

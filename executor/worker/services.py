@@ -87,7 +87,11 @@ class Services:
         from executor.inference.memory import Memory
 
         reserve_bytes = int((self.settings.reserve_vram_gb or 0.0) * 2**30)
-        return Memory(mode=self.settings.vram_mode, reserve_bytes=reserve_bytes)
+        return Memory(
+            mode=self.settings.vram_mode,
+            reserve_bytes=reserve_bytes,
+            records=not self.settings.disable_cuda_graphs,
+        )
 
     def moves(self) -> tuple[int, int]:
         """How often models' modules were placed, and had to make room, in this process."""

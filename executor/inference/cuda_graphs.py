@@ -1,0 +1,82 @@
+"""Records work on a CUDA device as a CUDA graph. Knows not what is recorded.
+
+Sources: PyTorch's notes on CUDA graphs (docs.pytorch.org/docs/stable/notes/cuda.html) and torch/cuda/graphs.py. All
+graphs of one recorder share a pool of memory: they play one after another, and what one leaves there is copied out
+before the next one plays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+
+class CudaRecorder:
+    """Records on one device; a `recordings.Recorder`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = torch.device("cuda", device.index or 0)
+        self._stream: torch.cuda.Stream | None = None
+        self._pool: torch.cuda._POOL_HANDLE | None = None
+        self._held = 0
+
+    def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        """What plays `run` again, and where its answer then lies. Raises what capturing raises.
+
+        `run` is called twice: once plainly on the stream that records, so that libraries have their workspaces there.
+        """
+        computing = torch.cuda.current_stream(self.device)
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.device(self.device):
+            self._warm(run, self._stream, computing)
+            # A pool whose graphs are all gone cannot be recorded into again: `forget` takes the handle.
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            graph = torch.cuda.CUDAGraph()
+            try:
+                # Other threads may allocate meanwhile (previews): only this one's calls are watched.
+                mode = "thread_local"
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode=mode):
+                    before = torch.cuda.memory_reserved(self.device)
+                    answer = run()
+            except BaseException:
+                self._end_allocating()
+                raise
+            finally:
+                torch.cuda.set_stream(computing)  # the end of a broken recording leaves the stream in place
+        self._held += max(0, torch.cuda.memory_reserved(self.device) - before)
+        return graph.replay, answer
+
+    def held_bytes(self) -> int:
+        """Memory of the pool."""
+        return self._held
+
+    def settle(self) -> None:
+        """Wait for the device."""
+        torch.cuda.synchronize(self.device)
+
+    def forget(self) -> None:
+        """Give the pool back; what is recorded next begins another one."""
+        self._pool, self._held = None, 0
+        torch.cuda.empty_cache()
+
+    def _warm(self, run: Callable[[], Tensor], stream: torch.cuda.Stream, computing: torch.cuda.Stream) -> None:
+        stream.wait_stream(computing)
+        with torch.cuda.stream(stream):
+            run()
+        computing.wait_stream(stream)
+
+    def _end_allocating(self) -> None:
+        """A recording that breaks off may leave the allocator believing that it goes on."""
+        index = torch.cuda.current_device() if self.device.index is None else self.device.index
+        with suppress(RuntimeError, AttributeError):
+            if self._pool is not None:
+                torch._C._cuda_endAllocateToPool(index, self._pool)
+
+
+def recorder_on(device: torch.device) -> CudaRecorder | None:
+    """What records on a device; None where nothing does."""
+    return CudaRecorder(device) if device.type == "cuda" else None

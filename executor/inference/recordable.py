@@ -1,0 +1,57 @@
+"""Which calls of a network may be recorded and played back: those that run none of a pack's code.
+
+What a function of a pack does beside computing (counting steps, reading values, changing weights) would be lost when a
+call is played back. Knows not how calls are recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from executor.inference import attention
+from executor.inference.unet import UNet
+
+if TYPE_CHECKING:
+    from executor.inference.handle import ModelHandle
+
+OWN = ("executor.", "torch.")
+AROUND_CALLS = ("model_function_wrapper",)
+
+
+def may_record(handle: ModelHandle) -> bool:
+    """Whether calls of a MODEL's network may be recorded in the sampling that begins."""
+    part, network = handle.model.part, handle.model.diffusion_model
+    placed = part.placement
+    if part.recordings is None or placed is None or part.stream is not None or placed.device != placed.compute_device:
+        return False
+    if network is not part.module or not isinstance(network, UNet):
+        return False
+    changed = (handle.injections, handle.wrappers, handle.callbacks, handle.object_patches, handle.additional_models)
+    if any(changed) or any(handle.model_options.get(name) for name in AROUND_CALLS):
+        return False
+    return is_untouched(network)
+
+
+def is_untouched(network: nn.Module) -> bool:
+    """Whether a network's modules are as they were built: without hooks and with their own `forward`."""
+    for module in network.modules():
+        own = vars(module)
+        if "forward" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]:
+            return False
+        if not type(module).__module__.startswith(OWN):
+            return False
+    return True
+
+
+def is_plain(transformer_options: Mapping[str, object]) -> bool:
+    """Whether a network's call runs nothing but the network; and without a graph of gradients."""
+    if not torch.is_inference_mode_enabled() or attention.attend.is_replaced or attention.attend_masked.is_replaced:
+        return False
+    tables = (transformer_options.get(name) for name in ("patches", "patches_replace", "wrappers"))
+    if any(held for table in tables for held in cast("Mapping[str, object]", table or {}).values()):
+        return False
+    return not transformer_options.get("optimized_attention_override")
