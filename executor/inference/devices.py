@@ -29,6 +29,11 @@ class Placement:
         """Whether weights have to be moved or cast at every call."""
         return self.dtype != self.compute_dtype or self.device != self.compute_device
 
+    @property
+    def packs(self) -> bool:
+        """Whether convolutions lay their weights out once: on the CPU, in float32, where copies may be held."""
+        return self.compute_device.type == "cpu" and self.dtype == self.compute_dtype == torch.float32
+
 
 def choose_device(mode: VramMode) -> torch.device:
     """The device that models compute on: the first visible CUDA device, or the CPU."""

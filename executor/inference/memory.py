@@ -7,7 +7,7 @@ One thread uses a Memory: the one that runs nodes.
 
 import logging
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from executor.inference.casting import cast_leaves, plain_leaves
 from executor.inference.cuda_graphs import recorder_on
 from executor.inference.devices import CPU, Placement, Role, choose_device, free_bytes, place, streamed
+from executor.inference.packing import pack_leaves, unpack_leaves
 from executor.inference.patching import PatchSet
 from executor.inference.recordings import Recordings
 from executor.inference.streaming import Stream, carrier_to
@@ -42,6 +43,7 @@ class Part(Generic[Module]):
         self.file_dtype = most_common_dtype(weights)
         self.stream: Stream | None = None  # while its weights travel layer by layer
         self.recordings: Recordings | None = None  # calls of its module that are played back
+        self.packed: Set[str] = frozenset()  # weights that layers lay out themselves, from the file's
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +73,10 @@ class Part(Generic[Module]):
         self.file_dtype = dtype
         self.release()
 
+    def resting(self, key: str) -> Tensor:
+        """What the module holds of an unchanged weight: as placed, as in the file where a layer lays it out itself."""
+        return self.weights[key] if key in self.packed else self.placed(key)
+
     def placed(self, key: str) -> Tensor:
         """A pristine weight on the device and in the type of its placement."""
         weight = self.weights[key]
@@ -80,12 +86,14 @@ class Part(Generic[Module]):
 
     def put(self, placement: Placement) -> None:
         """Fill the module with its pristine weights as placed."""
+        self._unpack()
         (cast_leaves if placement.casts else plain_leaves)(self.module)
+        self.packed = pack_leaves(self.module) if placement.packs else frozenset()
         self.placement = placement
         self._end_stream()
         self._void_recordings()
         for key in self.weights:
-            set_weight(self.module, key, self.placed(key))
+            set_weight(self.module, key, self.resting(key))
         self.patches = PatchSet()
         carrier = carrier_to(placement.compute_device) if placement == streamed(placement) else None
         if carrier is not None:
@@ -111,12 +119,13 @@ class Part(Generic[Module]):
 
     def changed(self, key: str, patches: PatchSet) -> Tensor:
         """A weight as placed, under patches, made from the pristine one."""
-        return patches.applied(key, self.placed(key)) if key in patches.by_key else self.placed(key)
+        return patches.applied(key, self.placed(key)) if key in patches.by_key else self.resting(key)
 
     def release(self) -> None:
         """Put the mapped weights back; copies are freed."""
         self._end_stream()
         self._void_recordings()
+        self._unpack()
         for key, weight in self.weights.items():
             set_weight(self.module, key, weight)
         self.placement = None
@@ -130,6 +139,10 @@ class Part(Generic[Module]):
         """Recordings hold the places of weights."""
         if self.recordings is not None:
             self.recordings.clear()
+
+    def _unpack(self) -> None:
+        unpack_leaves(self.module)
+        self.packed = frozenset()
 
     def _end_stream(self) -> None:
         if self.stream is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from executor import context as running
 from executor.inference.hooks import Control, Options, PairPatch, controlled, patched, patches
+from executor.inference.packing import channels_last
 from executor.inference.unet_layers import (
     Downsample,
     ResBlock,
@@ -181,6 +182,7 @@ class UNet(nn.Module):
             options[FRAMES] = num_video_frames or len(x)
         left = {side: list(features) for side, features in control.items()} if control else None
         embedding = self.embedded(timesteps, y, x.dtype, options)
+        x = x if options.get("patches") else channels_last(x, self)  # packs' functions may count on rows of cells
         skips: list[Tensor] = []
         for number, block in enumerate(self.input_blocks):
             options["block"] = ("input", number)
@@ -197,7 +199,7 @@ class UNet(nn.Module):
                 x, skip = cast(PairPatch, patch)(x, skip, options)
             size = (skips[-1].shape[-2], skips[-1].shape[-1]) if skips else None
             x = block(torch.cat([x, skip], dim=1), embedding, context, options, size)
-        return self.out(x)  # type: ignore[no-any-return]
+        return self.out(x).contiguous()  # type: ignore[no-any-return]
 
     def embedded(self, timesteps: Tensor, y: Tensor | None, dtype: torch.dtype, options: Options) -> Tensor:
         """The embedding [B, E] of timesteps [B] and, where the network takes one, of a vector y [B, V]."""

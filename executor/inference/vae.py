@@ -17,6 +17,7 @@ from torch import Tensor
 from executor.errors import NodeInputError
 from executor.inference.devices import is_out_of_memory
 from executor.inference.memory import Memory, Part
+from executor.inference.packing import channels_last
 from executor.inference.shortage import attempt, make_room
 from executor.inference.tiling import tiled_scale
 from executor.inference.vae_file import build_vae
@@ -227,10 +228,11 @@ class Vae:
 
     def _encode_batch(self, pixels: Tensor) -> Tensor:
         picture = pixels.movedim(-1, 1).to(self.part.device, self.part.dtype) * 2 - 1
-        return self.part.module.encode(picture).float().cpu()
+        return self.part.module.encode(channels_last(picture, self.part.module)).float().cpu().contiguous()
 
     def _raw_decode_batch(self, samples: Tensor) -> Tensor:
-        return self.part.module.decode(samples.to(self.part.device, self.part.dtype)).float().cpu()
+        latents = channels_last(samples.to(self.part.device, self.part.dtype), self.part.module)
+        return self.part.module.decode(latents).float().cpu().contiguous()
 
     def _decode_batch(self, samples: Tensor) -> Tensor:
         return (self._raw_decode_batch(samples) * 0.5 + 0.5).clamp_(0, 1).movedim(1, -1)
