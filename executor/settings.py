@@ -82,6 +82,11 @@ class Settings:
     log_level: str = "INFO"
     log_format: Literal["text", "json"] = "text"
 
+    @property
+    def upload_bytes(self) -> int:
+        """The largest request body, and the largest file that is fetched."""
+        return max(1, round(self.max_upload_mb * 1024 * 1024))
+
     def open_hosts(self) -> list[str]:
         """The addresses to listen on that others than this machine may reach."""
         return [host for host in map(str.strip, self.host.split(",")) if not is_loopback(host)]

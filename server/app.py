@@ -21,7 +21,7 @@ def make_app(front: Front) -> web.Application:
     """The application that serves `front`."""
     settings = front.settings
     app = web.Application(
-        client_max_size=max(1, round(settings.max_upload_mb * 1024 * 1024)),
+        client_max_size=settings.upload_bytes,
         middlewares=[middleware.measured(front.metrics), *_middlewares(settings, front.keys)],
     )
     app[FRONT] = front

@@ -24,6 +24,7 @@ from executor.messages import Clients
 from executor.queue.dispatcher import Dispatcher, Limits
 from executor.queue.store import Store
 from executor.settings import Settings
+from server.addresses import opened
 from server.app import make_app
 from server.calls import Calls
 from server.commands import COMMANDS
@@ -31,6 +32,7 @@ from server.configuration import read_configuration
 from server.definitions import Definitions
 from server.exposure import require_keys, without_secrets
 from server.hub import Changes, Hub
+from server.inputs import Inputs
 from server.jobs import JobList
 from server.jobstate import JobStates
 from server.keys import key_ring
@@ -38,6 +40,7 @@ from server.logbook import Entry, LogBook
 from server.logs import set_up_logging
 from server.metrics import Metrics
 from server.news import News
+from server.outbound import Outbound
 from server.packfiles import PackFiles
 from server.packs import PackHost
 from server.proxy import PackProxy
@@ -101,7 +104,9 @@ def build(
         leftovers=Leftovers(record_folder(settings), ended_folder(settings)),
     )
     renewal = Renewal(definitions, dispatcher)
-    submission = Submission(definitions, folders, dispatcher, packs, renewal)
+    outbound = Outbound(opened(settings.allow_outbound))
+    inputs = Inputs(folders, outbound, most_bytes=settings.upload_bytes)
+    submission = Submission(definitions, folders, dispatcher, packs, renewal, inputs)
     news.wishes = Wishes(store, dispatcher, submission)
     return Front(
         settings=settings,

@@ -18,6 +18,7 @@ from executor.queue.job import Job, Key, about, make_job
 from server.bodies import texts
 from server.definitions import Definitions
 from server.folding import Folding
+from server.inputs import Inputs
 from server.packs import PackHost
 from server.refusals import refusal_lines
 from server.renewal import Renewal
@@ -33,13 +34,20 @@ class Submission:
     """Reads, checks and queues prompts, and numbers them."""
 
     def __init__(
-        self, definitions: Definitions, folders: Folders, dispatcher: Dispatcher, packs: PackHost, renewal: Renewal
+        self,
+        definitions: Definitions,
+        folders: Folders,
+        dispatcher: Dispatcher,
+        packs: PackHost,
+        renewal: Renewal,
+        inputs: Inputs,
     ) -> None:
         self._definitions = definitions
         self._folders = folders
         self._dispatcher = dispatcher
         self._packs = packs
         self._renewal = renewal
+        self._inputs = inputs
         self._counter = 0
         self._folding = Folding(dispatcher.store)
 
@@ -87,7 +95,7 @@ class Submission:
         log.info("got prompt", extra=about(prompt_id))
         extra_data = _extra_data(body)
         definitions = await self._definitions.nodes()
-        prompt = Prompt.parse(raw, definitions)
+        prompt = await self._inputs.taken(Prompt.parse(raw, definitions), definitions)
         verdict = await validate(
             prompt, definitions, self._folders, targets=targets, ask=self._ask, refresh=self._renewal.describe
         )

@@ -13,6 +13,7 @@ from executor.contract.choices import listed
 from executor.contract.concrete import concrete
 from executor.contract.definition import InputDef, NodeDef, OutputDef
 from executor.contract.types import COMBO, may_link
+from executor.contract.uploads import is_stored, upload_kind
 from executor.contract.wire import fill
 from executor.errors import UnsafePath, nearest
 from executor.files import Folders
@@ -180,6 +181,8 @@ class InputChecker:
         choices = listed(item.choices, self.folders)
         if all(part in choices for part in (value if isinstance(value, list) else [value])):
             return None
+        if is_stored(item, value):
+            return self._file(item, value)
         if len(choices) > LONGEST_LIST_SHOWN:
             shown, config = f"(list of length {len(choices)})", None
         else:
@@ -196,7 +199,7 @@ class InputChecker:
         if exists:
             return None
         hint = FOREIGN_PATH if "\\" in str(value) else ""
-        return custom_error(item.name, f"Invalid {item.file_check} file: {value}{hint}")
+        return custom_error(item.name, f"Invalid {item.file_check or upload_kind(item)} file: {value}{hint}")
 
     def _info(self, item: InputDef, **more: object) -> Error:
         return {"input_name": item.name, "input_config": self.config(item), **more}
