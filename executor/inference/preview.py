@@ -6,6 +6,7 @@ Knows no sampler.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -38,6 +39,24 @@ class Holder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreviewBeside:
+    """A picture of latents on a CUDA device, made beside the sampling, on a stream of its own and any thread."""
+
+    latent: Tensor
+    ready: torch.cuda.Event  # latents are whole from here on
+    make: Callable[[Tensor], Image.Image]
+
+    def image(self) -> Image.Image:
+        """The picture; waits for the device, which goes on with the sampling meanwhile."""
+        device = self.latent.device
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.inference_mode(), torch.cuda.device(device), torch.cuda.stream(stream):
+            stream.wait_event(self.ready)
+            self.latent.record_stream(stream)
+            return self.make(self.latent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LatentPreview:
     """The first picture of latents [B, C, H, W] in the network's scale, made only when somebody asks."""
 
@@ -47,10 +66,26 @@ class LatentPreview:
 
     def image(self) -> Image.Image:
         """The picture, RGB: one pixel per latent cell, or, by a decoder, in its own size."""
+        return self._maker()(self.latent)
+
+    def begun(self) -> PreviewBeside | None:
+        """The same picture for another thread to make; None where there is no device to wait for."""
+        if self.latent.device.type != "cuda":
+            return None
+        ready = torch.cuda.current_stream(self.latent.device).record_event()
+        return PreviewBeside(latent=self.latent, ready=ready, make=self._maker())
+
+    def _maker(self) -> Callable[[Tensor], Image.Image]:
+        """Latents [B, C, H, W] to the picture of the first; a decoder's weights are brought in place before."""
         if self.decoder is None:
-            return Image.fromarray(latent_pixels(self.latent, self.latent_format).numpy())
-        first = self.latent_format.process_out(self.latent[:1].float())
-        return Image.fromarray(self.decoder.decode(first)[0].mul(255).to(torch.uint8).numpy())
+            return lambda latent: Image.fromarray(latent_pixels(latent, self.latent_format).numpy())
+        decode = self.decoder.decoding(self.latent.shape)
+
+        def make(latent: Tensor) -> Image.Image:
+            first = self.latent_format.process_out(latent[:1].float())
+            return Image.fromarray(decode(first)[0].mul(255).to(torch.uint8).numpy())
+
+        return make
 
 
 def latent_pixels(latent: Tensor, latent_format: LatentFormat) -> Tensor:

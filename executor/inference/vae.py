@@ -179,6 +179,12 @@ class Vae:
             lambda: self._in_batches(samples, each_bytes, self._decode_batch), lambda: self.decode_tiled(samples)
         )
 
+    def decoding(self, shape: torch.Size) -> Callable[[Tensor], Image]:
+        """What decodes one of latents of a shape, on any thread, as long as no other module takes its place."""
+        height, width = (side * self.downscale for side in shape[-2:])
+        self.memory.load(self.part, self._working_bytes(max(self.part.module.shape.decoder_widths[:2]), height, width))
+        return self._decode_batch
+
     def decode_tiled(
         self,
         samples: Tensor,

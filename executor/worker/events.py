@@ -10,11 +10,14 @@ from typing import Literal
 
 from executor.context import Preview, PreviewChoice, ProgressSink
 from executor.messages import Blob, Emit, FromWorker, Run
+from executor.worker.preview_desk import PreviewDesk
 from executor.worker.terminal import Terminal
 
 log = logging.getLogger("weft.worker")
 
 JPEG_QUALITY = 95
+STEPS = frozenset({"progress", "progress_state"})
+"""Events of a node under way."""
 Audience = Literal["owner", "owner_or_all", "all"]
 
 
@@ -39,9 +42,12 @@ class WireEvents:
         self._terminal = terminal
         self._titles = titles
         self._previews = previews or PreviewChoice()
+        self._desk = PreviewDesk()
 
     def emit(self, event: str, data: Mapping[str, object], audience: Audience) -> None:
-        """Send a websocket event."""
+        """Send a websocket event; where a node begins or ends, no picture of what was before comes after it."""
+        if event not in STEPS:
+            self._desk.settle()
         self.emit_json(event, json.dumps(data), audience)
         if event == "executing":
             self._flush()  # if the node kills the process, the front knows which one it was
@@ -71,9 +77,27 @@ class WireEvents:
 
         One that says it is `lossless` is a result, and goes whole, as PNG, also where previews are not wanted. One that
         is `asked_for` by a node itself goes there too, and in its natural size if it is `whole`.
-        Where there is no picture the step goes alone.
+        Where there is no picture the step goes alone; where the picture is still on its way from a device the step
+        goes at once and the picture when it is there, unless a newer one is sooner.
         """
         lossless = bool(getattr(preview, "lossless", False))
+        later = None if lossless or not self._is_wanted(preview) else _on_its_way(preview)
+        if later is not None:
+            if step is not None:
+                self.emit("progress", step, "owner_or_all")
+            self._desk.offer(lambda: self._show_picture(node_id, later, metadata, None, lossless=False))
+            return
+        self._show_picture(node_id, preview, metadata, step, lossless=lossless)
+
+    def _show_picture(
+        self,
+        node_id: str,
+        preview: Preview,
+        metadata: Mapping[str, object],
+        step: Mapping[str, object] | None,
+        *,
+        lossless: bool,
+    ) -> None:
         body = self._encoded(node_id, preview, lossless=lossless)
         if body is None:
             if step is not None:
@@ -98,13 +122,16 @@ class WireEvents:
     def _encoded(self, node_id: str, preview: Preview, *, lossless: bool) -> bytes | None:
         if lossless:
             return _png(preview)
-        if self._previews.method == "none" and not getattr(preview, "asked_for", False):
+        if not self._is_wanted(preview):
             return None
         try:
             return _jpeg(preview, None if getattr(preview, "whole", False) else self._preview_size)
         except Exception:  # a picture that fails must not end the work that it shows
             log.warning("the preview of node %s could not be made", node_id, exc_info=True)
             return None
+
+    def _is_wanted(self, preview: Preview) -> bool:
+        return self._previews.method != "none" or bool(getattr(preview, "asked_for", False))
 
     def _show(self, step: Mapping[str, object]) -> None:
         """Show a step to people on the terminal."""
@@ -118,6 +145,13 @@ class WireEvents:
         self._send(
             Blob(job_id=job.job_id, kind="text", node_id=node_id, body=body, client_id=job.client_id, owner=job.owner)
         )
+
+
+def _on_its_way(preview: Preview) -> Preview | None:
+    """The same picture for another thread to wait for, where it comes from a device that is still at work."""
+    begun = getattr(preview, "begun", None)
+    found: Preview | None = begun() if callable(begun) else None
+    return found
 
 
 def _png(preview: Preview) -> bytes:

@@ -6,7 +6,8 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import BinaryIO, ClassVar
 
 from PIL import Image as PilImage
 
@@ -18,13 +19,14 @@ from nodes.builtin.inputs import PNG_HIDDEN, InputTypes, choice, files, socket, 
 from nodes.builtin.picture_files import (
     Saved,
     channels,
+    encoded_pngs,
     metadata_texts,
     opened,
     output_root,
     png_metadata,
     read_pictures,
     upright,
-    write_png,
+    write_atomically,
 )
 from nodes.builtin.services import check_input_file, file_hash, input_path, services
 
@@ -75,11 +77,15 @@ class SaveImage:
         name = services().folders.next_name(filename_prefix + self.prefix_append, root, width, height)
         info = png_metadata(metadata_texts(prompt, extra_pnginfo))
         saved: list[Saved] = []
-        for number, image in enumerate(images):
+        for number, png in enumerate(encoded_pngs(images, info, self.compress_level)):
             filename = f"{name.stem.replace(BATCH_TOKEN, str(number))}_{name.counter + number:05}_.png"
-            write_png(name.folder / filename, to_pil(image), info, self.compress_level)
+            write_atomically(name.folder / filename, partial(_written, png))
             saved.append({"filename": filename, "subfolder": name.subfolder, "type": self.type})
         return {"ui": {"images": saved}}
+
+
+def _written(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
 
 
 class PreviewImage(SaveImage):

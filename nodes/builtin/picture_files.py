@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +20,7 @@ from torch import Tensor
 
 from executor import wholefile
 from executor.files import ROOTS, Root
+from executor.inference.pixels import to_pil
 from executor.inference.values import Image as Pictures
 from executor.inference.values import Mask
 from nodes.builtin.services import attempt, services
@@ -100,6 +105,28 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_png(path: Path, picture: Image.Image, info: PngInfo, compress_level: int) -> None:
     """Write one PNG file."""
     write_atomically(path, lambda file: picture.save(file, format="PNG", pnginfo=info, compress_level=compress_level))
+
+
+def encoded_pngs(pictures: Pictures, info: PngInfo, compress_level: int) -> Iterator[bytes]:
+    """Pictures [B, H, W, C] in 0..1 as the bytes of PNG files, in order; as many at a time as there are cores."""
+
+    def encoded(picture: Tensor) -> bytes:
+        buffer = io.BytesIO()
+        to_pil(picture).save(buffer, format="PNG", pnginfo=info, compress_level=compress_level)
+        return buffer.getvalue()
+
+    cores = min(len(pictures), os.cpu_count() or 1)
+    if cores <= 1:
+        yield from map(encoded, pictures)
+        return
+    with ThreadPoolExecutor(cores, thread_name_prefix="png") as pool:
+        ahead: deque[Future[bytes]] = deque()
+        for picture in pictures:
+            ahead.append(pool.submit(encoded, picture))
+            if len(ahead) > cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def metadata_texts(prompt: object, extra: Mapping[str, object] | None) -> dict[str, str]:
