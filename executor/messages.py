@@ -224,12 +224,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
-    """A line that the worker logged; `job_id` is the prompt whose node logged it, "" for none."""
+    """A line that the worker logged; `job_id` is the prompt whose node logged it, "" for none, as for `exception`."""
 
     time_s: float
     level: str
     logger: str
     text: str
+    exception: str = ""  # its traceback
     job_id: str = ""
 
 

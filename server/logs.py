@@ -28,8 +28,8 @@ class JsonLines(logging.Formatter):
         prompt_id = getattr(record, PROMPT_ID, None)
         if prompt_id:
             line[PROMPT_ID] = prompt_id
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info or record.exc_text:
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]
         return json.dumps(line, ensure_ascii=False)
 
 

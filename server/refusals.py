@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from executor.contract.choices import listed
 from executor.contract.definition import InputDef, NodeDef
 from executor.errors import nearest
 from executor.files import Folders, split_root
@@ -42,10 +41,7 @@ def one_line(text: str) -> str:
 
 def _suggestion(item: InputDef, kind: str, value: object, folders: Folders) -> str:
     near: str | None = None
-    if kind == "value_not_in_list" and item.choices is not None:
-        choices = listed(item.choices, folders)
-        near = nearest(str(value), [choice for choice in choices if isinstance(choice, str)])
-    elif kind == "custom_validation_failed" and item.file_check:
+    if kind == "custom_validation_failed" and item.file_check:
         name, root = split_root(str(value))
         near = nearest(name, folders.files(root or "input"))
     return f"{SUGGESTED}{near!r}?" if near else ""

@@ -14,6 +14,7 @@ from itertools import count
 import msgspec
 
 from executor.engine.base import EngineMessage, Question, WorkerInfo, WorkerLost, WorkerState
+from executor.engine.output import lines_of
 from executor.errors import BadInput, NotReady, WorkerCrashed
 from executor.messages import (
     Answer,
@@ -24,6 +25,7 @@ from executor.messages import (
     Free,
     Hello,
     Interrupt,
+    LogLine,
     Ready,
     Reply,
     Request,
@@ -58,6 +60,7 @@ class Slot:
     condemned: bool = False  # it was killed, or told that it ends: no job for it any more
     failures: int = 0  # in a row, without a finished job
     crashes: deque[float] = field(default_factory=deque)
+    job_id: str = ""  # what it was given last; "" once that ended
     idle_since_s: float = 0.0
     answers: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)
     asides: dict[int, asyncio.StreamWriter] = field(default_factory=dict)  # where Requests came from, by their id
@@ -84,6 +87,7 @@ class Slot:
                 self.devices, self.torch_version = message.devices, message.torch_version
             case Finished():
                 self.condemned = self.condemned or message.leaves
+                self.job_id = ""
                 self.state, self.idle_since_s = "dead" if self.condemned else "idle", time.monotonic()
                 self.failures = 0
                 self.crashes.clear()
@@ -92,7 +96,7 @@ class Slot:
 
     def lost(self, reason: str) -> None:
         """The process is gone."""
-        self.state, self.writer, self.process = "dead", None, None
+        self.state, self.writer, self.process, self.job_id = "dead", None, None, ""
         self.failures += 1
         self.crashes.append(time.monotonic())
         while len(self.crashes) > 100:
@@ -152,7 +156,7 @@ class ChannelEngine(ABC):
         if slot.writer is None or slot.condemned:
             slot.state = "dead"
             raise WorkerCrashed(f"worker {worker} went away before it could take the job")
-        slot.state = "busy"
+        slot.state, slot.job_id = "busy", message.job_id
         send(slot, message)
         try:
             await slot.writer.drain()
@@ -249,6 +253,12 @@ class ChannelEngine(ABC):
                 _settle(slot, message)
             elif not isinstance(message, Hello):
                 await self._messages.put((slot, slot.starts, message))
+
+    async def _overhear(self, slot: Slot, name: str, pipe: asyncio.StreamReader) -> None:
+        """Hand on what a process writes past Python, as lines about the prompt that it was given."""
+        async for text in lines_of(pipe):
+            line = LogLine(time_s=time.time(), level="INFO", logger=name, text=text, job_id=slot.job_id)
+            await self._messages.put((slot, slot.starts, line))
 
     async def _listen_aside(self, slot: Slot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hand on the Requests of a second connection, until it closes; their answers go back over it."""

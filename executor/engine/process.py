@@ -98,8 +98,10 @@ class ProcessEngine(ChannelEngine):
         connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._awaited[token] = slot, connected
         ended: asyncio.Task[int] | None = None
+        overheard: list[asyncio.Task[None]] = []
         try:
             slot.process = await self._spawn(slot, token)
+            overheard += self._hear_output(slot, slot.process)
             ended = asyncio.create_task(slot.process.wait())
             events: set[asyncio.Future[Connection] | asyncio.Future[int]] = {connected, ended}
             await asyncio.wait(events, timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)
@@ -120,13 +122,28 @@ class ProcessEngine(ChannelEngine):
                 slot.writer.close()
             if ended is not None and not ended.done():
                 await asyncio.wait({ended}, timeout=EXIT_S)
+            if overheard:
+                await asyncio.wait(overheard, timeout=EXIT_S)  # a program that a node left behind may hold the pipes
+            for hearing in overheard:
+                hearing.cancel()
+
+    def _hear_output(self, slot: Slot, process: asyncio.subprocess.Process) -> list[asyncio.Task[None]]:
+        """Hear what a process writes, where it was given pipes to write to."""
+        pipes = {"stdout": process.stdout, "stderr": process.stderr}
+        return [
+            asyncio.create_task(self._overhear(slot, name, pipe), name=f"{name} of {slot.id}")
+            for name, pipe in pipes.items()
+            if pipe is not None
+        ]
 
     async def _spawn(self, slot: Slot, token: str) -> asyncio.subprocess.Process:
+        told = asyncio.subprocess.PIPE if self._settings.log_format == "json" else None
         boot = Boot(worker=slot.id, token=token, front_pid=os.getpid(), settings=self._settings)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "executor.worker", self._address, self._loader),
             stdin=asyncio.subprocess.PIPE,
-            stdout=2,  # what nodes print must not mix with what the server tells scripts on its standard output
+            stdout=told or 2,  # what nodes print must not mix with what the server tells scripts on its standard output
+            stderr=told,
             start_new_session=True,  # Ctrl-C in the terminal is the front's to handle
             env=self._environment_of(slot),
         )

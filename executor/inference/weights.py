@@ -28,6 +28,7 @@ FOREIGN_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "is a picture"),
     (b"\xff\xd8\xff", "is a picture"),
 )
+LONGEST_WORDS = 40
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 
 
@@ -141,6 +142,17 @@ def refuse_foreign(path: Path, start: bytes) -> None:
             raise ModelFileError(path, what, FITS)
 
 
+def unknown_kind(path: Path, start: bytes) -> str:
+    """What a file is that begins as no weights do: a text, told by its first words, or what its name does not say."""
+    text = start.decode("utf-8", "ignore")
+    if len(text.encode()) >= len(start) - 3 and all(letter.isprintable() or letter in "\t\r\n" for letter in text):
+        words = (text.strip().splitlines() or [""])[0][:LONGEST_WORDS]
+        return f"is a text file, no weights: it begins {words!r}; most likely the answer to a failed download"
+    if path.suffix in (".safetensors", ".sft"):
+        return "is not a safetensors file: its header is missing"
+    return "is no weights file: it begins neither as torch's files do nor as safetensors files"
+
+
 def has_safetensors_header(start: bytes) -> bool:
     """Whether a file starts with a believable length and a JSON object; the length's first byte may be anything."""
     return start[8:9] == b"{" and start[5:8] == b"\0\0\0"
@@ -154,7 +166,7 @@ def check_safetensors_size(path: Path, start: bytes) -> None:
     size = path.stat().st_size
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
     if start[8:9] != b"{" or length < 2:
-        raise ModelFileError(path, "is not a safetensors file: its header is missing", FITS)
+        raise ModelFileError(path, unknown_kind(path, start), FITS)
     if 8 + length > size:
         raise ModelFileError(path, f"is truncated: it ends after {size} bytes, inside its header", FITS)
     with path.open("rb") as file:

@@ -20,6 +20,7 @@ from executor.queue.ears import Ears, Publish
 from executor.queue.ends import Ends
 from executor.queue.job import Job, Key, Result, about, interrupted_result, now_ms
 from executor.queue.progress import Follow, Paces, Progress
+from executor.queue.relay import relay
 from executor.queue.requests import Requests
 from executor.queue.running import Running
 from executor.queue.store import MAX_ATTEMPTS, Store
@@ -367,9 +368,7 @@ class Dispatcher:
             case Request():
                 self._requests.take(worker, message)
             case LogLine():
-                level = logging.getLevelName(message.level)
-                level = level if isinstance(level, int) else logging.INFO
-                logging.getLogger(message.logger).log(level, message.text, extra=about(message.job_id))
+                relay(message)
             case Stats():
                 self._ears.stats(worker, message)
 

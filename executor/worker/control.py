@@ -11,6 +11,7 @@ import asyncio
 import logging
 import queue
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
@@ -154,10 +155,10 @@ class Control:
         try:
             asyncio.run(self._live())
         except Exception:  # noqa: BLE001  # the control loop's border: the process must end, and say why
-            traceback.print_exc()  # the log goes over the channel, which is gone
+            traceback.print_exc(file=sys.__stderr__)  # the log goes over the channel, which is gone
             code = 1
         except SystemExit as error:  # a route of a pack called exit()
-            traceback.print_exc()
+            traceback.print_exc(file=sys.__stderr__)
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         finally:
             with self._room:

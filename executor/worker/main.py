@@ -14,7 +14,7 @@ from executor.messages import Boot, Hello
 from executor.worker.aside import Aside
 from executor.worker.control import Control
 from executor.worker.line import PATIENCE_S, Line
-from executor.worker.log_lines import send_logs
+from executor.worker.log_lines import send_logs, send_writes
 from executor.worker.services import Services
 
 Prestart = Callable[[Services], None]
@@ -41,6 +41,8 @@ def serve(sock: socket.socket, boot: Boot, loader: str, *, in_process: bool = Fa
         own=not in_process,
         aside=aside,
     )
+    if not in_process and boot.settings.log_format == "json":
+        send_writes(control.send, lambda: line.run.job_id if line.run is not None else "")
     control.on_clients = line.clients_changed
     services = Services(settings=boot.settings, folders=Folders(boot.settings), line=line)
     try:

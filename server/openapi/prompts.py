@@ -115,7 +115,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             Query(name="last_event", about="begin after the event of this number; 0: all that is kept"),
             Query(name="Last-Event-ID", about="the same, as browsers send it when they come back", place="header"),
         ),
-        answers={200: ("text/event-stream", TEXT), 400: PROBLEM},
+        answers={200: ("text/event-stream", TEXT), 400: PROBLEM, 404: PROBLEM},
     ),
     ("GET", "/api/jobs"): Operation(topic="Jobs", query=_JOBS, answers={200: json(ref("Jobs")), 400: _JOB_ERROR}),
     ("GET", "/api/jobs/{id}"): Operation(topic="Jobs", answers={200: json(ref("JobDetail")), 404: _JOB_ERROR}),

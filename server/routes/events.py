@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from aiohttp import web
 
 from executor.errors import BadInput
 from server.eventlog import Event, Wanted
+from server.middleware import problem
 from server.replay import Replay, missed
 from server.spaces import Space
 from server.state import Front, front, space
@@ -17,6 +19,7 @@ ROUTES = web.RouteTableDef()
 BEAT_S = 15.0
 """A comment is sent when nothing else was for so long, so that proxies keep the connection."""
 RETRY_MS = 1000
+UNKNOWN = "there is no prompt {!r}; post it first, then ask with last_event=0 to hear it from its beginning"
 LONGEST_NUMBER = 18
 
 
@@ -28,6 +31,8 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     number = event_number(given) if given else here.hub.log.newest
     client_id, job_id = request.query.get("clientId"), request.query.get("prompt_id")
     wanted = Wanted(client_id=client_id, job_id=job_id, owner=space(request).owner)
+    if job_id is not None and not await _is_known(here, job_id, wanted):
+        return web.json_response(problem("unknown_prompt", UNKNOWN.format(job_id)), status=404)
     answer = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     answer.content_type = "text/event-stream"
     await answer.prepare(request)
@@ -41,6 +46,14 @@ async def get_events(request: web.Request) -> web.StreamResponse:
             if here.hub.log.newest == number:
                 await answer.write(b": still here\n\n")
     return answer
+
+
+async def _is_known(here: Front, job_id: str, wanted: Wanted) -> bool:
+    """Tell whether a prompt waits, runs or ended, or at least left events that somebody may hear."""
+    if await here.job_states.of(job_id, wanted.owner) is not None:
+        return True
+    anybody = replace(wanted, client_id=None)
+    return any(event in anybody for event in here.hub.log.after(0))
 
 
 async def _tell(answer: web.StreamResponse, replay: Replay) -> int:

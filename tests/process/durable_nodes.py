@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +42,23 @@ class Write(_Output):
             path.write_bytes(b"x" * (died + 1))
             os.kill(os.getpid(), signal.SIGKILL)
         return {"ui": {"files": shown}}
+
+
+class Speak(_Output):
+    """Writes lines by print, from a thread, past Python, and by a program of its own."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"text": ("STRING", {})}}
+
+    def run(self, text: str) -> Json:
+        print("printed", text)  # noqa: T201
+        thread = threading.Thread(target=lambda: sys.stderr.write(f"thread {text}\n"))
+        thread.start()
+        thread.join()
+        os.write(2, f"native {text}\n".encode())
+        subprocess.run([sys.executable, "-c", f"print('program {text}')"], check=True)
+        return {"ui": {"text": [text]}}
 
 
 class Recurse(_Output):
@@ -110,7 +130,7 @@ class Shout(_Output):
 CLASSES: Mapping[str, type] = {
     **fake_nodes.CLASSES,
     **wild_nodes.CLASSES,
-    **{cls.__name__: cls for cls in (Write, Recurse, Hoard, LoseDevice, Steps, Shout)},
+    **{cls.__name__: cls for cls in (Write, Speak, Recurse, Hoard, LoseDevice, Steps, Shout)},
 }
 
 

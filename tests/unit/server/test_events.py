@@ -206,6 +206,29 @@ async def test_a_stream_goes_on_with_what_comes(stand):
     assert [name for _, name in await listening] == ["marker"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_stream_of_a_prompt_that_nobody_knows_is_refused(stand, method):
+    async with stand.client.request(method, "/weft/events?prompt_id=nobody") as answer:
+        assert answer.status == 404
+        if method == "GET":
+            assert (await answer.json())["error"]["type"] == "unknown_prompt"
+
+
+async def test_a_prompt_that_left_only_events_is_still_known(stand):
+    await stand.submit(prompt_id="p", client_id="me")
+    await stand.engine.succeed()
+    await stand.idle()
+    await stand.post("/history", json={"clear": True})
+    heard = await streamed(stand, "0", until="executing", prompt_id="p")
+    assert [name for _, name in heard] == ["execution_success", "executing"]
+
+
+async def test_a_prompt_that_waits_or_runs_is_known_before_its_first_event(stand):
+    await stand.submit(prompt_id="p", client_id="me")
+    async with stand.client.head("/weft/events?prompt_id=p") as answer:
+        assert answer.status == 200
+
+
 async def test_head_of_the_stream_ends(stand):
     async with stand.client.head("/weft/events") as answer:
         assert answer.status == 200

@@ -28,3 +28,8 @@ def test_an_exception_stays_on_the_line():
         text = JsonLines().format(logging.makeLogRecord({"msg": "x", "exc_info": sys.exc_info()}))
     assert "\n" not in text
     assert "ValueError: odd" in json.loads(text)["exception"]
+
+
+def test_a_traceback_that_came_as_text_is_the_exception_of_its_line():
+    line = line_of(msg="a pack failed", exc_text="Traceback ...\nValueError: odd")
+    assert (line["message"], line["exception"]) == ("a pack failed", "Traceback ...\nValueError: odd")

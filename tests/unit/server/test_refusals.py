@@ -48,9 +48,9 @@ async def test_line_names_node_class_and_input(folders):
     assert line.startswith("node 7 (Choose): Value not in list: lora: 'x'")
 
 
-async def test_long_list_leaves_the_suggestion_to_the_log(folders):
+async def test_the_suggestion_of_a_long_list_is_not_said_twice(folders):
     (line,) = await lines(folders, word="wort7")
-    assert line.endswith("(list of length 30); did you mean 'word7'?")
+    assert line.endswith("'wort7' not in (list of length 30); did you mean 'word7'?")
 
 
 async def test_suggestion_of_a_short_list_is_not_said_twice(folders):

@@ -473,6 +473,11 @@ def test_long_lists_are_not_echoed(judge):
     assert error["extra_info"] == {"input_name": "value", "input_config": None, "received_value": "magic"}
 
 
+def test_a_long_list_suggests_the_nearest_choice_too(judge):
+    error = only_error(judge({"1": node("Long", value="c13x")}), "1")
+    assert error["details"].endswith("(list of length 21); did you mean 'c13'?")
+
+
 def test_the_newer_form_of_choices_is_checked_too(judge):
     error = only_error(judge({"1": node("New", value="c")}), "1")
     assert (error["type"], error["extra_info"]["input_config"]) == (

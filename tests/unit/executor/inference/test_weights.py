@@ -92,8 +92,10 @@ FOREIGN = {
     b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n": "Git LFS pointer",
     b"<!DOCTYPE html><title>Log in</title>": "is a web page",
     b"GGUF\x03\x00\x00\x00": "GGUF",
-    b"just some words, nothing else": "not a safetensors file",
-    b"abc": "not a safetensors file",
+    b"just some words, nothing else": "is a text file, no weights: it begins 'just some words, nothing else'",
+    b'  {"error": "Invalid username or password."}\n' + b"x" * 99: "is a text file, no weights: it begins '{",
+    "Ünlesbar, aber Text: ".encode() * 9: "is a text file",
+    b"\x00\x01\x02abc": "not a safetensors file",
     struct.pack("<Q", 10) + b"{not json}": "header cannot be read",
     struct.pack("<Q", 99) + b'{"a":': "is truncated",
     b"PK\x03\x04 broken zip": "not a whole torch file",
@@ -183,3 +185,13 @@ def test_a_missing_part_is_named(tmp_path):
 def test_refuses_torch_files_without_tensors(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "m.pt")
     assert "holds no named tensors" in refusal(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.ckpt", "a.pt"])
+def test_a_file_of_a_torch_file_s_name_is_not_called_a_safetensors_file(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x00\x01\x02" * 30)
+    with pytest.raises(ModelFileError, match="begins neither as torch's files do nor as safetensors"):
+        read_weights(tmp_path / name)
+    (tmp_path / name).write_text("404: Not Found")
+    with pytest.raises(ModelFileError, match="is a text file, no weights: it begins '404: Not Found'"):
+        read_weights(tmp_path / name)

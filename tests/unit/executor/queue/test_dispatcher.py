@@ -13,7 +13,7 @@ from executor.messages import Blob, Emit, LogLine, Packs, Refreshed, Request, Ru
 from executor.queue import dispatcher, ends
 from executor.queue.dispatcher import Dispatcher
 from executor.queue.ears import Ears
-from executor.queue.job import Job, Result, make_job
+from executor.queue.job import PROMPT_ID, Job, Result, make_job
 from executor.queue.store import Store
 from tests.unit.executor.queue.fake_engine import FakeEngine
 
@@ -167,10 +167,13 @@ async def test_events_and_pictures_pass_through(stage: Stage):
 
 
 async def test_log_lines_of_workers_are_logged(stage: Stage, caplog: pytest.LogCaptureFixture):
-    stage.engine.tell(LogLine(time_s=0, level="WARNING", logger="pack.x", text="100% odd"))
+    told = LogLine(time_s=5, level="WARNING", logger="pack.x", text="100% odd", exception="Traceback", job_id="p")
+    stage.engine.tell(told)
     stage.engine.tell(Blob(job_id="", kind="text", node_id="1"))
     await stage.ear.until(lambda: stage.ear.blobs)
-    assert ("pack.x", "100% odd") in [(record.name, record.getMessage()) for record in caplog.records]
+    (record,) = [record for record in caplog.records if record.name == "pack.x"]
+    assert (record.getMessage(), record.exc_text, record.created) == ("100% odd", "Traceback", 5)
+    assert getattr(record, PROMPT_ID) == "p"
 
 
 async def test_one_job_at_a_time_and_the_next_after_the_last_word(stage: Stage):
