@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from executor.errors import NodeInputError
+
 Lengths = Callable[[float], float] | float
 
 
@@ -97,11 +99,18 @@ def _scaling(amount: Lengths, downscale: bool) -> Callable[[float], float]:
 
 
 def _places(shape: Sequence[int], tile: Sequence[int], overlaps: Sequence[int]) -> list[list[int]]:
-    """Where tiles begin in each dimension; the last ones are cut at the edge."""
+    """Where tiles begin in each dimension; the last ones are cut at the edge.
+
+    Raises NodeInputError for several tiles that would all begin at one place.
+    """
     places = []
     for length, size, overlap in zip(shape, tile, overlaps, strict=True):
         if length <= size:
             places.append([0])
+        elif overlap >= size:
+            raise NodeInputError(
+                f"tiles of {size} cannot overlap by {overlap}: choose larger tiles or a smaller overlap"
+            )
         else:
             places.append(list(range(0, length - overlap, size - overlap)))
     return places

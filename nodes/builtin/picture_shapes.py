@@ -121,11 +121,11 @@ class ImageYUVToRGB:
         return {"required": {"Y": IMAGE, "U": IMAGE, "V": IMAGE}}
 
     def execute(self, Y: Image, U: Image, V: Image) -> tuple[Image]:
-        """The pictures; each part is the mean of its channels."""
+        """The pictures, in 0..1; each part is the mean of its channels (the exact inverse, cut as kornia's)."""
         luma, u, v = (part.mean(dim=-1) for part in (Y, U - 0.5, V - 0.5))
         red, blue = luma + v / V_SCALE, luma + u / U_SCALE
         green = (luma - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
-        return (torch.stack([red, green, blue], dim=-1),)
+        return (torch.stack([red, green, blue], dim=-1).clamp(0.0, 1.0),)
 
 
 class ImageStitch:

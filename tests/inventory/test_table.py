@@ -10,7 +10,7 @@ import pytest
 
 from executor.files import Folders
 from executor.settings import Settings
-from tests.inventory.table import REFERENCE, Row, called, called_in_tests, digest, lines, rows
+from tests.inventory.table import LEFT_OUT, REFERENCE, Row, called, called_in_tests, digest, lines, rows
 
 ENTRIES = json.loads((REFERENCE.parent / "object_info.json").read_text(encoding="utf-8"))
 
@@ -45,13 +45,21 @@ def test_a_tooltip_is_ours() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["Sharpen().sharpen(picture)", "call('Sharpen', image=picture)", "{'class_type': 'Sharpen'}", "image.Sharpen()"],
+    [
+        "Sharpen().sharpen(picture)",
+        "call('Sharpen', image=picture)",
+        "{'class_type': 'Sharpen'}",
+        "image.Sharpen()",
+        "@pytest.mark.parametrize('node', [(image.Sharpen, 1), Blur])\ndef test(node): ...",
+    ],
 )
 def test_what_is_called_is_tested(source: str) -> None:
     assert "Sharpen" in called(ast.parse(source))
 
 
-@pytest.mark.parametrize("source", ["from image import Sharpen", "# Sharpen()", "'Sharpen is fine'", "Sharpened()"])
+@pytest.mark.parametrize(
+    "source", ["from image import Sharpen", "# Sharpen()", "check(Sharpen)", "'Sharpen is fine'", "Sharpened()"]
+)
 def test_what_is_only_named_is_not_tested(source: str) -> None:
     assert "Sharpen" not in called(ast.parse(source))
 
@@ -60,6 +68,17 @@ def test_modules_that_nobody_asked_for_do_not_count() -> None:
     row = Row(name="X", module="comfy_extras.nodes_wan", present=False, equal=False, tested=False)
     assert not row.counts
     assert list(lines([row]))[-2].split() == ["asked", "for", "0", "0", "0", "0"]
+
+
+def test_only_what_was_left_out_on_purpose_may_be_missing() -> None:
+    gone = {"module": "comfy_extras.nodes_mahiro", "present": False, "equal": False, "tested": False}
+    [named, other] = [Row(name=name, **gone) for name in ("Mahiro", "Other")]
+    assert (named.counts, named.missing, other.missing) == (True, False, True)
+    assert list(lines([named, other]))[-1].startswith("left out: Mahiro (no paper")
+
+
+def test_what_was_left_out_is_not_here(found: dict[str, Row]) -> None:
+    assert not [name for name in LEFT_OUT if found[name].present]
 
 
 def test_a_test_file_is_read(tmp_path: Path) -> None:

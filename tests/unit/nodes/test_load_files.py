@@ -9,7 +9,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from executor.errors import UnsafePath
-from nodes.builtin.image_io import LoadImage, LoadImageMask
+from nodes.builtin.image_io import LoadImage, LoadImageMask, LoadImageOutput
 from nodes.builtin.latent_io import LoadLatent
 from tests.unit.nodes.recorded import FOLDER, tensors
 
@@ -50,6 +50,16 @@ def test_mask_of_every_format(place, name):
 def test_channel_as_mask(place, name, channel):
     (mask,) = LoadImageMask().load_image(put(place, name), channel)
     assert off(mask, RECORDED[f"loadmask/{name}/{channel}"]) <= bound(name)
+
+
+def test_pictures_of_the_output_folder_are_read_by_the_names_its_list_tells(place):
+    (place.folders.root("output") / "sub").mkdir()
+    shutil.copy(INPUTS / "rgba.png", place.folders.root("output") / "sub" / "made.png")
+    put(place, "rgb.png")
+    image, mask = LoadImageOutput().load_image("sub/made.png [output]")
+    assert torch.equal(image, RECORDED["load/rgba.png/image"])
+    assert torch.equal(mask, RECORDED["load/rgba.png/mask"])
+    assert LoadImageOutput.VALIDATE_INPUTS("made.png [output]") is not True
 
 
 def test_annotated_name_reads_another_folder(place):

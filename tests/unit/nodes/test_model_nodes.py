@@ -1,7 +1,10 @@
 """Nodes that change models: what they put where."""
 
+import math
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from executor.errors import NodeInputError
 from executor.inference.checkpoint import load_checkpoint
@@ -9,9 +12,14 @@ from executor.inference.freeu import FreeU, FreeUV2, damped
 from executor.inference.memory import Memory
 from nodes.builtin import model_merging as merging
 from nodes.builtin import model_patches, model_sampling
-from nodes.builtin.controlnet import ControlNetApply, ControlNetApplyAdvanced, SetUnionControlNetType
+from nodes.builtin.controlnet import (
+    ControlNetApply,
+    ControlNetApplyAdvanced,
+    ControlNetInpaintingAliMamaApply,
+    SetUnionControlNetType,
+)
 from tests.maths.recordings import cases, error, tensors
-from tests.tiny_checkpoint import TinySizes, write_tiny_checkpoint
+from tests.tiny_checkpoint import TinySizes, tiny_tensors, write_tiny_checkpoint
 
 MODEL_SAMPLINGS = {name: case["config"][2] for name, case in cases("model_sampling").items() if case["config"][2]}
 KEY = "diffusion_model.input_blocks.0.0.weight"
@@ -34,6 +42,23 @@ def test_a_sampling_node_sets_the_recorded_levels(opened, name):
     found = torch.cat([sigmas[::37], sigmas[-1:]])
     assert error(found, tensors("model_sampling")[f"{name}/table"]) <= 2e-6
     assert opened.model.model_sampling is not changed.model_sampling
+
+
+def cosine_sigma(time, shift):
+    """Nichol & Dhariwal 2021, eq. 17, its signal-to-noise ratio divided by the square of a shift."""
+    squares = [math.cos((each + 0.008) / 1.008 * math.pi / 2) ** 2 for each in (time, 0.0)]
+    bar = squares[0] / squares[1]
+    ratio = bar / (1 - bar) / shift**2
+    return ratio**-0.5
+
+
+@pytest.mark.parametrize("shift", [1.0, 2.0, 4.0])
+def test_cascades_levels_are_shifted_cosines(opened, shift):
+    [changed] = model_sampling.ModelSamplingStableCascade().patch(opened.model, shift)
+    sigmas = changed.get_model_object("model_sampling").sigmas
+    for place in (500, 2500, 5000, 7000, 9000):
+        assert float(sigmas[place - 1]) == pytest.approx(cosine_sigma(place / 10000, shift), rel=1e-3)
+    assert len(opened.model.model_sampling.sigmas) == 1000
 
 
 def test_playground_has_latents_of_its_own_scale(opened):
@@ -139,6 +164,41 @@ def test_merged_weights_are_the_shares_of_both(opened, node, inputs, share, othe
     torch.testing.assert_close(weights(changed), wanted, rtol=2e-3, atol=2e-3)
 
 
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """A checkpoint of the same sizes and other weights."""
+    path = tmp_path_factory.mktemp("other") / "other.safetensors"
+    sizes = TinySizes(vocabulary=9, widths=(8, 16), attends=(True, True), text_layers=1, vae_widths=(4, 4))
+    tensors = {name: t.flip(0) if t.is_floating_point() else t for name, t in tiny_tensors(sizes).items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return load_checkpoint(path, Memory(mode="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("merge", "share", "other_share"),
+    [
+        (lambda one, two: merging.ModelMergeSimple().merge(one.model, two.model, 0.25), 0.25, 0.75),
+        (lambda one, two: merging.ModelMergeAdd().merge(one.model, two.model), 1.0, 1.0),
+        (lambda one, two: merging.CLIPMergeSimple().merge(one.clip, two.clip, 0.25), 0.25, 0.75),
+        (lambda one, two: merging.CLIPMergeAdd().merge(one.clip, two.clip), 1.0, 1.0),
+    ],
+    ids=["ModelMergeSimple", "ModelMergeAdd", "CLIPMergeSimple", "CLIPMergeAdd"],
+)
+def test_every_weight_of_two_files_is_mixed(opened, stranger, merge, share, other_share):
+    def parts(handle):
+        return handle.patched_weights() if hasattr(handle, "patched_weights") else handle.get_sd()
+
+    [merged] = merge(opened, stranger)
+    kinds = [(each.model if hasattr(merged, "model_options") else each.clip) for each in (opened, stranger)]
+    found, mine, theirs = (
+        {name: t.float() for name, t in parts(handle).items() if t.is_floating_point() and "logit" not in name}
+        for handle in (merged, *kinds)
+    )
+    assert found
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, share * mine[name] + other_share * theirs[name], rtol=2e-3, atol=2e-3)
+
+
 def test_merged_blocks_have_shares_of_their_own(opened):
     [changed] = merging.ModelMergeBlocks().merge(opened.model, other_of(opened), input=1.0, middle=1.0, out=0.0)
     torch.testing.assert_close(weights(changed), weights(opened.model), rtol=1e-3, atol=1e-3)
@@ -163,6 +223,8 @@ def test_merged_text_encoders_are_the_shares_of_both(opened, node, inputs, facto
 class Steering:
     """A stand-in for a control."""
 
+    concat_mask = False
+
     def __init__(self):
         self.previous = None
         self.extra_args = {}
@@ -174,7 +236,7 @@ class Steering:
         return other
 
     def set_cond_hint(self, hint, strength=1.0, percents=(0.0, 1.0), vae=None, extra_concat=()):
-        self.hint, self.strength, self.percents = hint, strength, percents
+        self.hint, self.strength, self.percents, self.vae, self.beside = hint, strength, percents, vae, extra_concat
         return self
 
     def set_previous_controlnet(self, control):
@@ -204,6 +266,25 @@ def test_both_sides_share_a_control_and_chain_it_before_older_ones():
 def test_the_old_node_lets_the_control_act_on_the_other_side_too():
     [changed] = ControlNetApply().apply_controlnet(conditioning(), Steering(), torch.rand(1, 8, 8, 3), 1.0)
     assert changed[0][1]["control_apply_to_uncond"] is True
+
+
+@pytest.mark.parametrize("sees_mask", [True, False])
+def test_an_inpainting_control_sees_the_picture_without_its_masked_part(sees_mask):
+    control, picture, mask = Steering(), torch.rand(1, 8, 8, 3) + 0.1, torch.zeros(1, 4, 4)
+    control.concat_mask = sees_mask
+    mask[:, :2] = 1.0  # the upper half, at another size than the picture's
+    sides = ControlNetInpaintingAliMamaApply().apply_inpaint_controlnet(
+        conditioning(), conditioning(), control, "vae", picture, mask, 0.5, 0.1, 0.9
+    )
+    used = sides[0][0][1]["control"]
+    assert used is sides[1][0][1]["control"]
+    assert (used.strength, used.percents, used.vae) == (0.5, (0.1, 0.9), "vae")
+    seen = picture.clone()
+    if sees_mask:
+        seen[:, :4] = 0.0
+        assert torch.equal(used.beside[0], 1.0 - mask[:, None])
+    assert torch.equal(used.hint, seen.movedim(-1, 1))
+    assert len(used.beside) == sees_mask
 
 
 def test_at_no_strength_nothing_changes():

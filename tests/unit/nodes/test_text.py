@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nodes.builtin.preview import as_text
-from nodes.builtin.primitive import PrimitiveInt
+from nodes.builtin.primitive import PrimitiveBoolean, PrimitiveFloat, PrimitiveInt, PrimitiveStringMultiline
 from nodes.builtin.text import (
     CaseConverter,
     RegexExtract,
@@ -93,6 +93,9 @@ def test_broken_pattern_names_the_input():
 
 def test_primitive_gives_its_value():
     assert PrimitiveInt().value(2**70) == (2**70,)
+    assert PrimitiveFloat().value(0.1 + 0.2) == (0.30000000000000004,)
+    assert PrimitiveStringMultiline().value(" a\nb\t\u00e9 ") == (" a\nb\t\u00e9 ",)
+    assert [PrimitiveBoolean().value(each)[0] for each in (True, False)] == [True, False]
 
 
 @pytest.mark.parametrize(
