@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from executor.contract.definition import NodeDef
 from executor.errors import nearest
 from executor.graph.dynamic import DynamicPrompt
+from executor.graph.inputs import Items
 from executor.graph.literals import unlinked_tip
 from executor.graph.prompt import Link, is_link, link_of
 
@@ -18,13 +20,22 @@ _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) argumen
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '([^']*)'")
 
 
-def advice(failure: BaseException, node_id: str, graph: DynamicPrompt, definition: NodeDef | None) -> str:
-    """Sentences that name the node and the inputs that may be to blame; "" if none stands out."""
+def advice(
+    failure: BaseException,
+    node_id: str,
+    graph: DynamicPrompt,
+    definition: NodeDef | None,
+    values: Mapping[str, Items] = MappingProxyType({}),
+) -> str:
+    """Sentences that name the node and the inputs that may be to blame; "" if none stands out.
+
+    `values` are what the node was called with.
+    """
     if definition is None or not graph.has_node(node_id):
         return ""
     inputs = graph.inputs(node_id)
     found = [*_missing(failure, inputs, definition), *_unexpected(failure, definition)]
-    found += _beyond(node_id, graph)
+    found += [*_beyond(node_id, graph), *_empty(failure, node_id, graph, definition, values)]
     literal = unlinked_tip(definition, inputs)
     if literal:
         found.append(literal)
@@ -67,6 +78,22 @@ def _beyond(node_id: str, graph: DynamicPrompt) -> Iterator[str]:
             link: Link = link_of(value)
             near = nearest(link.node, known)
             yield f"Its input {name!r} links node {link.node!r}, which does not exist{_or(near)}."
+
+
+def _empty(
+    failure: BaseException,
+    node_id: str,
+    graph: DynamicPrompt,
+    definition: NodeDef,
+    values: Mapping[str, Items],
+) -> Iterator[str]:
+    """Inputs whose link brought None where the function had use for something."""
+    if not isinstance(failure, AttributeError | TypeError) or "NoneType" not in str(failure):
+        return
+    for name, value in graph.inputs(node_id).items():
+        item = definition.input(name)
+        if is_link(value) and graph.has_node(link_of(value).node) and item and list(values.get(name, ())) == [None]:
+            yield f"Its input {name!r} is empty: {named(link_of(value).node, graph)} gave no {item.type}."
 
 
 def _or(near: str | None) -> str:

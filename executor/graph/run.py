@@ -509,7 +509,7 @@ class PromptRun:
 
     def _fail(self, node_id: str, failure: BaseException, inputs: Mapping[str, Items]) -> None:
         definition = self._definition(node_id) if self.graph.has_node(node_id) else None
-        tip = self.tip_for(failure) or advice(failure, node_id, self.graph, definition)
+        tip = self.tip_for(failure) or advice(failure, node_id, self.graph, definition, inputs)
         name = self.graph.class_type(node_id) if self.graph.has_node(node_id) else ""
         log.error("the prompt failed at node %s (%s)", node_id, name, exc_info=failure)
         self.account.failed(node_id, failure, inputs, tip)

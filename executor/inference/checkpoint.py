@@ -1,5 +1,6 @@
 """Opens model files as what nodes pass on: model, text encoder, VAE. Knows no family."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,16 @@ from executor.inference.text.encoder import Encoder
 from executor.inference.vae import Vae
 from executor.inference.weights import WeightFile, read_weights
 
+logger = logging.getLogger("weft.inference")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """What one checkpoint file holds."""
 
     model: ModelHandle
-    clip: Clip | None  # None for models that pictures lead
-    vae: Vae
+    clip: Clip | None  # None for models that pictures lead, and where the file lacks an encoder
+    vae: Vae | None  # None where the file has none
 
 
 def load_checkpoint(
@@ -39,16 +42,19 @@ def load_checkpoint(
 ) -> Checkpoint:
     """The model, text encoder and VAE of a file; weights stay mapped until they are used.
 
-    Raises ModelFileError when the file is broken, of no known family, or incomplete.
+    A file without VAE or text encoder is opened as what it holds, with a warning. Raises ModelFileError when the file
+    is broken or of no known family.
     """
     file = read_weights(path)
     family, detection = detect(file, known_families() if families is None else families)
     parts = family.build(file, detection)
+    if parts.missing:
+        logger.warning("%s holds no %s: outputs made of it are empty", path.name, " and no ".join(parts.missing))
     encoders = [Encoder(kind=kind, part=part, embedding_folders=embedding_folders) for kind, part in parts.texts]
     return Checkpoint(
         model=model_of(parts.diffusion, family, memory),
         clip=Clip(encoders=encoders, memory=memory) if encoders else None,
-        vae=Vae(part=parts.vae, memory=memory),
+        vae=None if parts.vae is None else Vae(part=parts.vae, memory=memory),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.values import Condition, Conditioning, Mask
-from nodes.builtin.inputs import InputTypes, choice, decimal, integer, pixels, socket, text
+from nodes.builtin.inputs import InputTypes, choice, decimal, held, integer, pixels, socket, text
 
 if TYPE_CHECKING:
     from executor.inference.text.clip import Clip
@@ -50,10 +50,8 @@ class CLIPTextEncode:
         return {"required": {"text": written, "clip": socket("CLIP", "The text model that reads it.")}}
 
     def encode(self, clip: Clip | None, text: str) -> tuple[Conditioning]:
-        """Encode the text; ValueError when the checkpoint brought no text model."""
-        if clip is None:
-            raise ValueError("input 'clip': the checkpoint holds no text model; load one that does")
-        return (clip.encode(text),)
+        """Encode the text; NodeInputError when the checkpoint brought no text model."""
+        return (held(clip, "clip", "CLIP").encode(text),)
 
 
 class CLIPSetLastLayer:
@@ -69,9 +67,9 @@ class CLIPSetLastLayer:
         """The inputs as listed."""
         return {"required": {"clip": socket("CLIP"), "stop_at_clip_layer": integer(-1, -24, -1, step=1)}}
 
-    def set_last_layer(self, clip: Clip, stop_at_clip_layer: int) -> tuple[Clip]:
+    def set_last_layer(self, clip: Clip | None, stop_at_clip_layer: int) -> tuple[Clip]:
         """A copy that stops at that layer, counted from the end (-1: the last)."""
-        return (clip.clone().clip_layer(stop_at_clip_layer),)
+        return (held(clip, "clip", "CLIP").clone().clip_layer(stop_at_clip_layer),)
 
 
 class ConditioningCombine:

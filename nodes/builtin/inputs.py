@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeVar
 
 from executor.contract.definition import FileChoices
 from executor.contract.types import FileList
+from executor.errors import NodeInputError
 
 Entry = tuple[object, ...]
 InputTypes = dict[str, dict[str, object]]
@@ -16,6 +17,18 @@ RESIZE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 LATENT_RESIZE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]
 CROP_METHODS = ["disabled", "center"]
 PNG_HIDDEN: Mapping[str, object] = MappingProxyType({"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"})
+
+
+Held = TypeVar("Held")
+BRINGS: Mapping[str, str] = MappingProxyType({"CLIP": "CLIPLoader", "VAE": "VAELoader"})
+
+
+def held(part: Held | None, name: str, kind: str) -> Held:
+    """A part of a checkpoint that an input needs; NodeInputError where the checkpoint has none (a part of None)."""
+    if part is None:
+        said = f"input {name!r}: the checkpoint it comes from holds no {kind}"
+        raise NodeInputError(f"{said}; load one with {BRINGS[kind]}, or a checkpoint that has it")
+    return part
 
 
 class Either(str):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from executor.errors import NodeInputError
 from executor.inference.values import Conditioning
-from nodes.builtin.inputs import MAX_RESOLUTION, Entry, InputTypes, decimal, integer, text
+from nodes.builtin.inputs import MAX_RESOLUTION, Entry, InputTypes, decimal, held, integer, text
 
 if TYPE_CHECKING:
     from executor.inference.text.clip import Clip
@@ -47,7 +47,7 @@ class CLIPTextEncodeSDXL:
 
     def encode(
         self,
-        clip: Clip,
+        clip: Clip | None,
         width: int,
         height: int,
         crop_w: int,
@@ -58,6 +58,7 @@ class CLIPTextEncodeSDXL:
         text_l: str,
     ) -> tuple[Conditioning]:
         """Both texts side by side; NodeInputError when the text model has no CLIP-L."""
+        clip = held(clip, "clip", "CLIP")
         tokens, others = clip.tokenize(text_g), clip.tokenize(text_l)
         if "l" not in others:
             raise NodeInputError("input 'clip': this text model has no CLIP-L; load one of an SDXL base checkpoint")
@@ -94,8 +95,9 @@ class CLIPTextEncodeSDXLRefiner:
             }
         }
 
-    def encode(self, clip: Clip, ascore: float, width: int, height: int, text: str) -> tuple[Conditioning]:
+    def encode(self, clip: Clip | None, ascore: float, width: int, height: int, text: str) -> tuple[Conditioning]:
         """The text with the picture's size and how pretty it is to be."""
+        clip = held(clip, "clip", "CLIP")
         added: dict[str, object] = {"aesthetic_score": ascore, "width": width, "height": height}
         return (clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict=added),)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from executor.inference.inpainting import inpaint_pixels
 from executor.inference.values import Image, Latent, Mask
-from nodes.builtin.inputs import Entry, InputTypes, integer, socket
+from nodes.builtin.inputs import Entry, InputTypes, held, integer, socket
 
 if TYPE_CHECKING:
     from executor.inference.vae import Vae
@@ -28,9 +28,9 @@ class VAEDecode:
         latent, vae = socket("LATENT", "The latents to decode."), socket("VAE", "The VAE that decodes them.")
         return {"required": {"samples": latent, "vae": vae}}
 
-    def decode(self, vae: Vae, samples: Latent) -> tuple[Image]:
+    def decode(self, vae: Vae | None, samples: Latent) -> tuple[Image]:
         """Pictures [B, H, W, 3]; the frames of a video one after the other."""
-        images = vae.decode(samples["samples"])
+        images = held(vae, "vae", "VAE").decode(samples["samples"])
         if images.ndim == 5:
             images = images.flatten(0, 1)
         return (images,)
@@ -49,9 +49,9 @@ class VAEEncode:
         """The inputs as listed."""
         return {"required": {"pixels": socket("IMAGE"), "vae": socket("VAE")}}
 
-    def encode(self, vae: Vae, pixels: Image) -> tuple[Latent]:
+    def encode(self, vae: Vae | None, pixels: Image) -> tuple[Latent]:
         """Latents of the pictures' colours; alpha is left out."""
-        return ({"samples": vae.encode(pixels[..., :3])},)
+        return ({"samples": held(vae, "vae", "VAE").encode(pixels[..., :3])},)
 
 
 class VAEDecodeTiled:
@@ -69,7 +69,7 @@ class VAEDecodeTiled:
 
     def decode(
         self,
-        vae: Vae,
+        vae: Vae | None,
         samples: Latent,
         tile_size: int,
         overlap: int = 64,
@@ -77,6 +77,7 @@ class VAEDecodeTiled:
         temporal_overlap: int = 8,
     ) -> tuple[Image]:
         """Pictures [B, H, W, 3]; sizes in pixels, the temporal ones are for videos."""
+        vae = held(vae, "vae", "VAE")
         if tile_size < overlap * 4:
             overlap = tile_size // 4
         cell = vae.spacial_compression_decode()
@@ -102,7 +103,7 @@ class VAEEncodeTiled:
 
     def encode(
         self,
-        vae: Vae,
+        vae: Vae | None,
         pixels: Image,
         tile_size: int,
         overlap: int,
@@ -110,7 +111,9 @@ class VAEEncodeTiled:
         temporal_overlap: int = 8,
     ) -> tuple[Latent]:
         """Latents of the pictures' colours; sizes in pixels, the temporal ones are for videos."""
-        encoded = vae.encode_tiled(pixels[..., :3], tile_x=tile_size, tile_y=tile_size, overlap=overlap)
+        encoded = held(vae, "vae", "VAE").encode_tiled(
+            pixels[..., :3], tile_x=tile_size, tile_y=tile_size, overlap=overlap
+        )
         return ({"samples": encoded},)
 
 
@@ -146,10 +149,10 @@ class VAEEncodeForInpaint:
             }
         }
 
-    def encode(self, vae: Vae, pixels: Image, mask: Mask, grow_mask_by: int = 6) -> tuple[Latent]:
+    def encode(self, vae: Vae | None, pixels: Image, mask: Mask, grow_mask_by: int = 6) -> tuple[Latent]:
         """The latents and the grown noise mask."""
         grey, grown = inpaint_pixels(pixels, mask, grow_mask_by)
-        return ({"samples": vae.encode(grey), "noise_mask": grown},)
+        return ({"samples": held(vae, "vae", "VAE").encode(grey), "noise_mask": grown},)
 
 
 NODES = (VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled, VAEEncodeForInpaint)

@@ -22,8 +22,8 @@ from tests.parity.recording import SHIPPED, Check, Figure, Recording, absolute, 
 
 WEIGHT = 1e-6
 ENCODED = 1e-4
-ENCODERS = {"sd1.l": ("clip_l", 768, 49407), "sdxl.l": ("clip_l", 768, 49407), "sdxl.g": ("clip_g", 1280, 0)}
-"""Tokenizers by their names in the recording: the key of their vectors, their width, what fills their chunks."""
+ENCODERS = {"sd1.l": ("clip_l", 49407), "sdxl.l": ("clip_l", 49407), "sdxl.g": ("clip_g", 0)}
+"""Tokenizers by their names in the recording: the key of their vectors, what fills their chunks."""
 
 
 def checks(recording: Recording) -> Iterator[Check]:
@@ -40,17 +40,17 @@ def checks(recording: Recording) -> Iterator[Check]:
 
 def tokenizer(recording: Recording, encoder: str) -> ChunkTokenizer:
     """The tokenizer of an encoder, with the recording's embedding files."""
-    key, width, pad = ENCODERS[encoder]
+    key, pad = ENCODERS[encoder]
     folder = recording.folder / "embeddings"
     folders = [folder if folder.exists() else SHIPPED / "embeddings"]
-    return ChunkTokenizer(embeddings=Embeddings(folders=folders, width=width, key=key), pad=pad)
+    return ChunkTokenizer(embeddings=Embeddings(folders=folders, key=key), pad=pad)
 
 
 def tokens(recording: Recording, number: int) -> Iterator[Figure]:
     """Ids, embedding vectors and weights of every place, and which places are one word."""
     prompt = recording.described("tokens")["prompts"][number]
     for encoder in (name for name in prompt if "." in name and not name.endswith("word_ids_nonzero")):
-        if encoder not in TEXTS and not foreign_vectors(recording, prompt[encoder], encoder):
+        if encoder not in TEXTS:
             yield from of_encoder(recording, prompt, encoder)
     found = tokenizer(recording, "sd1.l").numbered(prompt["text"])
     words = [[place.word for place in chunk if place.word] for chunk in found]
@@ -68,12 +68,6 @@ def of_encoder(recording: Recording, prompt: dict[str, Any], encoder: str) -> It
         off = max(off, difference(place.weight, float(weight)))
     yield Figure(part=f"{encoder} ids", error=wrong, bound=0.0)
     yield Figure(part=f"{encoder} weights", error=off, bound=WEIGHT)
-
-
-def foreign_vectors(recording: Recording, chunks: list[Any], encoder: str) -> bool:
-    """Whether a text names vectors of another encoder's width: we leave the word out, the original the vectors."""
-    names = {token for chunk in chunks for token, _, _ in chunk if isinstance(token, str)}
-    return any(recorded_vectors(recording, encoder, name).shape[-1] != ENCODERS[encoder][1] for name in names)
 
 
 def recorded_vectors(recording: Recording, encoder: str, name: str) -> Tensor:

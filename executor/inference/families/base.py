@@ -46,7 +46,8 @@ class Parts:
 
     diffusion: Diffusion
     texts: tuple[tuple[EncoderKind, Part[ClipTextModel]], ...]
-    vae: Part[ImageAutoencoder]
+    vae: Part[ImageAutoencoder] | None
+    missing: tuple[str, ...] = ()  # what files of the family hold beside, and this one does not, in words
 
 
 class Family(Protocol):
@@ -69,7 +70,7 @@ class Family(Protocol):
     def detect(self, file: WeightFile) -> Detection | None:
         """What the file is, or None when it is not of this family.
 
-        Raises ModelFileError when it is, but lacks parts or has sizes that cannot be.
+        Raises ModelFileError when it is, but has sizes that cannot be.
         """
         ...
 

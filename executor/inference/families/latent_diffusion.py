@@ -28,7 +28,7 @@ from executor.inference.text.clip_file import build_text_model, read_text_shape,
 from executor.inference.text.clip_model import ClipShape
 from executor.inference.text.encoder import EncoderKind
 from executor.inference.unet import UNet, UNetShape
-from executor.inference.vae_model import VaeShape
+from executor.inference.vae_model import ImageAutoencoder, VaeShape
 from executor.inference.video_autoencoder import autoencoder
 from executor.inference.weights import CONFIG_KEY, WeightFile
 
@@ -54,11 +54,11 @@ class TextPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Sizes of the parts."""
+    """Sizes of the parts that a file holds."""
 
     unet: UNetShape
-    texts: tuple[ClipShape, ...]
-    vae: VaeShape
+    texts: tuple[ClipShape, ...]  # none where pictures lead, or where the file lacks one of the family's encoders
+    vae: VaeShape | None
 
 
 def no_extras(shape: UNetShape, latent_format: LatentFormat) -> tuple[Extra, ...]:
@@ -96,9 +96,9 @@ class LatentDiffusion:
     # ---------------------------------------------------------------- what a file is
 
     def detect(self, file: WeightFile) -> Detection | None:
-        """The sizes of a checkpoint of the family; None for others.
+        """The sizes of a checkpoint of the family; None for others. Text encoders and VAE may be missing.
 
-        Raises ModelFileError when a part is missing or of a kind that this version does not run.
+        Raises ModelFileError when a part is of a kind that this version does not run.
         """
         names = file.tensors
         if UNET + FIRST not in names or not self._is_marked(names) or not self._may_hold(names):
@@ -107,7 +107,6 @@ class LatentDiffusion:
         if not self.is_ours(unet):
             return None
         self._check_channels(file, unet)
-        self._check_parts(file)
         dtype = most_common_dtype(below(names, UNET))
         prefixes = {"diffusion": UNET, "vae": VAE} | ({"text": self.texts[0].prefix} if self.texts else {})
         return Detection(family=self.name, config=self._config(file, unet), dtype=dtype, prefixes=prefixes)
@@ -142,20 +141,20 @@ class LatentDiffusion:
                 f"this version runs those of {fits} input channels and {self.latent_format.channels} output channels",
             )
 
-    def _check_parts(self, file: WeightFile) -> None:
-        wanted = {**{f"text ({text.kind.name.upper()})": text.prefix for text in self.texts}, "vae": VAE}
+    def missing_parts(self, file: WeightFile) -> list[str]:
+        """The parts beside the UNet that checkpoints of the family have and this file lacks."""
+        wanted = {**{f"text encoder ({text.kind.name.upper()})": text.prefix for text in self.texts}, "VAE": VAE}
         if len(self.texts) == 1:
-            wanted = {"text": self.texts[0].prefix, "vae": VAE}
-        missing = [part for part, prefix in wanted.items() if not any(n.startswith(prefix) for n in file.tensors)]
-        if missing:
-            parts = "the UNet, the text encoder and the VAE" if self.texts else "the UNet and the VAE"
-            fits = f"a checkpoint that holds {parts} fits here"
-            raise ModelFileError(file.path, f"looks like {self.title} without its {' and '.join(missing)} part", fits)
+            wanted = {"text encoder": self.texts[0].prefix, "VAE": VAE}
+        return [part for part, prefix in wanted.items() if not any(n.startswith(prefix) for n in file.tensors)]
 
     def _config(self, file: WeightFile, unet: UNetShape) -> Config:
-        heads = configured_heads(file, "text")
-        texts = tuple(text_shape(file, text, heads) for text in self.texts)
-        vae = read_shape(file, "VAE", lambda: read_vae_shape(below(file.tensors, VAE)))
+        heads, missing = configured_heads(file, "text"), self.missing_parts(file)
+        whole = not any(part.startswith("text encoder") for part in missing)
+        texts = tuple(text_shape(file, text, heads) for text in self.texts) if whole else ()
+        vae = None
+        if "VAE" not in missing:
+            vae = read_shape(file, "VAE", lambda: read_vae_shape(below(file.tensors, VAE)))
         width = sum(text.width for text in texts)
         if texts and width != unet.context:
             reason = f"its text encoder gives width {width} and its UNet takes {unet.context}"
@@ -173,15 +172,15 @@ class LatentDiffusion:
         config = detection.config
         assert isinstance(config, Config)  # detect() made it
         unet = mapped_names(file, UNET, lambda name: name)
-        vae = mapped_names(file, VAE, lambda name: vae_key(name, config.vae))
         texts = tuple(
             (text.kind, build_text_model(file, text.prefix, shape))
-            for text, shape in zip(self.texts, config.texts, strict=True)
+            for text, shape in zip(self.texts, config.texts, strict=bool(config.texts))
         )
         return Parts(
             diffusion=self._diffusion(file, config.unet, unet),
             texts=texts,
-            vae=build_part(file, "VAE", "vae", lambda: autoencoder(config.vae), vae),
+            vae=None if config.vae is None else build_vae_part(file, config.vae),
+            missing=tuple(self.missing_parts(file)),
         )
 
     def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
@@ -213,6 +212,12 @@ class LatentDiffusion:
     def _extras(self, file: WeightFile, shape: UNetShape, latent_format: LatentFormat) -> tuple[Extra, ...]:
         beside = self.channels[shape.in_channels](shape, latent_format)
         return beside + self.vector(shape, latent_format) + self.read_beside(file, shape)
+
+
+def build_vae_part(file: WeightFile, shape: VaeShape) -> Part[ImageAutoencoder]:
+    """The autoencoder of a checkpoint."""
+    names = mapped_names(file, VAE, lambda name: vae_key(name, shape))
+    return build_part(file, "VAE", "vae", lambda: autoencoder(shape), names)
 
 
 def check_heads(file: WeightFile, unet: UNetShape, texts: tuple[ClipShape, ...]) -> None:

@@ -25,11 +25,10 @@ class Embeddings:
     """Where embeddings lie, and which vectors of a file an encoder takes."""
 
     folders: Sequence[Path]
-    width: int
     key: str = "clip_l"  # the name of this encoder's vectors in files made for several encoders
 
     def read(self, name: str) -> Tensor | None:
-        """Vectors [n, width] of a named embedding, or None (logged) when there are none that fit."""
+        """Vectors [n, C] of a named embedding, of whatever width, or None (logged) when there are none."""
         path = self.find(name)
         if path is None:
             return None
@@ -38,11 +37,10 @@ class Embeddings:
         except ModelFileError as error:
             logger.warning("embedding ignored: %s", error)
             return None
-        if vectors is None or vectors.shape[-1] != self.width:
-            found = "none" if vectors is None else str(vectors.shape[-1])
-            logger.warning("embedding %s ignored: it needs vectors of width %d, found %s", name, self.width, found)
+        if vectors is None:
+            logger.warning("embedding %s ignored: its file holds no vectors", name)
             return None
-        return vectors.reshape(-1, self.width).to(torch.float32)
+        return vectors.reshape(-1, vectors.shape[-1]).to(torch.float32)
 
     def find(self, name: str) -> Path | None:
         """The file of a named embedding, links followed; a name that leads out of the folders finds nothing."""
@@ -58,9 +56,9 @@ class Embeddings:
 
 
 def pick(tensors: Mapping[str, Tensor], key: str) -> Tensor | None:
-    """The vectors of a file: those under the encoder's own key, the inversion's, or the only ones there."""
+    """The vectors of a file: those under the encoder's own key, the inversion's, or the first ones there."""
     for name in (key, "emb_params", "string_to_param.*"):
         if name in tensors:
             return tensors[name]
-    vectors = [tensor for tensor in tensors.values() if tensor.is_floating_point() and tensor.ndim in (1, 2)]
-    return vectors[0] if len(vectors) == 1 else None
+    vectors = (tensor for tensor in tensors.values() if tensor.is_floating_point() and tensor.ndim in (1, 2))
+    return next(vectors, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from executor.inference.text.bpe import END
 from executor.inference.text.clip_model import Activation, ClipTextModel, Encoded
 from executor.inference.text.embeddings import Embeddings
 from executor.inference.text.encoding import encode_weighted
-from executor.inference.text.tokens import Chunk, ChunkTokenizer, Token
+from executor.inference.text.tokens import Chunk, ChunkTokenizer, Token, Weighted
 
+logger = logging.getLogger("weft.inference")
 PROJECTION = "text_projection."
 
 
@@ -45,7 +47,7 @@ class Encoder:
 
     def __init__(self, *, kind: EncoderKind, part: Part[ClipTextModel], embedding_folders: Sequence[Path] = ()) -> None:
         self.kind, self.part = kind, part
-        embeddings = Embeddings(folders=embedding_folders, width=part.module.shape.width, key=f"clip_{kind.name}")
+        embeddings = Embeddings(folders=embedding_folders, key=f"clip_{kind.name}")
         self.tokenizer = ChunkTokenizer(embeddings=embeddings, pad=kind.pad)
 
     @property
@@ -81,8 +83,18 @@ class Encoder:
         def encode_chunks(rows: Sequence[Sequence[Token]]) -> Encoded:
             return self.encode_chunks(rows, layer)
 
-        hidden, pooled = encode_weighted(chunks, self.empty(), encode_chunks)
+        fitting = [self.fitting(chunk) for chunk in chunks]
+        hidden, pooled = encode_weighted(fitting, self.empty(), encode_chunks)
         return Encoded(hidden.float().cpu(), pooled.float().cpu())
+
+    def fitting(self, chunk: Chunk) -> Chunk:
+        """A chunk without embeddings made for an encoder of another width (logged), filled up at its end."""
+        width = self.part.module.shape.width
+        kept = [place for place in chunk if isinstance(place.token, int) or place.token.shape[-1] == width]
+        if len(kept) == len(chunk):
+            return chunk
+        logger.warning("embedding ignored by %s: its vectors are not of width %d", f"CLIP-{self.name.upper()}", width)
+        return [*kept, *[Weighted(self.tokenizer.pad, 1.0)] * (len(chunk) - len(kept))]
 
     def encode_chunks(self, rows: Sequence[Sequence[Token]], layer: int | None = None) -> Encoded:
         """Hidden states [rows, T, C] and pooled vectors [rows, P] of token rows, computed in float32."""

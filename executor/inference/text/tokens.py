@@ -112,5 +112,5 @@ class ChunkTokenizer:
         if vectors is None and bare != name:
             return self.embeddings.read(bare), name[len(bare) :]
         if vectors is None:
-            logger.warning("there is no embedding %r that fits; the word is left out", name)
+            logger.warning("there is no embedding %r; the word is left out", name)
         return vectors, ""

@@ -8,17 +8,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from executor.errors import ModelFileError
+from executor.errors import ModelFileError, NodeInputError
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.denoiser import Eps, VPrediction
 from executor.inference.memory import Memory
+from nodes.builtin.conditioning import CLIPTextEncode
 from nodes.builtin.controlnet import ControlNetLoader, DiffControlNetLoader
 from nodes.builtin.loaders import CheckpointLoader, CheckpointLoaderSimple, CLIPLoader, DualCLIPLoader
 from nodes.builtin.photomaker import PhotoMakerEncode, PhotoMakerLoader
 from nodes.builtin.upscale_model import ImageUpscaleWithModel, UpscaleModelLoader
+from nodes.builtin.vae import VAEDecode
 from nodes.builtin.vision import CLIPVisionEncode, CLIPVisionLoader
 from tests.maths.test_controlnet import Model, lora_and_whole
-from tests.tiny_checkpoint import TEXT, TinySizes, random_tensors, tiny_tensors
+from tests.tiny_checkpoint import TEXT, UNET, TinySizes, random_tensors, tiny_tensors
 from tests.tiny_families import CLIP_G, CLIP_L, tensors_of
 from tests.tiny_video import open_vision_shapes
 from tests.unit.executor.inference.test_photomaker import tensors as photomaker_tensors
@@ -104,6 +106,18 @@ def test_a_configuration_beside_a_checkpoint_sets_its_prediction_and_text_layer(
     torch.testing.assert_close(embedded(clip)[0], embedded(usual)[0])
     latent = torch.randn(1, 4, 2, 2)
     torch.testing.assert_close(vae.decode(latent), same.decode(latent))
+
+
+def test_a_checkpoint_without_text_model_and_vae_gives_none_and_using_them_says_so(keep, caplog):
+    tensors = {name: tensor for name, tensor in tiny_tensors(SIZES).items() if name.startswith(UNET)}
+    keep("checkpoints", "net.safetensors", tensors)
+    model, clip, vae = CheckpointLoaderSimple().load_checkpoint("net.safetensors")
+    assert (model.family, clip, vae) == ("sd15", None, None)
+    assert "net.safetensors holds no text encoder and no VAE" in caplog.text
+    with pytest.raises(NodeInputError, match="input 'clip': the checkpoint it comes from holds no CLIP; load one with"):
+        CLIPTextEncode().encode(clip, "a circle")
+    with pytest.raises(NodeInputError, match="input 'vae': the checkpoint it comes from holds no VAE; load one with V"):
+        VAEDecode().decode(vae, {"samples": torch.zeros(1, 4, 2, 2)})
 
 
 # ---------------------------------------------------------------- ControlNets

@@ -480,6 +480,16 @@ def test_a_link_to_nowhere_is_named():
     assert message.endswith("\nFail (#10): Its input 'value' links node '11', which does not exist.")
 
 
+def test_an_empty_input_is_named_with_the_node_that_gave_nothing():
+    def use(self, vae, size):
+        return (vae.decode,)
+
+    loads = node_class("Loads", lambda self: (None,), returns=("VAE",))
+    bench = Bench(loads, node_class("Use", use, {"vae": ("VAE",), "size": ("INT",)}, output=True, returns=()))
+    message = message_of(bench, {"1": node("Loads"), "2": node("Use", vae=("1", 0), size=3)})
+    assert message.endswith("'decode'\nUse (#2): Its input 'vae' is empty: Loads (#1) gave no VAE.")
+
+
 def test_errors_that_speak_for_themselves_get_no_advice():
     def fail(self):
         raise ValueError("no good")

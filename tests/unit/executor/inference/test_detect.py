@@ -108,10 +108,16 @@ def test_refuses_a_header_that_cannot_be(config, reason):
     assert reason in refusal(file_of(tiny_tensors(SMALL), config))
 
 
-@pytest.mark.parametrize(("prefix", "part"), [(VAE, "vae"), (TEXT, "text")])
-def test_names_a_missing_part(prefix, part):
-    tensors = {name: tensor for name, tensor in tiny_tensors(SMALL).items() if not name.startswith(prefix)}
-    assert f"without its {part} part" in refusal(file_of(tensors))
+@pytest.mark.parametrize(
+    ("prefixes", "missing"),
+    [((VAE,), ("VAE",)), ((TEXT,), ("text encoder",)), ((VAE, TEXT), ("text encoder", "VAE"))],
+)
+def test_a_file_without_a_part_is_of_its_family_all_the_same(prefixes, missing):
+    tensors = {name: tensor for name, tensor in tiny_tensors(SMALL).items() if not name.startswith(prefixes)}
+    family, detection = detect(file_of(tensors), FAMILIES)
+    parts = family.build(file_of(tensors), detection)
+    assert (family.name, parts.missing) == ("sd15", missing)
+    assert (parts.vae is None, parts.texts == ()) == ("VAE" in missing, "text encoder" in missing)
 
 
 @pytest.mark.parametrize(
@@ -190,9 +196,11 @@ def test_refuses_networks_of_the_same_outline(mark, what):
     assert what in refusal(file_of(tensors_of("sd2", vocabulary=2) | {mark: torch.zeros(2)}))
 
 
-def test_sdxl_without_one_of_its_encoders_is_named_so():
+def test_sdxl_without_one_of_its_encoders_has_no_text_model():
     tensors = {name: t for name, t in tensors_of("sdxl", vocabulary=2).items() if not name.startswith(CLIP_G)}
-    assert "an SDXL without its text (G) part" in refusal(file_of(tensors))
+    family, detection = detect(file_of(tensors), FAMILIES)
+    parts = family.build(file_of(tensors), detection)
+    assert (family.name, parts.missing, parts.texts) == ("sdxl", ("text encoder (G)",), ())
 
 
 def test_sdxls_text_width_is_that_of_both_encoders():

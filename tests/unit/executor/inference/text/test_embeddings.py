@@ -13,9 +13,9 @@ VECTORS = torch.arange(8.0).reshape(2, 4)
 
 @pytest.fixture
 def embeddings(tmp_path):
-    """Embeddings of width 4 in a folder below tmp_path."""
+    """Embeddings in a folder below tmp_path."""
     (tmp_path / "inside" / "sub").mkdir(parents=True)
-    return Embeddings(folders=[tmp_path / "empty", tmp_path / "inside"], width=4)
+    return Embeddings(folders=[tmp_path / "empty", tmp_path / "inside"])
 
 
 @pytest.mark.parametrize("name", ["style", "style.safetensors"])
@@ -66,11 +66,16 @@ def test_one_vector_is_one_row(embeddings, tmp_path):
     assert embeddings.read("one").shape == (1, 4)
 
 
-def test_vectors_of_another_width_are_left_out(embeddings, tmp_path, caplog):
-    save_file({"emb_params": torch.zeros(2, 9)}, tmp_path / "inside" / "wide.safetensors")
+def test_a_file_for_other_encoders_gives_its_first_vectors(embeddings, tmp_path):
+    save_file({"clip_g": VECTORS, "clip_h": torch.zeros(2, 9)}, tmp_path / "inside" / "others.safetensors")
+    assert torch.equal(embeddings.read("others"), VECTORS)
+
+
+def test_a_file_without_vectors_is_left_out(embeddings, tmp_path, caplog):
+    save_file({"step": torch.zeros(3, dtype=torch.int64)}, tmp_path / "inside" / "none.safetensors")
     with caplog.at_level(logging.WARNING, "weft.inference"):
-        assert embeddings.read("wide") is None
-    assert "vectors of width 4, found 9" in caplog.text
+        assert embeddings.read("none") is None
+    assert "none ignored: its file holds no vectors" in caplog.text
 
 
 def test_a_broken_file_is_left_out(embeddings, tmp_path, caplog):

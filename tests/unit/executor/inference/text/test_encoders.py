@@ -166,3 +166,15 @@ def test_a_lora_for_the_text_projection_is_found(pair):
     lora = {"lora_te2_text_projection.diff": torch.randn(G_WIDTH, G_WIDTH)}
     _, clip = apply_lora(WeightFile(path=Path("style.safetensors"), tensors=lora), None, pair, 1.0, 1.0)
     assert list(clip.patches) == ["clip_g.transformer.text_projection.weight"]
+
+
+def test_an_embedding_made_for_one_encoder_stands_in_the_tokens_of_both_and_counts_in_its_own(files, tmp_path, caplog):
+    save_file({"emb_params": torch.randn(2, L_WIDTH)}, tmp_path / "style.safetensors")
+    clip = load_text_encoder(files, "sdxl", CPU, embedding_folders=[tmp_path])
+    tokens = clip.tokenize("a (embedding:style circle:1.4)")
+    assert [sum(isinstance(place.token, Tensor) for place in tokens[name][0]) for name in "lg"] == [2, 2]
+    [[found, _]] = clip.encode_from_tokens_scheduled(tokens)
+    [[without, _]] = clip.encode("a (circle:1.4)")
+    assert not torch.allclose(found[..., :L_WIDTH], without[..., :L_WIDTH])
+    torch.testing.assert_close(found[..., L_WIDTH:], without[..., L_WIDTH:], rtol=1e-5, atol=1e-5)
+    assert f"ignored by CLIP-G: its vectors are not of width {G_WIDTH}" in caplog.text

@@ -12,14 +12,14 @@ from executor.inference.text.bpe import END, START
 from executor.inference.text.embeddings import Embeddings
 from executor.inference.text.tokens import CHUNK, ChunkTokenizer, ids_of
 
-PLAIN = ChunkTokenizer(embeddings=Embeddings(folders=(), width=4))
+PLAIN = ChunkTokenizer(embeddings=Embeddings(folders=()))
 
 
 @pytest.fixture
 def tokenizer(tmp_path):
     """A tokenizer with one embedding of two vectors, `style`."""
     save_file({"emb_params": torch.ones(2, 4)}, tmp_path / "style.safetensors")
-    return ChunkTokenizer(embeddings=Embeddings(folders=[tmp_path], width=4))
+    return ChunkTokenizer(embeddings=Embeddings(folders=[tmp_path]))
 
 
 @given(st.text(max_size=200))
