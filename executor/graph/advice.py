@@ -17,6 +17,7 @@ from executor.graph.literals import unlinked_tip
 from executor.graph.prompt import Link, is_link, link_of
 
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.+)$")
+_UNFIT = re.compile(r"must match|cannot be multiplied|not broadcastable|shape mismatch|is invalid for input of size")
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '([^']*)'")
 
 
@@ -36,6 +37,7 @@ def advice(
     inputs = graph.inputs(node_id)
     found = [*_missing(failure, inputs, definition), *_unexpected(failure, definition)]
     found += [*_beyond(node_id, graph), *_empty(failure, node_id, graph, definition, values)]
+    found += _unlike(failure, values)
     literal = unlinked_tip(definition, inputs)
     if literal:
         found.append(literal)
@@ -94,6 +96,22 @@ def _empty(
         item = definition.input(name)
         if is_link(value) and graph.has_node(link_of(value).node) and item and list(values.get(name, ())) == [None]:
             yield f"Its input {name!r} is empty: {named(link_of(value).node, graph)} gave no {item.type}."
+
+
+def _unlike(failure: BaseException, values: Mapping[str, Items]) -> Iterator[str]:
+    """The shapes of what a node was given, where its arithmetic says that shapes do not fit together."""
+    if not isinstance(failure, RuntimeError) or not _UNFIT.search(str(failure)):
+        return
+    found = {f"{name} {_shape(item)}" for name, items in values.items() for item in items if _shape(item)}
+    if len(found) > 1:
+        yield f"These inputs do not fit together: {', '.join(sorted(found))}."
+
+
+def _shape(value: object) -> str:
+    """The shape of an array, or of a latent's samples; "" for anything else."""
+    array = value.get("samples") if isinstance(value, Mapping) else value
+    shape = getattr(array, "shape", None)
+    return " x ".join(map(str, shape)) if isinstance(shape, tuple) else ""
 
 
 def _or(near: str | None) -> str:

@@ -40,7 +40,7 @@ class NetControl(Control):
         return self.part.module
 
     def features(self, x_noisy: Tensor, t: Tensor, cond: Cond, batched_number: int) -> Features:
-        """Features for every skip connection and for the middle."""
+        """Features for every skip connection and for the middle; NodeInputError beside a model of another family."""
         assert self.model is not None  # pre_run() comes first
         self.memory.load(self.part)
         dtype, sampling = self.part.dtype, self.model.model_sampling
@@ -48,15 +48,25 @@ class NetControl(Control):
         network_input = sampling.calculate_input(t, x_noisy).to(dtype)
         text = "crossattn_controlnet" if "crossattn_controlnet" in cond else "c_crossattn"
         context, y = (cast("Tensor | None", cond.get(name)) for name in (text, "y"))
+        kinds = self.kinds()
+        self._check_text(context, y)
         skips, middle = self.part.module(
             network_input,
             hint,
             sampling.timestep(t).float(),
             None if context is None else sent(context, x_noisy.device, dtype),
             None if y is None else sent(y, x_noisy.device, dtype),
-            self.kinds(),
+            kinds,
         )
         return {"output": [skip.to(x_noisy.dtype) for skip in skips], "middle": [middle.to(x_noisy.dtype)]}
+
+    def _check_text(self, context: Tensor | None, y: Tensor | None) -> None:
+        unet = self.part.module.shape.unet
+        for what, wanted, given in (("text", unet.context, context), ("vectors", unet.vector, y)):
+            if wanted is not None and (given is None or given.shape[-1] != wanted):
+                found = "has none" if given is None else f"has {given.shape[-1]}"
+                reason = f"this ControlNet takes {what} of width {wanted}, and the conditioning {found}"
+                raise NodeInputError(f"{reason}: it belongs to a model of another family; load one for this model")
 
     def kinds(self) -> list[int]:
         """What its picture shows, by the numbers of a union ControlNet's tasks; none for one that knows no kinds.

@@ -81,6 +81,16 @@ def test_features_are_those_of_diffusers(control, network):
     assert max(errors) < BOUND
 
 
+def test_a_control_of_another_family_is_told_by_what_it_takes(control):
+    mine = control.copy().set_cond_hint(torch.rand(1, 3, 64, 64))
+    mine.pre_run(Model(), Model.model_sampling.percent_to_sigma)
+    for context, words in ((torch.randn(1, 5, 32), "has 32"), (None, "has none")):
+        with pytest.raises(
+            NodeInputError, match=f"takes text of width 24, and the conditioning {words}: it belongs to"
+        ):
+            mine.get_control(torch.randn(1, 4, 8, 8), torch.tensor([1.0]), {"c_crossattn": context}, 1, {})
+
+
 def test_an_adapter_answers_as_diffusers(tmp_path):
     from diffusers.models.adapter import T2IAdapter
 

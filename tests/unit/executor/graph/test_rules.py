@@ -490,6 +490,22 @@ def test_an_empty_input_is_named_with_the_node_that_gave_nothing():
     assert message.endswith("'decode'\nUse (#2): Its input 'vae' is empty: Loads (#1) gave no VAE.")
 
 
+def test_inputs_of_shapes_that_do_not_fit_are_told_with_them():
+    class Array:
+        def __init__(self, *shape):
+            self.shape = shape
+
+    def blend(self, one, two, factor):
+        raise RuntimeError("The size of tensor a (2) must match the size of tensor b (3) at dimension 0")
+
+    makes = node_class("Makes", lambda self: (Array(2, 30, 40, 3), {"samples": Array(3, 4, 8, 8)}), returns=("A", "B"))
+    inputs = {"one": ("A",), "two": ("B",), "factor": ("FLOAT",)}
+    bench = Bench(makes, node_class("Blend", blend, inputs, output=True, returns=()))
+    message = message_of(bench, {"1": node("Makes"), "2": node("Blend", one=("1", 0), two=("1", 1), factor=0.5)})
+    tip = "Blend (#2): These inputs do not fit together: one 2 x 30 x 40 x 3, two 3 x 4 x 8 x 8."
+    assert message.endswith(f"at dimension 0\n{tip}")
+
+
 def test_errors_that_speak_for_themselves_get_no_advice():
     def fail(self):
         raise ValueError("no good")
