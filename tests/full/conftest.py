@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.full.random_checkpoint import SHA256, SVD_SHA256, write_random_checkpoint
+from tests.full.random_checkpoint import SDXL_SHA256, SHA256, SVD_SHA256, write_random_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +32,9 @@ def full_folder() -> Path:
 def full_svd() -> Path:
     """The random file of SVD-XT."""
     return made("svd_xt", SVD_SHA256)
+
+
+@pytest.fixture(scope="session")
+def full_sdxl() -> Path:
+    """The random file of SDXL's base."""
+    return made("sdxl", SDXL_SHA256)

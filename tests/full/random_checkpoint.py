@@ -1,4 +1,4 @@
-"""Writes random, well-scaled, full-size SD1.5 and SVD files, the same bytes on every machine. Needs only numpy.
+"""Writes random, well-scaled, full-size SD1.5, SVD and SDXL files, the same bytes on every machine. Needs only numpy.
 
     python -m tests.full.random_checkpoint sd15 OUT.safetensors
 
@@ -30,8 +30,9 @@ SHA256 = {
     "controlnet_sd15": "597b35f4ab164eef9642aefa1ae55329dec2e4412565a0bc9a3d1f7a8df2599c",
 }
 SVD_SHA256 = "8f9ef7678d239cbedec3bf5d9d1018ffd2b9a7d74d7b50bb0862596b639cc053"  # of the layout svd_xt, 4.2 GiB
+SDXL_SHA256 = "457692fc250b7849deffcda5fa4e3476677814c3eb02e672eab71d389bc0a68d"  # of the layout sdxl, 6.5 GiB
 UNET = "model.diffusion_model."
-LAST_OUTPUT = f"{UNET}output_blocks.11.0.skip_connection.weight"
+LAST_OUTPUTS = {"sdxl": 8}  # the number of the last output block; 11 in the layouts of four levels
 RESIDUAL_OUT = (
     "out_layers.3.weight",
     "proj_out.weight",
@@ -106,17 +107,17 @@ def values(layout: str, name: str, dtype: str, shape: list[int]) -> Array:
     else:
         fan_in = shape[0] if name.endswith("visual.proj") else math.prod(shape[1:])
         weight = scaled(numbers, gain(name) / math.sqrt(fan_in))
-    return np.ascontiguousarray(with_identity_path(name, weight).astype("<f2"))
+    return np.ascontiguousarray(with_identity_path(layout, name, weight).astype("<f2"))
 
 
-def with_identity_path(name: str, weight: Array) -> Array:
+def with_identity_path(layout: str, name: str, weight: Array) -> Array:
     """Latent channel k is carried by the pairs of channels (2p, 2p + 1), p % 4 == k, with signs +1 and -1."""
     one = np.float32(1)
     if name == f"{UNET}input_blocks.0.0.weight":
         weight = weight * np.float32(0.1)
         for channel in range(len(weight)):
             weight[channel, (channel // 2) % 4, 1, 1] = one if channel % 2 == 0 else -one
-    elif name == LAST_OUTPUT:
+    elif name == f"{UNET}output_blocks.{LAST_OUTPUTS.get(layout, 11)}.0.skip_connection.weight":
         weight[:, :320] *= np.float32(0.5)
         weight[:, 320:] *= np.float32(0.1)
         for channel in range(320):
