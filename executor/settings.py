@@ -13,7 +13,9 @@ from typing import Any, Literal, NoReturn
 from executor.keeping import EXAMPLES, keep_of
 
 MEMORY, CACHE = "how memory is used", "which results are kept"
+NETWORKS, AUTOENCODERS = "the type that networks compute in", "the type that autoencoders compute in"
 
+DtypeName = Literal["float32", "float16", "bfloat16"]
 VramMode = Literal["auto", "high", "low", "none", "cpu", "gpu-only"]
 
 
@@ -68,6 +70,9 @@ class Settings:
     preview_size: int = 512
     disable_metadata: bool = False
     disable_cuda_graphs: bool = False
+    disable_gpu_layout: bool = False
+    unet_dtype: DtypeName | None = None
+    vae_dtype: DtypeName | None = None
     disable_custom_nodes: bool = False
     allowed_packs: tuple[str, ...] = ()
     history_limit: int = 10000
@@ -136,6 +141,14 @@ def _path(flag: str, field_name: str, text: str) -> Flag:
 
 def _vram(flag: str, mode: VramMode, text: str) -> Flag:
     return Flag(names=(flag,), field="vram_mode", const=mode, rivals=MEMORY, help=text)
+
+
+def _unet(flag: str, dtype: DtypeName, text: str) -> Flag:
+    return Flag(names=(flag,), field="unet_dtype", const=dtype, rivals=NETWORKS, help=text)
+
+
+def _vae(flag: str, dtype: DtypeName, text: str) -> Flag:
+    return Flag(names=(flag,), field="vae_dtype", const=dtype, rivals=AUTOENCODERS, help=text)
 
 
 def _cache(flag: str, mode: str, text: str) -> Flag:
@@ -292,6 +305,17 @@ FLAGS: tuple[Flag, ...] = (
         field="disable_cuda_graphs",
         help="launch every kernel of a network by itself, instead of playing back recorded calls",
     ),
+    Flag(
+        names=("--disable-gpu-layout",),
+        field="disable_gpu_layout",
+        help="leave weights on a GPU laid out as in the file: channels not side by side, projections apart",
+    ),
+    _unet("--fp32-unet", "float32", "compute diffusion models in float32"),
+    _unet("--fp16-unet", "float16", "compute diffusion models in float16"),
+    _unet("--bf16-unet", "bfloat16", "compute diffusion models in bfloat16"),
+    _vae("--fp32-vae", "float32", "compute autoencoders in float32"),
+    _vae("--fp16-vae", "float16", "compute autoencoders in float16: some then draw black pictures"),
+    _vae("--bf16-vae", "bfloat16", "compute autoencoders in bfloat16 (default on GPUs that have it)"),
     _cache("--cache-classic", "classic", "keep results of the last prompt (default)"),
     _cache("--cache-none", "none", "keep no results: least memory"),
     Flag(
@@ -447,7 +471,7 @@ def build_parser(prog: str = "weft") -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     headings = {KEEPING: parser.add_argument_group(KEEPING, KEEPING_HELP)}
-    rivals = {name: parser.add_mutually_exclusive_group() for name in (MEMORY, CACHE)}
+    rivals = {name: parser.add_mutually_exclusive_group() for name in (MEMORY, CACHE, NETWORKS, AUTOENCODERS)}
     for flag in FLAGS:
         _add(rivals[flag.rivals] if flag.rivals else headings.get(flag.heading or "", parser), flag)
     for name in ACCEPTED_WITHOUT_EFFECT:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from executor import context as running
+from executor.inference.attention_kernels import attend_fast
 from executor.inference.seams import seam
 
 Attend: TypeAlias = Callable[..., Tensor]
@@ -44,8 +45,8 @@ def mixed_by_torch(
 def _in_parts(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of q [B, heads, N, C], by parts of N where it is so long that the user may want to stop within it."""
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    if scores <= MOST_SCORES:
-        return functional.scaled_dot_product_attention(q, k, v)
+    if scores <= MOST_SCORES or q.device.type != "cpu":  # seconds on a CPU; a GPU's queue is not stopped by it
+        return attend_fast(q, k, v)
     mixed = []
     for part in q.chunk(-(-scores // MOST_SCORES), dim=2):
         if not torch.compiler.is_compiling():

@@ -1,18 +1,44 @@
 """Which device computes, how much memory it has, and in which number types it works. Holds no weights."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import psutil
 import torch
 
 from executor.errors import NodeInputError, OutOfMemory
-from executor.settings import VramMode
+from executor.settings import Settings, VramMode
 
 Role = Literal["diffusion", "text", "vae"]
 CPU = torch.device("cpu")
 EIGHT_BITS = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
+SIXTEEN_BITS = frozenset({torch.float16, torch.bfloat16})
 STREAMING_MODES: frozenset[VramMode] = frozenset({"low", "none"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How a device is used, where it can be."""
+
+    records: bool = True  # whether calls of networks are recorded and played back
+    arranges: bool = True  # whether weights are laid out as matrix units like them
+    measures: bool = True  # whether attention's kernels are chosen by measurement
+    choices_file: Path | None = None  # where such choices are kept
+    diffusion: torch.dtype | None = None  # the type that networks compute in; None: as suits device and file
+    vae: torch.dtype | None = None  # the type that autoencoders compute in; None: as suits the device
+
+
+def ways_of(settings: Settings) -> Ways:
+    """How a device is used by what the user decided."""
+    unet, vae = settings.unet_dtype, settings.vae_dtype
+    return Ways(
+        records=not settings.disable_cuda_graphs,
+        arranges=not settings.disable_gpu_layout,
+        choices_file=settings.folder("user") / "attention_kernels.json",
+        diffusion=None if unet is None else getattr(torch, unet),
+        vae=None if vae is None else getattr(torch, vae),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +54,11 @@ class Placement:
     def casts(self) -> bool:
         """Whether weights have to be moved or cast at every call."""
         return self.dtype != self.compute_dtype or self.device != self.compute_device
+
+    @property
+    def arranges(self) -> bool:
+        """Whether weights may be laid out as matrix units like them: 16 bits, copied to a GPU."""
+        return not self.casts and self.compute_device.type == "cuda" and self.compute_dtype in SIXTEEN_BITS
 
     @property
     def packs(self) -> bool:
@@ -68,20 +99,38 @@ def refuse_unless_free(nbytes: int, what: str) -> None:
         )
 
 
-def place(role: Role, device: torch.device, mode: VramMode, file_dtype: torch.dtype) -> Placement:
+def place(
+    role: Role, device: torch.device, mode: VramMode, file_dtype: torch.dtype, ways: Ways | None = None
+) -> Placement:
     """How a module of a role is kept.
 
-    The CPU computes in float32; a GPU runs diffusion models in the file's half precision. Text encoders keep the
-    file's type and compute in float32 (as numeric/README.md, full_sd15_parts), and so do weights of 8 bits. In the
-    low-memory modes every weight stays as it is in the mapped file.
+    The CPU computes in float32; a GPU runs diffusion models in the file's half precision and autoencoders in bfloat16,
+    where it has that. Text encoders keep the file's type and compute in float32 (as numeric/README.md,
+    full_sd15_parts). Weights of 8 bits stay so. In the low-memory modes every weight stays as it is in the mapped file.
     """
-    compute = torch.float32
-    if role == "diffusion" and device.type == "cuda":
-        compute = torch.bfloat16 if file_dtype == torch.bfloat16 else torch.float16
+    compute = computing_dtype(role, device, file_dtype, ways or Ways())
     if mode in STREAMING_MODES:
         return Placement(device=CPU, dtype=None, compute_device=device, compute_dtype=compute)
     dtype = None if role == "text" or file_dtype in EIGHT_BITS else compute
     return Placement(device=device, dtype=dtype, compute_device=device, compute_dtype=compute)
+
+
+def computing_dtype(role: Role, device: torch.device, file_dtype: torch.dtype, ways: Ways) -> torch.dtype:
+    """The type that a module of a role computes in."""
+    if role == "diffusion" and ways.diffusion is not None:
+        return ways.diffusion
+    if role == "vae" and ways.vae is not None:
+        return ways.vae
+    if device.type != "cuda" or role == "text":
+        return torch.float32
+    if role == "vae":
+        return torch.bfloat16 if has_bfloat16(device) else torch.float32
+    return torch.bfloat16 if file_dtype == torch.bfloat16 and has_bfloat16(device) else torch.float16
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the matrix units of a CUDA device take bfloat16 (Ampere and later)."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def streamed(placement: Placement) -> Placement:

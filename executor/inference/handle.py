@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
+from executor.inference.attention_kernels import by_kernels
 from executor.inference.conditioning_hooks import EnumHookMode
 from executor.inference.denoiser import ModelSampling
 from executor.inference.devices import CPU, free_bytes
@@ -177,7 +178,8 @@ class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
         At its end, however it comes, no hook is in force any more.
         """
         others = [other for other in self.get_additional_models() if isinstance(other, ModelHandle)]
-        with self.memory.keeping([self.model.part, *(other.model.part for other in others)]):
+        kept = [self.model.part, *(other.model.part for other in others)]
+        with self.memory.keeping(kept), by_kernels(self.memory.kernels()):
             for other in others:
                 other.load()
             self.load(latent_shape)

@@ -15,9 +15,18 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from executor.inference.attention_kernels import AttentionKernels
 from executor.inference.casting import cast_leaves, plain_leaves
 from executor.inference.cuda_graphs import recorder_on
-from executor.inference.devices import CPU, Placement, Role, choose_device, free_bytes, place, streamed
+from executor.inference.devices import CPU, Placement, Role, Ways, choose_device, free_bytes, place, streamed
+from executor.inference.layout import (
+    can_be_cellwise,
+    cellwise,
+    cellwise_leaves,
+    join_projections,
+    part_projections,
+    rowwise_leaves,
+)
 from executor.inference.packing import pack_leaves, unpack_leaves
 from executor.inference.patching import PatchSet
 from executor.inference.recordings import Recordings
@@ -43,6 +52,7 @@ class Part(Generic[Module]):
         self.file_dtype = most_common_dtype(weights)
         self.stream: Stream | None = None  # while its weights travel layer by layer
         self.recordings: Recordings | None = None  # calls of its module that are played back
+        self.is_arranged = self.is_cellwise = False  # whether its weights are laid out for a GPU, and its maps too
         self.packed: Set[str] = frozenset()  # weights that layers lay out themselves, from the file's
 
     @property
@@ -82,12 +92,17 @@ class Part(Generic[Module]):
         weight = self.weights[key]
         if self.placement is None:
             return weight
-        return weight.to(device=self.placement.device, dtype=self.placement.dtype or weight.dtype)
+        placed = weight.to(device=self.placement.device, dtype=self.placement.dtype or weight.dtype)
+        return cellwise(placed) if self.is_cellwise else placed
 
-    def put(self, placement: Placement) -> None:
-        """Fill the module with its pristine weights as placed."""
+    def put(self, placement: Placement, *, arranges: bool = True) -> None:
+        """Fill the module with its pristine weights as placed; `arranges`: laid out as a GPU likes them."""
         self._unpack()
         (cast_leaves if placement.casts else plain_leaves)(self.module)
+        self.is_arranged = arranges and placement.arranges
+        self.is_cellwise = self.is_arranged and can_be_cellwise(self.module)
+        if self.is_cellwise:
+            cellwise_leaves(self.module)
         self.packed = pack_leaves(self.module) if placement.packs else frozenset()
         self.placement = placement
         self._end_stream()
@@ -95,6 +110,8 @@ class Part(Generic[Module]):
         for key in self.weights:
             set_weight(self.module, key, self.resting(key))
         self.patches = PatchSet()
+        if self.is_arranged:
+            join_projections(self.module)
         carrier = carrier_to(placement.compute_device) if placement == streamed(placement) else None
         if carrier is not None:
             self.stream = Stream(self.module, carrier)
@@ -115,6 +132,8 @@ class Part(Generic[Module]):
             self._void_recordings()
         for key in concerned:
             set_weight(self.module, key, made[key] if made and key in made else self.changed(key, patches))
+        if self.is_arranged and concerned and not made:  # hooks come and go too often for it
+            join_projections(self.module)
         self.patches = patches
 
     def changed(self, key: str, patches: PatchSet) -> Tensor:
@@ -143,6 +162,9 @@ class Part(Generic[Module]):
     def _unpack(self) -> None:
         unpack_leaves(self.module)
         self.packed = frozenset()
+        rowwise_leaves(self.module)
+        part_projections(self.module)
+        self.is_arranged = self.is_cellwise = False
 
     def _end_stream(self) -> None:
         if self.stream is not None:
@@ -167,10 +189,8 @@ class Memory:
         device: torch.device | None = None,
         mode: VramMode = "auto",
         reserve_bytes: int = 0,
-        *,
-        records: bool = True,
+        ways: Ways | None = None,
     ) -> None:
-        """`records`: whether calls of networks may be recorded and played back where a device can."""
         self.mode = mode
         self.device = choose_device(mode) if device is None else device
         self.reserve_bytes = reserve_bytes
@@ -179,7 +199,8 @@ class Memory:
         self._kept: list[Part[nn.Module]] = []  # stay whatever else is loaded
         self.asked: Request | None = None
         self.is_tight = False  # memory ran out: no weights are copied
-        self.records = records
+        self.ways = ways or Ways()
+        self._kernels: AttentionKernels | None = None
 
     def load(
         self,
@@ -192,7 +213,7 @@ class Memory:
 
         Its weights are pristine but for `patches`; it computes in `compute_dtype`, where one is given.
         """
-        placement = place(part.role, self.device, self.mode, part.file_dtype)
+        placement = place(part.role, self.device, self.mode, part.file_dtype, self.ways)
         if compute_dtype is not None:
             stored = None if placement.dtype is None else compute_dtype
             placement = replace(placement, dtype=stored, compute_dtype=compute_dtype)
@@ -215,11 +236,11 @@ class Memory:
 
     def _put(self, part: Part[nn.Module], placement: Placement) -> None:
         """Place a module; one whose copies do not fit after all keeps none of them."""
-        if self.records and part.role == "diffusion" and part.recordings is None:
+        if self.ways.records and part.role == "diffusion" and part.recordings is None:
             recorder = recorder_on(placement.compute_device)
             part.recordings = None if recorder is None else Recordings(recorder)
         try:
-            part.put(placement)
+            part.put(placement, arranges=self.ways.arranges)
         except Exception:
             part.release()
             raise
@@ -271,6 +292,12 @@ class Memory:
         for part in self.resident():
             if part is not spare and part.recordings is not None and len(part.recordings) and self.free() < nbytes:
                 part.recordings.clear()
+
+    def kernels(self) -> AttentionKernels | None:
+        """Which attention kernels its device is fastest with; None where there is no choice."""
+        if self._kernels is None and self.device.type == "cuda" and self.ways.measures:
+            self._kernels = AttentionKernels(device=self.device, file=self.ways.choices_file)
+        return self._kernels
 
     def free(self) -> int:
         """Bytes of the device that may be taken."""

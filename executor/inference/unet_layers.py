@@ -6,7 +6,7 @@ Attention layers carry the patch points of transformer_options, which is why the
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +49,17 @@ class ResBlock(nn.Module):
         return mixed
 
 
+class Joined(NamedTuple):
+    """The weights of three projections as one, and the parameters that are its parts."""
+
+    whole: Tensor  # [3 * out, in]
+    parts: tuple[nn.Parameter, nn.Parameter, nn.Parameter]
+
+
 class CrossAttention(nn.Module):
     """Multi-head attention of tokens to a context."""
+
+    joined: Joined | None = None  # where one product makes all three of tokens that attend to each other
 
     def __init__(self, width: int, context: int, heads: int) -> None:
         super().__init__()
@@ -70,7 +79,7 @@ class CrossAttention(nn.Module):
     ) -> Tensor:
         """Tokens x [B, N, C] mixed with a context [B, M, D]; without one, with each other."""
         context = x if context is None else context
-        query, key, values = self.to_q(x), self.to_k(context), self.to_v(context if value is None else value)
+        query, key, values = self.projected(x, context, context if value is None else value)
         own = (transformer_options or {}).get("optimized_attention_override")
         attend = attention.attend if mask is None else attention.attend_masked
         if callable(own):
@@ -80,6 +89,20 @@ class CrossAttention(nn.Module):
             mixed = attend(query, key, values, self.heads, mask=mask)
         result: Tensor = self.to_out(mixed)
         return result
+
+    def projected(self, x: Tensor, context: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values."""
+        if self.joined is not None and x is context and context is value and self.is_joined():
+            query, key, values = functional.linear(x, self.joined.whole).chunk(3, dim=-1)
+            return query, key, values
+        return self.to_q(x), self.to_k(context), self.to_v(value)
+
+    def is_joined(self) -> bool:
+        """Whether the joined weights are those of its projections at present."""
+        if self.joined is None:
+            return False
+        query, key, value = self.joined.parts
+        return query is self.to_q.weight and key is self.to_k.weight and value is self.to_v.weight
 
 
 class GEGLU(nn.Module):

@@ -84,13 +84,14 @@ class Services:
     @cached_property
     def memory(self) -> Memory:
         """What is resident on the device."""
+        from executor.inference.devices import ways_of
         from executor.inference.memory import Memory
 
         reserve_bytes = int((self.settings.reserve_vram_gb or 0.0) * 2**30)
         return Memory(
             mode=self.settings.vram_mode,
             reserve_bytes=reserve_bytes,
-            records=not self.settings.disable_cuda_graphs,
+            ways=ways_of(self.settings),
         )
 
     def moves(self) -> tuple[int, int]:

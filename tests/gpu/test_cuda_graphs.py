@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.checkpoint import Checkpoint, load_checkpoint
+from executor.inference.devices import Ways
 from executor.inference.memory import Memory
 from executor.inference.sample import sample
 from tests.tiny_checkpoint import TinySizes, write_tiny_checkpoint
@@ -26,7 +27,7 @@ def path(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def opened(path: Path, device: torch.device, *, records: bool) -> Checkpoint:
-    return load_checkpoint(path, Memory(device, records=records))
+    return load_checkpoint(path, Memory(device, ways=Ways(records=records)))
 
 
 def drawn(checkpoint: Checkpoint, *, side: int = 32, batch: int = 1, steps: int = 8, cfg: float = 5.0) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from executor.context import RunContext, entered
 from executor.inference.checkpoint import Checkpoint, load_checkpoint
 from executor.inference.denoising import Guidance, sample_sigmas
+from executor.inference.devices import Ways
 from executor.inference.memory import Memory
 from executor.inference.sample import prepare_callback
 from executor.inference.samplers import SAMPLERS, Sampler
@@ -50,7 +51,7 @@ def watched(method: Sampler) -> Sampler:
 def checkpoint(request: pytest.FixtureRequest, device: torch.device, tmp_path_factory: Any) -> Checkpoint:
     """A small checkpoint on the GPU, whose calls are recorded or not."""
     path: Path = tmp_path_factory.mktemp("waiting") / "tiny.safetensors"
-    return load_checkpoint(write_tiny_checkpoint(path), Memory(device, records=request.param))
+    return load_checkpoint(write_tiny_checkpoint(path), Memory(device, ways=Ways(records=request.param)))
 
 
 def drawn(checkpoint: Checkpoint, method: Sampler, **latent: Tensor) -> None:

@@ -52,9 +52,9 @@ class PerformanceFeature(enum.Enum):
 
 
 OFF = (
-    "cuda_malloc", "disable_cuda_malloc", "force_fp32", "force_fp16", "fp32_unet", "fp64_unet",
-    "bf16_unet", "fp16_unet", "fp8_e4m3fn_unet", "fp8_e5m2_unet", "fp8_e8m0fnu_unet", "fp16_vae", "fp32_vae",
-    "bf16_vae", "cpu_vae", "fp8_e4m3fn_text_enc", "fp8_e5m2_text_enc", "fp16_text_enc", "fp32_text_enc",
+    "cuda_malloc", "disable_cuda_malloc", "force_fp32", "force_fp16", "fp64_unet",
+    "fp8_e4m3fn_unet", "fp8_e5m2_unet", "fp8_e8m0fnu_unet",
+    "cpu_vae", "fp8_e4m3fn_text_enc", "fp8_e5m2_text_enc", "fp16_text_enc", "fp32_text_enc",
     "bf16_text_enc", "force_channels_last", "oneapi_device_selector", "disable_ipex_optimize", "supports_fp8_compute",
     "cache_ram", "use_split_cross_attention", "use_quad_cross_attention", "use_sage_attention", "use_flash_attention",
     "disable_xformers", "force_upcast_attention", "dont_upcast_attention", "async_offload", "disable_async_offload",
@@ -106,6 +106,12 @@ def view(settings: Settings) -> Namespace:
         default_device=settings.device,
         directml=None,
         use_pytorch_cross_attention=True,
+        fp32_unet=settings.unet_dtype == "float32",
+        fp16_unet=settings.unet_dtype == "float16",
+        bf16_unet=settings.unet_dtype == "bfloat16",
+        fp32_vae=settings.vae_dtype == "float32",
+        fp16_vae=settings.vae_dtype == "float16",
+        bf16_vae=settings.vae_dtype == "bfloat16",
         gpu_only=mode == "gpu-only",
         highvram=mode == "high",
         normalvram=False,

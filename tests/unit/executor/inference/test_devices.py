@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from executor.inference.devices import CPU, choose_device, free_bytes, place, streamed, total_bytes
+from executor.inference.devices import CPU, Ways, choose_device, free_bytes, place, streamed, total_bytes, ways_of
+from executor.settings import parse_flags, settings_of
 
 CUDA = torch.device("cuda", 0)
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
@@ -17,19 +18,44 @@ HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
         ("diffusion", CUDA, BRAIN, BRAIN, BRAIN),
         ("diffusion", CUDA, FULL, HALF, HALF),
         ("vae", CPU, HALF, FULL, FULL),
-        ("vae", CUDA, HALF, FULL, FULL),
+        ("vae", CUDA, HALF, BRAIN, BRAIN),
         ("text", CPU, HALF, None, FULL),
         ("text", CUDA, HALF, None, FULL),
     ],
 )
-def test_types_by_role_and_device(role, device, file_dtype, stored, computed):
+def test_types_by_role_and_device(role, device, file_dtype, stored, computed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     placement = place(role, device, "auto", file_dtype)
     assert (placement.device, placement.dtype, placement.compute_dtype) == (device, stored, computed)
 
 
+@pytest.mark.parametrize(("role", "computed"), [("diffusion", HALF), ("vae", FULL), ("text", FULL)])
+def test_gpus_without_bfloat16(role, computed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert place(role, CUDA, "auto", BRAIN).compute_dtype == computed
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+@pytest.mark.parametrize(
+    ("flag", "role", "computed"),
+    [("--bf16-unet", "diffusion", BRAIN), ("--fp32-unet", "diffusion", FULL), ("--fp16-vae", "vae", HALF)],
+)
+def test_flags_choose_types(device, flag, role, computed):
+    placement = place(role, device, "auto", HALF, ways_of(settings_of(parse_flags([flag])[0])))
+    assert (placement.dtype, placement.compute_dtype) == (computed, computed)
+
+
+def test_only_what_is_copied_to_a_gpu_in_sixteen_bits_is_laid_out():
+    assert place("diffusion", CUDA, "auto", HALF).arranges
+    assert not place("diffusion", CPU, "auto", HALF).arranges
+    assert not place("diffusion", CUDA, "low", HALF).arranges
+    assert not place("diffusion", CUDA, "auto", HALF, Ways(diffusion=FULL)).arranges
+
+
 @pytest.mark.parametrize("mode", ["low", "none"])
 @pytest.mark.parametrize("role", ["diffusion", "text", "vae"])
-def test_low_memory_modes_leave_weights_in_the_file(mode, role):
+def test_low_memory_modes_leave_weights_in_the_file(mode, role, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     placement = place(role, CUDA, mode, HALF)
     assert (placement.device, placement.dtype, placement.compute_device) == (CPU, None, CUDA)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from executor.context import InterruptFlag, RunContext, entered
 from executor.errors import Interrupted
 from executor.inference.checkpoint import Checkpoint
+from executor.inference.devices import Ways
 from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.recordings import MOST_RECORDINGS, PLAIN_CALLS, Recordings, form_of, refilled
@@ -208,10 +209,10 @@ def drawn(model: ModelHandle, side: int = 8, cfg: float = 3.0) -> Tensor:
 
 
 def test_a_sampling_from_recordings_is_the_same(tiny: Checkpoint, tape: Tape):
-    tiny.model.memory.records = False
+    tiny.model.memory.ways = Ways(records=False)
     plain = drawn(tiny.model)
     tiny.model.model.part.release()
-    tiny.model.memory.records = True
+    tiny.model.memory.ways = Ways()
     assert torch.equal(drawn(tiny.model), plain)
     assert (tape.recorded, tape.played) == (1, 3)
     assert torch.equal(drawn(tiny.model), plain)
@@ -224,7 +225,7 @@ def test_nothing_is_recorded_where_no_device_can(tiny: Checkpoint):
 
 
 def test_recordings_may_be_switched_off(tiny: Checkpoint, tape: Tape):
-    tiny.model.memory.records = False
+    tiny.model.memory.ways = Ways(records=False)
     drawn(tiny.model)
     assert tape.recorded == 0
 
