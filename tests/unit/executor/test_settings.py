@@ -60,8 +60,8 @@ def test_a_stray_word_ends_the_program(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_flags_of_other_servers_are_accepted_with_their_values_and_told() -> None:
-    settings, ignored = parse_settings(["--database-url", "sqlite:///x", "--fp16-unet", "--port", "9"])
-    assert (settings.port, ignored) == (9, ["--database-url", "sqlite:///x", "--fp16-unet"])
+    settings, ignored = parse_settings(["--database-url", "sqlite:///x", "--cpu-vae", "--port", "9"])
+    assert (settings.port, ignored) == (9, ["--database-url", "sqlite:///x", "--cpu-vae"])
 
 
 def test_a_wrong_preview_method_names_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
