@@ -47,6 +47,7 @@ MODULES = (
     "svg",
     "video",
     "video_combine",
+    "video_meta_batch",
     "video_load",
     "picture_folders",
     "video_helper",

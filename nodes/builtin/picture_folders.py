@@ -27,8 +27,9 @@ from nodes.builtin.free_paths import is_strict, written_path
 from nodes.builtin.inputs import Entry, InputTypes, integer, text
 from nodes.builtin.picture_files import NO_MASK, opened, upright
 from nodes.builtin.services import services
-from nodes.builtin.video_combine import CATEGORY, PACK
+from nodes.builtin.video_formats import CATEGORY, PACK
 from nodes.builtin.video_load import LARGEST
+from nodes.builtin.video_meta_batch import MetaBatch
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 Result: TypeAlias = tuple[Image, Mask, int]
@@ -67,7 +68,7 @@ class VHS_LoadImages:  # noqa: N801  # the name that workflows have
         image_load_cap: int = 0,
         skip_first_images: int = 0,
         select_every_nth: int = 1,
-        meta_batch: object = None,
+        meta_batch: MetaBatch | None = None,
     ) -> Result:
         """Pictures in the order of their names, 1 - alpha, and how many; NodeInputError for none."""
         folder = _folder(directory)
@@ -100,7 +101,7 @@ class VHS_LoadImagesPath:  # noqa: N801  # as above
         image_load_cap: int = 0,
         skip_first_images: int = 0,
         select_every_nth: int = 1,
-        meta_batch: object = None,
+        meta_batch: MetaBatch | None = None,
     ) -> Result:
         """As VHS_LoadImages; UnsafePath for a path that may not be read."""
         folder = written_path(directory, "directory")
@@ -165,12 +166,14 @@ def _pictures_of(folder: Path) -> list[Path]:
     )
 
 
-def _loaded(folder: Path, cap: int, skip: int, every: int, meta_batch: object) -> Result:
-    if meta_batch is not None:
-        raise NodeInputError("input 'meta_batch': batches over several prompts are not supported; unlink it")
+def _loaded(folder: Path, cap: int, skip: int, every: int, meta_batch: MetaBatch | None) -> Result:
     files = _pictures_of(folder)
     chosen = files[skip :: max(1, every)]
     chosen = chosen[:cap] if cap else chosen
+    if meta_batch is not None:
+        end = meta_batch.begin + meta_batch.frames
+        meta_batch.more(len(chosen) > end)
+        chosen = chosen[meta_batch.begin : end]
     if not chosen:
         raise NodeInputError(f"input 'directory': of the {len(files)} pictures in {folder.name}, none is left")
     here = context.current()

@@ -20,7 +20,7 @@ from nodes.builtin.inputs import (
     socket,
     text,
 )
-from nodes.builtin.video_combine import CATEGORY, PACK
+from nodes.builtin.video_formats import CATEGORY, PACK
 from nodes.builtin.video_load import LARGEST
 
 MOST = 100_000  # items in a batch

@@ -34,15 +34,15 @@ from executor.inference.frames import (
 )
 from executor.inference.media import rate_of
 from executor.inference.sound import add_sound, checked
+from executor.inference.spooled_frames import Frames, SpooledFrames
 from executor.inference.values import Audio, Image, Latent
 from executor.inference.video_encoding import encode_palette_gif, encode_png, encode_video
 from nodes.builtin.inputs import AnyInput, Either, InputTypes, flag, integer, text
 from nodes.builtin.picture_files import output_root, png_metadata, whole, write_png
 from nodes.builtin.services import services
-from nodes.builtin.video_formats import FORMATS, Format, choices_of, format_named, widget_values
+from nodes.builtin.video_formats import CATEGORY, FORMATS, PACK, Format, choices_of, format_named, widget_values
+from nodes.builtin.video_meta_batch import MetaBatch, without_batch
 
-PACK = "custom_nodes.ComfyUI-VideoHelperSuite"
-CATEGORY = "Video Helper Suite 🎥🅥🅗🅢"
 EXIF_TAKEN = 36867  # DateTimeOriginal
 Filenames = tuple[bool, list[str]]
 Result = dict[str, object]
@@ -93,20 +93,25 @@ class VHS_VideoCombine:  # noqa: N801  # the name that workflows have
         audio: Audio | None = None,
         unique_id: object = None,
         manual_format_widgets: Mapping[str, object] | None = None,
-        meta_batch: object = None,
+        meta_batch: MetaBatch | None = None,
         vae: Decoder | None = None,
         **widgets: object,
     ) -> Result:
         """Write the files, and tell clients under `gifs`; no pictures give no file.
 
-        NodeInputError for what cannot be encoded, UnsafePath when the prefix leaves the folder.
+        Of a video in batches the pictures wait, and the last prompt writes it. NodeInputError for what cannot be
+        encoded, UnsafePath when the prefix leaves the folder.
         """
-        if meta_batch is not None:
-            raise NodeInputError("input 'meta_batch': batches over several prompts are not supported; unlink it")
-        frames = _frames(images if images is not None else latents, vae)
+        frames: Frames | None = _frames(images if images is not None else latents, vae)
         if frames is None:
             return {"result": ((save_output, []),)}
         chosen = format_named(format)
+        if meta_batch is not None:
+            waiting = _waiting(meta_batch, unique_id, frames, chosen)
+            if meta_batch.goes_on:
+                meta_batch.requeue()
+                return {"ui": {"unfinished_batch": [True]}, "result": ((save_output, []),)}
+            frames = waiting
         given = {**widgets, **(manual_format_widgets or {})}
         job = Job(
             chosen=chosen,
@@ -116,7 +121,7 @@ class VHS_VideoCombine:  # noqa: N801  # the name that workflows have
             loop_count=loop_count,
             pingpong=pingpong,
             target=_target(filename_prefix, save_output, frames[0]),
-            metadata=_metadata(prompt, extra_pnginfo),
+            metadata=_metadata(without_batch(prompt), extra_pnginfo),
         )
         pictures = job.write_pictures()  # first: where that fails, no cover stays behind
         files = [job.write_cover(kept=_wishes(extra_pnginfo).get("VHS_MetadataImage", True) is not False), pictures]
@@ -127,6 +132,8 @@ class VHS_VideoCombine:  # noqa: N801  # the name that workflows have
             for file in files[1:-1]:
                 Path(file).unlink(missing_ok=True)
         shown = job.shown(Path(files[-1]), float(frame_rate), save_output)
+        if isinstance(frames, SpooledFrames):
+            frames.remove()
         return {"ui": {"gifs": [shown]}, "result": ((save_output, files),)}
 
 
@@ -136,7 +143,7 @@ class Job:
 
     chosen: Format
     widgets: Mapping[str, object]
-    frames: Pictures | DecodedLatents
+    frames: Frames
     rate: Fraction
     loop_count: int
     pingpong: bool
@@ -269,6 +276,18 @@ def _frames(given: Image | Latent | None, vae: Decoder | None) -> Pictures | Dec
     if not isinstance(given, Tensor):
         raise NodeInputError(f"input 'images': {type(given).__name__} is neither pictures nor a latent")
     return Pictures(given) if len(given) else None
+
+
+def _waiting(batch: MetaBatch, node_id: object, frames: Frames, chosen: Format) -> SpooledFrames:
+    """All frames of a series up to this batch's, put on disk; NodeInputError for a format that takes no batches."""
+    if chosen.name.startswith("image/"):
+        raise NodeInputError(f"input 'format': {chosen.name} cannot be made in batches; choose one of video/...")
+    waiting, here = SpooledFrames(batch.folder(node_id)), context.current()
+    waiting.begin(batch.number)
+    for number in range(len(frames)):
+        waiting.add(frames[number])
+        here.progress(number + 1, len(frames))
+    return waiting
 
 
 def _target(prefix: str, save_output: bool, first: Tensor) -> SaveName:

@@ -16,6 +16,8 @@ from executor.inference.video_encoding import VideoEncoding
 
 log = logging.getLogger("weft.nodes")
 
+PACK = "custom_nodes.ComfyUI-VideoHelperSuite"
+CATEGORY = "Video Helper Suite 🎥🅥🅗🅢"
 Values = Mapping[str, object]
 Widget = list[object]  # [name, TYPE or choices, options]
 

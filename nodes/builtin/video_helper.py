@@ -20,7 +20,8 @@ from executor.inference.values import Audio
 from nodes.builtin.free_paths import written_path
 from nodes.builtin.inputs import InputTypes, choice, decimal, files, integer, socket, text
 from nodes.builtin.services import check_input_file, file_hash, input_path, services
-from nodes.builtin.video_combine import CATEGORY, PACK, Filenames
+from nodes.builtin.video_combine import Filenames
+from nodes.builtin.video_formats import CATEGORY, PACK
 from nodes.builtin.video_load import LARGEST
 
 NUMBERS = {"fps": "FLOAT", "frame_count": "INT", "duration": "FLOAT", "width": "INT", "height": "INT"}

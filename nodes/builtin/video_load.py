@@ -6,6 +6,7 @@ Behaviour: reference/vhs_video_combine.md section 5. Where the pack itself is in
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,8 @@ from nodes.builtin.free_paths import written_path
 from nodes.builtin.inputs import Either, Entry, InputTypes, decimal, integer, text
 from nodes.builtin.picture_files import NO_MASK
 from nodes.builtin.services import check_input_file, input_path
-from nodes.builtin.video_combine import CATEGORY, PACK
+from nodes.builtin.video_formats import CATEGORY, PACK
+from nodes.builtin.video_meta_batch import MetaBatch
 
 LARGEST = 2**53 - 1  # the largest whole number that clients in JavaScript count to
 IMAGES = Either("IMAGE", "LATENT")
@@ -185,8 +187,6 @@ class VHS_LoadVideoFFmpegPath:  # noqa: N801  # as above
 
 
 def _load(path: Path, name: str, asked: dict[str, Any], *, alpha: bool = False) -> tuple[Loaded, LazySound]:
-    if asked.get("meta_batch") is not None:
-        raise NodeInputError("input 'meta_batch': batches over several prompts are not supported; unlink it")
     wanted = Wanted(
         force_rate=float(asked.get("force_rate", 0.0)),
         width=int(asked.get("custom_width", 0)),
@@ -198,10 +198,30 @@ def _load(path: Path, name: str, asked: dict[str, Any], *, alpha: bool = False) 
         form=_form(str(asked.get("format", "None")), asked.get("vae")),
         alpha=alpha,
     )
-    loaded = load_video(str(path), path.name, wanted)
-    before_s = wanted.skip / (loaded.info["loaded_fps"] * wanted.every)
-    seconds = loaded.info["loaded_duration"] if wanted.cap else None
+    batch: MetaBatch | None = asked.get("meta_batch")
+    loaded = load_video(str(path), path.name, wanted) if batch is None else _part(path, wanted, batch)
+    fps = loaded.info["loaded_fps"]
+    before_s = wanted.skip / (fps * wanted.every)
+    seconds = (len(loaded.images) if batch is None else wanted.cap) / fps if wanted.cap else None
     return loaded, LazySound(str(path), path.name, wanted.start_s + before_s, seconds)
+
+
+def _part(path: Path, wanted: Wanted, batch: MetaBatch) -> Loaded:
+    """One batch of a video's frames; one frame more than it holds is read to tell whether others follow.
+
+    Counts that a model wants hold for no single batch. NodeInputError where the frames ended before this batch.
+    """
+    left = wanted.cap - batch.begin if wanted.cap else batch.frames + 1
+    if left <= 0:
+        raise NodeInputError(f"input 'meta_batch': {path.name} has no frames left for batch {batch.number + 1}")
+    skip, cap = wanted.skip + batch.begin * wanted.every, min(left, batch.frames + 1)
+    form = LoadFormat(side=wanted.form.side)
+    loaded = load_video(str(path), path.name, replace(wanted, skip=skip, cap=cap, form=form))
+    batch.more(len(loaded.images) > batch.frames)
+    count = min(len(loaded.images), batch.frames)
+    info = {"loaded_frame_count": count, "loaded_duration": count / loaded.info["loaded_fps"]}
+    alpha = None if loaded.alpha is None else loaded.alpha[:count]
+    return Loaded(images=loaded.images[:count], alpha=alpha, info={**loaded.info, **info})
 
 
 def _form(name: str, vae: Any) -> LoadFormat:  # noqa: ANN401  # packs bring VAEs of their own

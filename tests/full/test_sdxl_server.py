@@ -14,7 +14,7 @@ from executor.inference.checkpoint import load_checkpoint
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
 from tests.full.sdxl_reference import Sdxl, euler
-from tests.full.test_sd15_server import GIGABYTE, LEVELS, RELATIVE, draw, worker_peak_bytes
+from tests.full.test_sd15_server import GIGABYTE, LEVELS, draw, worker_peak_bytes
 from tests.maths.recordings import error
 from tests.serving import serving
 
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.full
 
 SIDE, STEPS, CFG, SEED = 256, 4, 5.0, 7  # four steps: at whole timesteps
 CAT, SHIP, NEGATIVE = "a red cat sitting on a wooden table", "a ship at night", "blurry"
+BOUND = 1e-4  # measured 6.5e-6; half a timestep beside the right one makes 8e-4
 SPARE = 3 * GIGABYTE  # beside the mapped file: the largest layers in float32, activations, the libraries
 
 
@@ -89,5 +90,5 @@ def test_latents_and_pixels_are_those_of_diffusers(drawn: Drawn, full_sdxl: Path
     levels = int((pixels.int() - (reference.decode(latent) * 255).int()).abs().max())
     text = f"latents {found:.2e} relative, pixels {levels} levels, peak {drawn.peak_bytes / GIGABYTE:.1f} GB"
     print(text)  # noqa: T201
-    assert found < RELATIVE
+    assert found < BOUND
     assert levels <= LEVELS

@@ -23,6 +23,7 @@ from executor.settings import Settings
 from nodes.builtin import video_combine, video_formats
 from nodes.builtin.video_combine import VHS_VideoCombine
 from nodes.builtin.video_formats import FORMATS
+from nodes.builtin.video_meta_batch import MetaBatch
 from tests.unit.nodes.media_files import bar_of, bars, read, tone
 
 PROMPT, EXTRA = {"1": {"class_type": "Ünï"}}, {"workflow": {"nodes": [1, "a=b;c#d"]}}
@@ -58,6 +59,7 @@ def animation(path):
 
 
 REGISTRY = nodes.load()
+BATCH = MetaBatch(frames=2, number=0, series="vhs_batch_x", goes_on=True)
 
 
 def checked(**inputs):
@@ -441,7 +443,8 @@ def test_pictures_that_are_no_numbers_are_black(place, name, caplog):
         ({"audio": tone(channels=9)}, "sound of 9 channels cannot be encoded"),
         ({"images": torch.zeros(2, 8, 8)}, r"\[B, H, W, C\], not \[2, 8, 8\]"),
         ({"images": "picture.png"}, "str is neither pictures nor a latent"),
-        ({"meta_batch": object()}, "not supported; unlink it"),
+        ({"meta_batch": BATCH}, "need a server with a queue"),
+        ({"meta_batch": BATCH, "format": "image/gif"}, "cannot be made in batches"),
     ],
 )
 def test_what_cannot_be_is_said(place, inputs, words):

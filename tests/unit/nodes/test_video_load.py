@@ -35,6 +35,7 @@ from nodes.builtin.video_load import (
     VHS_LoadVideoFFmpegPath,
     VHS_LoadVideoPath,
 )
+from nodes.builtin.video_meta_batch import MetaBatch, VHS_BatchManager
 from tests.unit.nodes.media_files import bar_of, bars, read, tone
 
 REGISTRY = nodes.load()
@@ -91,6 +92,35 @@ def test_some_frames(inputs, asked, frames, fps):
     images, count, _, info = load(**asked)
     assert (bars_of(images), count) == (frames, len(frames))
     assert info["loaded_fps"] == pytest.approx(fps)
+
+
+def test_a_batch_manager_begins_a_series_and_goes_on_with_one():
+    [first] = VHS_BatchManager().update_batch(16, prompt={}, unique_id="1")
+    [third] = VHS_BatchManager().update_batch(16, requeue=2, series=first.series)
+    assert (first.begin, third.begin, third.series) == (0, 32, first.series)
+    [other] = VHS_BatchManager().update_batch(16, requeue=2, series="../elsewhere")
+    assert other.series.startswith("vhs_batch_")
+    with pytest.raises(NodeInputError, match="at least one frame"):
+        VHS_BatchManager().update_batch(0)
+
+
+@pytest.mark.parametrize(
+    ("number", "asked", "frames", "goes_on"),
+    [
+        (0, {}, [0, 1, 2], True),
+        (2, {}, [6, 7], False),
+        (1, {"frame_load_cap": 4}, [3], False),
+        (0, {"frame_load_cap": 3}, [0, 1, 2], False),
+        (1, {"select_every_nth": 2, "skip_first_frames": 1}, [7], False),
+        (1, {"format": "Wan"}, [3, 4, 5], True),
+    ],
+)
+def test_a_batch_is_the_next_frames_with_the_sound_of_all(inputs, number, asked, frames, goes_on):
+    batch = MetaBatch(frames=3, number=number, series="x")
+    images, count, sound, info = load(**asked, meta_batch=batch)
+    assert (bars_of(images), count, info["loaded_frame_count"]) == (frames, len(frames), len(frames))
+    assert batch.goes_on is goes_on
+    assert sound["waveform"].shape == load(**{**asked, "format": "None"})[2]["waveform"].shape
 
 
 @pytest.mark.parametrize(
@@ -159,7 +189,12 @@ def test_vae_gives_latents_of_its_own_sizes(inputs):
     [
         ({"skip_first_frames": 8}, NodeInputError, "no frames are left of 8"),
         ({"format": "Wam"}, UnknownName, "did you mean 'Wan'"),
-        ({"meta_batch": object()}, NodeInputError, "not supported; unlink it"),
+        ({"meta_batch": MetaBatch(frames=4, number=2, series="x")}, NodeInputError, "no frames are left of 8"),
+        (
+            {"meta_batch": MetaBatch(frames=4, number=1, series="x"), "frame_load_cap": 3},
+            NodeInputError,
+            "has no frames left for batch 2",
+        ),
         ({"force_rate": -1.0}, NodeInputError, "'force_rate': -1.0 is no frame rate"),
     ],
 )
@@ -269,7 +304,7 @@ def test_folders_are_listed_but_for_the_clients_own(place, folder):
 @pytest.mark.parametrize(
     ("name", "asked", "words"),
     [("empty", {}, "of the 0 pictures in empty"), ("shots", {"skip_first_images": 9}, "of the 3 pictures in shots"),
-     ("none", {}, "none is no folder"), ("shots", {"meta_batch": object()}, "unlink it")],
+     ("none", {}, "none is no folder"), ("shots", {"meta_batch": MetaBatch(frames=2, number=2, series="x")}, "of the 3 pictures in shots")],
 )  # fmt: skip
 def test_folders_without_pictures_are_said(folder, name, asked, words):
     (folder.parent / "empty").mkdir()
