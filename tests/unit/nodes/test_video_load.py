@@ -303,9 +303,13 @@ def test_folders_are_listed_but_for_the_clients_own(place, folder):
 
 @pytest.mark.parametrize(
     ("name", "asked", "words"),
-    [("empty", {}, "of the 0 pictures in empty"), ("shots", {"skip_first_images": 9}, "of the 3 pictures in shots"),
-     ("none", {}, "none is no folder"), ("shots", {"meta_batch": MetaBatch(frames=2, number=2, series="x")}, "of the 3 pictures in shots")],
-)  # fmt: skip
+    [
+        ("empty", {}, "of the 0 pictures in empty"),
+        ("shots", {"skip_first_images": 9}, "of the 3 pictures in shots"),
+        ("none", {}, "none is no folder"),
+        ("shots", {"meta_batch": MetaBatch(frames=2, number=2, series="x")}, "of the 3 pictures in shots"),
+    ],
+)
 def test_folders_without_pictures_are_said(folder, name, asked, words):
     (folder.parent / "empty").mkdir()
     with pytest.raises(NodeInputError, match=words):
