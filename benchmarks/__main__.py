@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import chains, crowds, prompts, routes, startup
+from benchmarks import chains, crowds, gpu, prompts, routes, startup
 from benchmarks.figures import Figure, table
 
 GROUPS: Mapping[str, Callable[[], list[Figure]]] = {
@@ -19,6 +19,9 @@ GROUPS: Mapping[str, Callable[[], list[Figure]]] = {
     "prompts": prompts.figures,
     "chains": chains.figures,
     "crowds": crowds.figures,
+    "gpu": gpu.figures,
+    "gpu_ways": gpu.ways,
+    "gpu_compiled": gpu.beside_compiled,
 }
 """Each group starts what it needs, measures, and ends it again."""
 

@@ -1,0 +1,76 @@
+"""The benchmark of the GPU measures what it says, tried on the CPU at small sizes; peers have the layouts' sizes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu, gpu_http
+from benchmarks.gpu import CASES, Case
+from benchmarks.gpu_files import drawn
+from benchmarks.gpu_peers import CONFIGS, built, step_of
+from executor.inference.checkpoint import load_checkpoint
+from executor.inference.devices import CPU
+from executor.inference.memory import Memory
+from tests.full.random_checkpoint import KEYS
+from tests.tiny_checkpoint import write_tiny_checkpoint
+
+SMALL = Case(name="small", layout="sd15", width=64, height=64, batch=2, steps=2)
+
+
+@pytest.mark.parametrize("layout", sorted(CONFIGS))
+def test_a_peer_has_as_many_weights_as_the_layout(layout: str):
+    shapes = json.loads(gzip.decompress(KEYS.read_bytes()))[layout]
+    wanted = sum(math.prod(shape) for name, _, shape in shapes if name.startswith("model.diffusion_model."))
+    network = built(layout, torch.device("meta"), torch.float16)
+    assert sum(weight.numel() for weight in network.parameters()) == wanted
+    assert next(network.parameters()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[4]], ids=lambda case: case.layout)
+def test_a_peers_step_takes_its_inputs(case: Case):
+    meta = torch.device("meta")
+    rows = 2 if case.is_video else 2 * case.batch
+    like = {"device": meta, "dtype": torch.float16, "rows": rows, "frames": case.batch, "size": case.size}
+    with meta:  # diffusers makes some numbers where nothing is said
+        answer = step_of(built(case.layout, meta, torch.float16), case.layout, like)()
+    assert answer.shape[-2:] == case.size
+
+
+def test_steps_and_work_are_counted(tmp_path: Path):
+    checkpoint = load_checkpoint(write_tiny_checkpoint(tmp_path / "tiny.safetensors"), Memory(CPU))
+    once, twice = (gpu.step_flops(replace(SMALL, batch=batch), checkpoint) for batch in (1, 2))
+    assert once > 1e6
+    assert twice == pytest.approx(2 * once, rel=0.05)
+    assert gpu.steps_per_s(SMALL, checkpoint, CPU) > 0
+    assert gpu.work_s(SMALL, checkpoint, CPU) > 0
+    assert gpu.matrix_rate(CPU, 64, torch.float32) > 0
+
+
+def test_without_a_device_words_are_all(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.figures() == gpu.ways() == gpu.beside_compiled() == []
+    assert capsys.readouterr().err.count("there is no CUDA device") == 3
+
+
+def test_random_files_have_the_layouts_tensors():
+    generator = torch.Generator().manual_seed(0)
+    assert drawn("a.norm.weight", "F16", [4], generator).tolist() == [1.0] * 4
+    assert drawn("position_ids", "I64", [1, 3], generator).tolist() == [[0, 1, 2]]
+    weight = drawn("a.weight", "F16", [64, 256], generator)
+    assert (weight.dtype, weight.shape) == (torch.float16, (64, 256))
+    assert float(weight.float().std()) == pytest.approx(0.5 / 16, rel=0.1)
+
+
+@pytest.mark.full
+def test_pictures_come_over_http(tmp_path: Path):
+    path = write_tiny_checkpoint(tmp_path / "tiny.safetensors")
+    per_minute, seconds = gpu_http.pictures(SMALL, path, 0.001, "--cpu")
+    assert per_minute.value > 0
+    assert seconds.value > 0
