@@ -33,7 +33,8 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     """Run one prompt. `secrets_json` holds the keys of extra_data that are stored nowhere, `row` names the job.
 
-    `owner` is whose it is where keys separate: its files lie in folders of their own.
+    `owner` is whose it is where keys separate: its files lie in folders of their own. `trace` is the file that tells
+    what ran when, "" for none; `trace_operators` has torch's operators in it.
     """
 
     job_id: str
@@ -45,6 +46,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     attempt: int = 1
     row: int = 0
     owner: str = ""
+    trace: str = ""
+    trace_operators: bool = False
 
 
 class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):

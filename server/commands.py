@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import os
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from executor.engine.process import ProcessEngine
 from executor.errors import WeftError
 from server.cleaning import clean_once, cleaned
 from server.configuration import read_configuration, show
 from server.doctor import examine, report
+from server.logbook import LogBook
+from server.logs import set_up_logging
+from server.profiling import Order, read_workflow, summary
+from server.profiling import profile as run_profile
 
 DRY_RUN = "--dry-run"
+PROFILE_USAGE = "weft profile WORKFLOW.json [--out TRACE.json] [--torch] [--warm] [flags of the server]"
 
 
 def config(argv: Sequence[str]) -> int:
@@ -44,4 +53,37 @@ def clean(argv: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"clean": clean, "config": config, "doctor": doctor}
+def profile(argv: Sequence[str]) -> int:
+    """`weft profile FILE [--out FILE] [--torch] [--warm] [flags]`: run a workflow and write what ran when."""
+    parser = argparse.ArgumentParser(prog="weft profile", usage=PROFILE_USAGE, allow_abbrev=False, add_help=False)
+    parser.add_argument("workflow", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--torch", action="store_true")
+    parser.add_argument("--warm", action="store_true")
+    words = list(argv)
+    if not words or words[0].startswith("-"):
+        parser.error("the first word is the workflow's file")
+    given, flags = parser.parse_known_args(words)
+    settings = replace(read_configuration(flags, os.environ).settings, workers=1)
+    trace = given.out or Path(f"{given.workflow.stem}.trace.json")
+    trace.unlink(missing_ok=True)
+    failure = ""
+    try:
+        order = Order(prompt=read_workflow(given.workflow), trace=trace, operators=given.torch, warm=given.warm)
+        set_up_logging(settings, LogBook())
+        asyncio.run(run_profile(settings, ProcessEngine(settings, loader="nodes:load"), order))
+    except (OSError, WeftError) as error:
+        failure = str(error)
+    if trace.exists():
+        sys.stdout.write(f"{summary(json.loads(trace.read_bytes()))}\ntrace: {trace} (ui.perfetto.dev opens it)\n")
+    if failure:
+        sys.stderr.write(f"weft: {failure}\n")
+    return int(bool(failure))
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "clean": clean,
+    "config": config,
+    "doctor": doctor,
+    "profile": profile,
+}

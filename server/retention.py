@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
+from executor.contract.uploads import STORED
 from executor.errors import BadInput
 from executor.files import Folders, split_root
 from executor.keeping import Keep, keep_of, size_text
@@ -29,7 +30,7 @@ from executor.written import ACCOUNT_FILE, Account, ended_records
 
 log = logging.getLogger("weft.retention")
 
-FETCHED = "weft_inputs"
+FETCHED = STORED
 """The folder below input/ where files lie that prompts brought as addresses or as text."""
 HISTORY = "history"
 ROUND_S = 60.0  # between two rounds

@@ -9,7 +9,7 @@ import logging
 import queue
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -183,7 +183,7 @@ def _run(worker: Worker, job: Job) -> Finished:
     events.line, events.attempt, events.folders = line, attempt, worker.services.folders
     try:
         context = RunContext(job_id=job.run.job_id, services=worker.services, previews=previews)
-        with torch.inference_mode(), entered(context):
+        with torch.inference_mode(), entered(context), _traced(job.run):
             result = worker.loop.run(
                 run_prompt(
                     job=job.run,
@@ -214,6 +214,15 @@ def _run(worker: Worker, job: Job) -> Finished:
         nodes=tuple(result.nodes),
         reused=result.reused,
     )
+
+
+def _traced(run: Run) -> AbstractContextManager[None]:
+    """What tells what the prompt does and when, if somebody wants to know; it costs nothing else."""
+    if not run.trace:
+        return nullcontext()
+    from executor.worker.tracing import traced
+
+    return traced(run)
 
 
 class _Watched(WireEvents):
