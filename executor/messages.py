@@ -71,6 +71,17 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     body_json: bytes = b"null"
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a `describe` question about classes as an owner's prompts see them ("": those that nobody owns).
+
+    `differing` asks for all classes of packs that are listed otherwise for that one than for all.
+    """
+
+    owner: str
+    names: tuple[str, ...] = ()
+    differing: bool = False
+
+
 class Clients(msgspec.Struct, frozen=True, kw_only=True, tag="clients"):
     """Websocket clients: session id → their feature flags, None: gone. `whole`: these are connected and no others."""
 

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from executor import context
 from executor.context import RunContext
 
 if TYPE_CHECKING:
+    from executor.files import Folders
     from executor.worker.services import Services
     from nodes.packs.report import Reports
     from nodes.prompt_server import PromptServer
@@ -77,8 +78,21 @@ def services() -> Services:
 
 
 def ambient() -> Services | None:
-    """The worker's services, None where no packs are loaded: for code that packs call from threads and routes."""
-    return _opened[0].services if _opened else None
+    """The services for code that packs call from threads and routes; None where no packs are loaded.
+
+    In a thread they are those of the running prompt, which may have an owner; routes belong to no prompt.
+    """
+    if not _opened:
+        return None
+    line = _opened[0].services.line
+    own = None if line is None else line.services
+    return _opened[0].services if own is None or line is None or line.on_loop() else own
+
+
+def folders() -> Folders:
+    """The folders of the running call, or of the running prompt in a thread; RuntimeError where no packs are loaded."""
+    here = cast("Services | None", context.current().services)
+    return (here or ambient() or services()).folders
 
 
 def running() -> RunContext:

@@ -167,6 +167,32 @@ class Registry:
                     listings[name] = listing
         return definitions, listings
 
+    def seen(
+        self, names: Iterable[str], *, differing: bool, limit_s: float
+    ) -> tuple[list[NodeDef], dict[str, wire.Json]]:
+        """These classes as they are now, and with `differing` every pack class listed otherwise than it was told.
+
+        Nothing is noted: it is how one owner of prompts sees them, whose files they list. One that cannot be described
+        is left out, as are those that time did not suffice for.
+        """
+        until_s, wanted = time.monotonic() + limit_s, dict.fromkeys(names)
+        others = [name for name, entry in list(self._entries.items()) if not entry.builtin and name not in self._slow]
+        definitions, listings = [], {}
+        for name in dict.fromkeys((*wanted, *(others if differing else ()))):
+            entry = self._entries.get(name)
+            if entry is None or time.monotonic() > until_s:
+                continue
+            try:
+                definition = describe(name, entry.cls, display_name=entry.shown, pack=entry.definition.pack)
+                listing = self._listing(replace(entry, definition=definition))
+            except Exception:  # a pack's INPUT_TYPES may raise anything
+                logger.debug("node %s cannot be listed for an owner", name, exc_info=True)
+                continue
+            if name in wanted or _fingerprint(definition, listing) != entry.told:
+                definitions.append(definition)
+                listings[name] = listing
+        return definitions, listings
+
     def _describe(self, name: str) -> tuple[NodeDef, wire.Json | None]:
         with self._lock:
             self.get(name)

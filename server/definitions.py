@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -57,6 +57,7 @@ class Definitions:
         self._wait_s = wait_s
         self._path = folders.user / SNAPSHOT_NAME
         self._known: Known | None = None
+        self._seen: dict[str, dict[str, Text]] = {}  # owner -> class -> listing, of those that list the owner's files
         self._arrived = asyncio.Event()
         self._saved: Ready | None = None
         self._saving: set[asyncio.Task[None]] = set()
@@ -93,16 +94,27 @@ class Definitions:
         self._take(ready)
         self._save_later(ready)
 
-    def merge(self, definitions: Mapping[str, NodeDef], entries: Mapping[str, bytes]) -> None:
-        """Take classes as they are listed now, each entry JSON text; one without an entry goes off the list."""
+    def merge(self, definitions: Mapping[str, NodeDef], entries: Mapping[str, bytes], owner: str | None = None) -> None:
+        """Take classes as they are listed now, each entry JSON text; one without an entry goes off the list.
+
+        With an owner they are listed so for that one alone.
+        """
         known = self._known
         if known is None:
+            return
+        if owner is not None:
+            members = {name: member(name, entry) for name, entry in entries.items() if name in definitions}
+            self._seen.setdefault(owner, {}).update(members)
             return
         kept = {name: entry for name, entry in known.entries.items() if name not in definitions or name in entries}
         changed = {name: entries[name] for name in definitions if name in entries}
         members = {name: known.members[name] for name in kept} | {name: member(name, changed[name]) for name in changed}
         self._known = Known(nodes={**known.nodes, **definitions}, entries={**kept, **changed}, members=members)
         self._is_stale = True
+
+    def seen(self, owner: str) -> Iterable[str] | None:
+        """The classes that are listed in another way for an owner; None if that was never asked."""
+        return self._seen.get(owner)
 
     async def close(self) -> None:
         """Wait until the snapshot is written."""
@@ -124,6 +136,7 @@ class Definitions:
             entries=entries,
             members={name: member(name, entry) for name, entry in entries.items()},
         )
+        self._seen = {}
         self.has_packs = any(map(is_of_a_pack, ready.definitions))
         self.devices, self.torch_version = ready.devices, ready.torch_version
         self._arrived.set()
@@ -155,19 +168,28 @@ class Definitions:
         """Every node class that is known at this moment, perhaps none."""
         return self._known.nodes if self._known is not None else {}
 
-    async def object_info(self) -> bytes:
-        """The body of GET /object_info; NotReady as with `nodes`."""
+    async def object_info(self, folders: Folders | None = None, owner: str = "") -> bytes:
+        """The body of GET /object_info, with the files of these folders (the server's); NotReady as with `nodes`.
+
+        What an owner sees otherwise is listed so.
+        """
         known = await self._ready()
+        if self._seen.get(owner):
+            members = {**known.members, **self._seen[owner]}
+            return joined(members.values()).shown(folders or self._folders)
         if known.whole is None:
             known.whole = joined(known.members.values())
-        return known.whole.fill(self._folders)
+        return self._filled(known.whole, folders)
 
-    async def object_info_of(self, name: str) -> bytes:
+    async def object_info_of(self, name: str, folders: Folders | None = None, owner: str = "") -> bytes:
         """The body of GET /object_info/{name}: an empty object for an unknown class. NotReady as with `nodes`."""
         known = await self._ready()
-        if name not in known.members:
-            return b"{}"
-        return b"{" + known.members[name].fill(self._folders) + b"}"
+        text = self._seen.get(owner, {}).get(name) or known.members.get(name)
+        return b"{}" if text is None else b"{" + self._filled(text, folders) + b"}"
+
+    def _filled(self, text: Text, folders: Folders | None) -> bytes:
+        """A text with its lists of files; only what the server's own folders make of it is kept."""
+        return text.fill(self._folders) if folders is None or folders is self._folders else text.shown(folders)
 
     async def _ready(self) -> Known:
         if self._known is None:

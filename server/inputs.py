@@ -59,9 +59,10 @@ class Inputs:
         self._most_bytes = most_bytes
         self._turn = asyncio.Semaphore(AT_ONCE)
 
-    async def taken(self, prompt: Prompt, definitions: Mapping[str, NodeDef]) -> Prompt:
+    async def taken(self, prompt: Prompt, definitions: Mapping[str, NodeDef], folders: Folders | None = None) -> Prompt:
         """The prompt with names of stored files in the place of addresses and base64; itself where it has none.
 
+        They are stored in `folders`, those of the prompt's owner.
         InvalidPrompt names every input whose file cannot be had.
         """
         given = list(_given(prompt, definitions))
@@ -72,7 +73,9 @@ class Inputs:
         same: dict[tuple[str, FileKind], list[Given]] = defaultdict(list)
         for item in given:
             same[item.text, item.kind].append(item)
-        found = await asyncio.gather(*(self._stored(items[0]) for items in same.values()), return_exceptions=True)
+        place = folders or self._folders
+        storing = (self._stored(items[0], place) for items in same.values())
+        found = await asyncio.gather(*storing, return_exceptions=True)
         names: dict[tuple[str, str], str] = {}
         failures: list[tuple[Given, BadInput]] = []
         for items, name in zip(same.values(), found, strict=True):
@@ -86,28 +89,29 @@ class Inputs:
             raise _refusal(prompt, definitions, failures)
         return Prompt.parse(_rewritten(prompt, names), definitions)
 
-    async def _stored(self, item: Given) -> str:
+    async def _stored(self, item: Given, folders: Folders) -> str:
         """The name of the file that one input brings; BadInput says why it cannot be had."""
         async with self._turn:
             if item.is_url:
                 fetched = await self._outbound.get(item.text, most_bytes=self._most_bytes, timeout_s=FETCH_S)
-                return await asyncio.to_thread(self._store, fetched.body, item.kind)
-            return await asyncio.to_thread(lambda: self._store(_decoded(item.text), item.kind))
+                return await asyncio.to_thread(_store, fetched.body, item.kind, folders)
+            return await asyncio.to_thread(lambda: _store(_decoded(item.text), item.kind, folders))
 
-    def _store(self, body: bytes, kind: FileKind) -> str:
-        found = sniff(body)
-        if found is None or found.ending not in ACCEPTED[kind]:
-            what = "of no known format" if found is None else f"a {found.ending} file"
-            raise BadInput(f"the content is {what}; here fits {', '.join(sorted(ACCEPTED[kind]))}")
-        if found.kind == "image":
-            require_picture(io.BytesIO(body))
-        name = f"{STORED}/{hashlib.sha256(body).hexdigest()}.{found.ending}"
-        path = self._folders.place(self._folders.root("input"), name)
-        try:
-            os.utime(path)  # it is in use again: retention goes by age
-        except FileNotFoundError:
-            write_bytes(path, body)
-        return name
+
+def _store(body: bytes, kind: FileKind, folders: Folders) -> str:
+    found = sniff(body)
+    if found is None or found.ending not in ACCEPTED[kind]:
+        what = "of no known format" if found is None else f"a {found.ending} file"
+        raise BadInput(f"the content is {what}; here fits {', '.join(sorted(ACCEPTED[kind]))}")
+    if found.kind == "image":
+        require_picture(io.BytesIO(body))
+    name = f"{STORED}/{hashlib.sha256(body).hexdigest()}.{found.ending}"
+    path = folders.place(folders.root("input"), name)
+    try:
+        os.utime(path)  # it is in use again: retention goes by age
+    except FileNotFoundError:
+        write_bytes(path, body)
+    return name
 
 
 def _given(prompt: Prompt, definitions: Mapping[str, NodeDef]) -> Iterator[Given]:

@@ -30,14 +30,18 @@ class Text:
         """The whole text with the lists as they are now; it is made anew only when a folder has changed."""
         if self.watch is not None and self.watch.is_fresh():
             return self.filled
+        self.watch = folders.watch(source for hole in dict.fromkeys(self.holes) for source in hole.sources())
+        self.filled = self.shown(folders)
+        return self.filled
+
+    def shown(self, folders: Folders) -> bytes:
+        """The whole text with the lists as they are now, made anew."""
         unique = dict.fromkeys(self.holes)
-        self.watch = folders.watch(source for hole in unique for source in hole.sources())
         texts = {hole: json.dumps(listed(hole, folders)).encode() for hole in unique}
         pieces = [self.parts[0]]
         for hole, part in zip(self.holes, self.parts[1:], strict=True):
             pieces += (texts[hole], part)
-        self.filled = b"".join(pieces)
-        return self.filled
+        return b"".join(pieces)
 
 
 def text_with_holes(value: object) -> Text:

@@ -52,8 +52,6 @@ from server.spaces import Spaces
 from server.state import Front
 from server.stats import SystemStats
 from server.submission import Submission
-from server.uploads import Uploads
-from server.users import Users
 from server.version import weft_version
 from server.webroot import WebRoot, find_web_root
 from server.wishes import Wishes
@@ -76,8 +74,9 @@ def build(
     folders = Folders(settings)
     hub = Hub(separate=settings.isolate_keys)
     packs, pack_files = PackHost(), PackFiles(folders, settings)
+    version = f"{weft_version()}{' with keys that separate' if settings.isolate_keys else ''}"
     definitions = Definitions(
-        folders, packs, packs_mark=pack_files.mark, version=weft_version(), wait_s=settings.startup_wait_s
+        folders, packs, packs_mark=pack_files.mark, version=version, wait_s=settings.startup_wait_s
     )
     store = Store(settings.folder("user") / QUEUE_FILE, history_limit=settings.history_limit)
     news = News(
@@ -103,15 +102,16 @@ def build(
         limits=Limits(waiting=settings.max_queue, job_timeout_s=settings.job_timeout_s),
         leftovers=Leftovers(record_folder(settings), ended_folder(settings)),
     )
-    renewal = Renewal(definitions, dispatcher)
+    renewal = Renewal(definitions, dispatcher, separate=settings.isolate_keys)
     outbound = Outbound(opened(settings.allow_outbound))
     inputs = Inputs(folders, outbound, most_bytes=settings.upload_bytes)
-    submission = Submission(definitions, folders, dispatcher, packs, renewal, inputs)
+    spaces = Spaces(folders, separate=settings.isolate_keys, multi_user=settings.multi_user)
+    submission = Submission(definitions, spaces, dispatcher, packs, renewal, inputs)
     news.wishes = Wishes(store, dispatcher, submission)
     return Front(
         settings=settings,
         keys=key_ring(settings),
-        spaces=Spaces(separate=settings.isolate_keys),
+        spaces=spaces,
         folders=folders,
         hub=hub,
         definitions=definitions,
@@ -123,8 +123,6 @@ def build(
         queue=QueueList(store, id_first=settings.queue_items == "id-first"),
         jobs=JobList(store),
         job_states=JobStates(dispatcher),
-        uploads=Uploads(folders),
-        users=Users(folders.user, folders.fence, multi_user=settings.multi_user),
         logbook=logbook or LogBook(),
         metrics=metrics,
         stats=SystemStats(engine, definitions, argv),

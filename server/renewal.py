@@ -15,6 +15,7 @@ import msgspec
 
 from executor.contract.definition import NodeDef
 from executor.errors import WeftError
+from executor.messages import Seen
 from executor.queue.dispatcher import Dispatcher
 from server.definitions import Definitions
 from server.packs import is_of_a_pack
@@ -28,24 +29,32 @@ PROMPT_WAIT_S = 10.0
 ANSWER_WAIT_S = 600.0
 
 News = Mapping[str, NodeDef]
+Names = tuple[str, ...] | None
 
 
 class Renewal:
     """Brings the definitions up to date; one question is never asked twice at once."""
 
-    def __init__(self, definitions: Definitions, dispatcher: Dispatcher) -> None:
+    def __init__(self, definitions: Definitions, dispatcher: Dispatcher, *, separate: bool = False) -> None:
+        """`separate`: each owner of prompts has files of its own, which packs list."""
         self._definitions = definitions
         self._dispatcher = dispatcher
-        self._open: dict[tuple[str, ...] | None, asyncio.Task[News]] = {}
+        self._separate = separate
+        self._open: dict[tuple[Names, str | None], asyncio.Task[News]] = {}
 
-    async def renew(self) -> None:
+    async def renew(self, owner: str = "") -> None:
         """Take over what has changed, if a worker is idle to tell it; waits a bounded time."""
-        if self._definitions.has_packs and self._dispatcher.is_idle():
+        if not self._definitions.has_packs:
+            return
+        is_idle = self._dispatcher.is_idle()
+        if is_idle:
             await self._told(None, LISTING_WAIT_S)
+        if self._separate and (is_idle or (self._is_busy() and self._definitions.seen(owner) is None)):
+            await self._told(None, LISTING_WAIT_S, owner)
 
-    async def describe(self, names: Sequence[str]) -> News:
+    async def describe(self, names: Sequence[str], owner: str = "") -> News:
         """The definitions of classes as they are now; none where no worker tells them in time."""
-        return await self._told(tuple(names), PROMPT_WAIT_S)
+        return await self._told(tuple(names), PROMPT_WAIT_S, owner if self._separate else None)
 
     async def close(self) -> None:
         """Ask no more."""
@@ -54,24 +63,40 @@ class Renewal:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _told(self, names: tuple[str, ...] | None, wait_s: float) -> News:
-        task = self._open.get(names)
+    def _is_busy(self) -> bool:
+        return any(info.state == "busy" for info in self._dispatcher.engine.workers())
+
+    async def _told(self, names: Names, wait_s: float, owner: str | None = None) -> News:
+        key = names, owner
+        task = self._open.get(key)
         if task is None:
-            task = self._open[names] = asyncio.create_task(self._ask(names), name="renew definitions")
-            task.add_done_callback(lambda _: self._open.pop(names))
+            task = self._open[key] = asyncio.create_task(self._ask(names, owner), name="renew definitions")
+            task.add_done_callback(lambda _: self._open.pop(key))
         await asyncio.wait({task}, timeout=wait_s)
         return task.result() if task.done() else {}
 
-    async def _ask(self, names: tuple[str, ...] | None) -> News:
-        """Ask for these classes, or for all of packs that have changed since the worker told them (None)."""
+    def _question(self, names: Names, owner: str | None) -> bytes:
+        """What is asked: of an owner's view also the classes it has of its own already, for they may have changed."""
+        if owner is None:
+            return json.dumps(names).encode()
+        known = (self._definitions.seen(owner) or ()) if names is None else names
+        return msgspec.json.encode(Seen(owner=owner, names=tuple(known), differing=names is None))
+
+    async def _ask(self, names: Names, owner: str | None) -> News:
+        """Ask for these classes, or for all of packs that have changed since the worker told them (None).
+
+        With an owner: for these as that one sees them, or all that it sees otherwise than they were told.
+        """
         try:
-            body = await self._dispatcher.ask("describe", json.dumps(names).encode(), timeout_s=ANSWER_WAIT_S)
+            question = self._question(names, owner)
+            body = await self._dispatcher.ask("describe", question, timeout_s=ANSWER_WAIT_S)
             told = json.loads(body)  # not msgspec's: listings may hold NaN and Infinity
             definitions = msgspec.convert(told["definitions"], tuple[NodeDef, ...])
         except (WeftError, ValueError, LookupError, TypeError) as error:
             log.warning("what packs' nodes take could not be read anew: %s", error)
             return {}
         news = {definition.name: definition for definition in definitions if is_of_a_pack(definition)}
-        if news:
-            self._definitions.merge(news, {name: json.dumps(entry).encode() for name, entry in told["wire"].items()})
+        if news or owner is not None:
+            entries = {name: json.dumps(entry).encode() for name, entry in told["wire"].items()}
+            self._definitions.merge(news, entries, owner)
         return news

@@ -30,8 +30,6 @@ from server.retention import Retention
 from server.spaces import KEY, Space, Spaces
 from server.stats import SystemStats
 from server.submission import Submission
-from server.uploads import Uploads
-from server.users import Users
 from server.webroot import WebRoot
 
 
@@ -53,8 +51,6 @@ class Front:
     queue: QueueList
     jobs: JobList
     job_states: JobStates
-    uploads: Uploads
-    users: Users
     logbook: LogBook
     metrics: Metrics
     stats: SystemStats

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 
 from executor.errors import BadInput, WeftError
-from executor.files import Folders
 from executor.graph.prompt import Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
@@ -22,6 +21,7 @@ from server.inputs import Inputs
 from server.packs import PackHost
 from server.refusals import refusal_lines
 from server.renewal import Renewal
+from server.spaces import Spaces
 
 log = logging.getLogger("weft.front")
 
@@ -36,14 +36,14 @@ class Submission:
     def __init__(
         self,
         definitions: Definitions,
-        folders: Folders,
+        spaces: Spaces,
         dispatcher: Dispatcher,
         packs: PackHost,
         renewal: Renewal,
         inputs: Inputs,
     ) -> None:
         self._definitions = definitions
-        self._folders = folders
+        self._spaces = spaces
         self._dispatcher = dispatcher
         self._packs = packs
         self._renewal = renewal
@@ -95,12 +95,18 @@ class Submission:
         log.info("got prompt", extra=about(prompt_id))
         extra_data = _extra_data(body)
         definitions = await self._definitions.nodes()
-        prompt = await self._inputs.taken(Prompt.parse(raw, definitions), definitions)
+        folders = self._spaces.named(owner).folders
+        prompt = await self._inputs.taken(Prompt.parse(raw, definitions), definitions, folders)
         verdict = await validate(
-            prompt, definitions, self._folders, targets=targets, ask=self._ask, refresh=self._renewal.describe
+            prompt,
+            definitions,
+            folders,
+            targets=targets,
+            ask=lambda question: self._ask(question, owner),
+            refresh=lambda names: self._renewal.describe(names, owner),
         )
         if verdict.node_errors:
-            lines = refusal_lines(verdict.node_errors, prompt, definitions, self._folders)
+            lines = refusal_lines(verdict.node_errors, prompt, definitions, folders)
             for line in await asyncio.to_thread(list, lines):
                 log.warning("%s", line)
         verdict.require_good()
@@ -141,7 +147,8 @@ class Submission:
             log.warning("a prompt goes on as it came, past the hooks of packs: %s", error)
             return body
 
-    async def _ask(self, question: dict[str, object]) -> dict[str, object]:
+    async def _ask(self, question: dict[str, object], owner: str) -> dict[str, object]:
+        question = {**question, "owner": owner} if owner else question
         answer: object = json.loads(await self._dispatcher.ask("validate", json.dumps(question).encode()))
         return require_object(answer, "a worker's answer")
 

@@ -66,6 +66,10 @@ class Cache(Protocol):
         """The instance of a class that belongs to a node id, made when first asked for."""
         ...
 
+    def part(self) -> None:
+        """Another owner's prompt begins: drop the instances of nodes, which may remember folders and more."""
+        ...
+
     def clear(self) -> None:
         """Drop everything."""
         ...
@@ -143,6 +147,10 @@ class ClassicCache:
         """The instance that belongs to a node id."""
         return self._instances.get(node_id, cls)
 
+    def part(self) -> None:
+        """Another owner's prompt begins: it gets instances of its own."""
+        self._instances.clear()
+
     def clear(self) -> None:
         """Drop results and instances."""
         self._entries, self._inner, self._inner_now = {}, {}, {}
@@ -193,6 +201,10 @@ class LruCache:
         """The instance that belongs to a node id."""
         return self._instances.get(node_id, cls)
 
+    def part(self) -> None:
+        """Another owner's prompt begins: it gets instances of its own."""
+        self._instances.clear()
+
     def clear(self) -> None:
         """Drop results and instances."""
         self._entries, self._roots = {}, {}
@@ -225,6 +237,10 @@ class NoCache:
     def instance(self, node_id: str, cls: type) -> object:
         """The instance that belongs to a node id in this prompt."""
         return self._instances.get(node_id, cls)
+
+    def part(self) -> None:
+        """Another owner's prompt begins: it gets instances of its own."""
+        self._instances.clear()
 
     def clear(self) -> None:
         """Drop the instances."""

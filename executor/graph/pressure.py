@@ -117,6 +117,10 @@ class PressureCache:
         """The instance that belongs to a node id."""
         return self._instances.get(node_id, cls)
 
+    def part(self) -> None:
+        """Another owner's prompt begins: it gets instances of its own."""
+        self._instances.clear()
+
     def clear(self) -> None:
         """Drop results and instances."""
         self._entries, self._owners, self._roots = {}, {}, {}

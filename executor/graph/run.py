@@ -149,7 +149,7 @@ class PromptRun:
         )
         self.results = Results(self.graph)
         self.plan = Plan(self.graph, self)
-        self.signatures = Signatures(self.graph, self.registry.definitions.get)
+        self.signatures = Signatures(self.graph, self.registry.definitions.get, self.job.owner)
         self.account = Account(self.job.job_id, self.graph, self.events)
         self.progress = Progress(self.job.job_id, self.graph, self.events)
         self.events.follow(self.progress)

@@ -2,6 +2,10 @@
 
 Keys are digests over class, fingerprint, literals and the keys of linked nodes (a Merkle tree), so each node is hashed
 once. Unlike the reference (execution.md section 7), 1, 1.0 and True are different values.
+
+Where prompts have owners, keys are each owner's own: a result may be of the owner's files, name them, or hold its
+prompt. But model files are everybody's, and loading them once for each owner would cost seconds and memory: what a
+node of ours makes of the name of a model file alone is shared.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from executor.contract.concrete import concrete
+from executor.contract.definition import FileChoices
 from executor.graph.components import components, is_loop
 from executor.graph.prompt import is_link, link_of
 
@@ -28,9 +33,10 @@ Describe = Callable[[str], "NodeDef | None"]
 class Signatures:
     """The keys of a running prompt's nodes; a key never changes while the prompt runs."""
 
-    def __init__(self, graph: DynamicPrompt, describe: Describe) -> None:
+    def __init__(self, graph: DynamicPrompt, describe: Describe, owner: str = "") -> None:
         self._graph = graph
         self._describe = describe
+        self._owner = owner.encode("utf-8", "surrogatepass")
         self._keys: dict[str, Key] = {}
 
     def __getitem__(self, node_id: str) -> Key:
@@ -59,6 +65,8 @@ class Signatures:
         if definition is not None and _names_its_id(definition):
             digest.update(b"i" + node_id.encode("utf-8", "surrogatepass"))
         inputs = self._graph.inputs(node_id)
+        if self._owner and not _loads_a_model(definition, inputs):
+            digest.update(b"o%d:" % len(self._owner) + self._owner)
         real = definition if definition is None else concrete(definition, inputs)
         for name in sorted(inputs, key=str):
             digest.update(b"n" + str(name).encode("utf-8", "surrogatepass") + b"\x00")
@@ -85,6 +93,17 @@ def _names_its_id(definition: NodeDef) -> bool:
     return definition.not_idempotent or any(
         item.kind == "hidden" and item.type == "UNIQUE_ID" for item in definition.inputs
     )
+
+
+def _loads_a_model(definition: NodeDef | None, inputs: Mapping[str, object]) -> bool:
+    """Tell whether a node is one of ours whose result depends on files of the model folders and plain values alone."""
+    if definition is None or definition.pack.startswith("custom_nodes"):
+        return False
+    if definition.is_output or definition.has_fingerprint or any(map(is_link, inputs.values())):
+        return False
+    sources = [item.choices.source for item in definition.inputs if isinstance(item.choices, FileChoices)]
+    is_plain = all(item.kind != "hidden" and item.dynamic is None for item in definition.inputs)
+    return bool(sources) and "input" not in sources and is_plain
 
 
 def _is_raw(definition: NodeDef | None, name: str) -> bool:

@@ -1,8 +1,9 @@
 """Questions that only the worker can answer: what a class is now, whether its own check agrees, prompt hooks.
 
-Bodies and answers are JSON. describe: [class names], or null for the pack classes that changed since they were told
+Bodies and answers are JSON. describe: [class names], a messages.Seen, or null for pack classes that changed since told
 -> {"definitions": [NodeDef], "wire": {name: entry}}, without an entry for a class that cannot be listed;
-validate: one request of graph.validate -> its answer; prompt_hook: the body of POST /prompt -> the body to use.
+validate: one request of graph.validate, with the prompt's owner -> its answer;
+prompt_hook: the body of POST /prompt -> the body to use.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from executor.contract.registry import Registry
 from executor.contract.wire import template
 from executor.errors import BadInput
 from executor.graph.checks import answer as check
-from executor.messages import Ask
+from executor.messages import Ask, Seen
 from executor.worker.services import Services
 
 DESCRIBE_S = 1.0  # for asking every pack class whether it is listed otherwise
@@ -29,12 +30,13 @@ async def answer(registry: Registry, services: Services, question: Ask) -> bytes
     """The JSON text that answers a question; BadInput for one that cannot be answered."""
     match question.question:
         case "describe":
-            names = msgspec.json.decode(question.body_json, type=list[str] | None)
+            names = msgspec.json.decode(question.body_json, type=list[str] | Seen | None)
             # INPUT_TYPES of packs may read folders or ask the net: not on the loop that hears the front.
             return await asyncio.to_thread(_describe, registry, services, names)
         case "validate":
-            with entered(RunContext(services=services)):
-                return json.dumps(await check(registry, json.loads(question.body_json))).encode()
+            request = json.loads(question.body_json)
+            with entered(RunContext(services=services.of(request.get("owner", "")))):
+                return json.dumps(await check(registry, request)).encode()
         case "prompt_hook":
             if services.packs is None:
                 return question.body_json
@@ -42,8 +44,13 @@ async def answer(registry: Registry, services: Services, question: Ask) -> bytes
     raise BadInput(f"there is no question {question.question!r}")
 
 
-def _describe(registry: Registry, services: Services, names: list[str] | None) -> bytes:
+def _describe(registry: Registry, services: Services, names: list[str] | Seen | None) -> bytes:
     """Fresh definitions and listings: INPUT_TYPES is called anew."""
+    if isinstance(names, Seen):
+        if services.packs is None:
+            return _described([], {})
+        seen = services.packs.seen(names.owner, names.names, differing=names.differing, limit_s=DESCRIBE_S)
+        return _described(*seen)
     if services.packs is not None:
         packs = services.packs
         return _described(*(packs.changed(DESCRIBE_S, lambda: False) if names is None else packs.describe(names)))

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from executor.context import InterruptFlag, PreviewChoice, ProgressSink, RunContext
 from executor.graph.progress import Follower, Progress
@@ -17,6 +17,9 @@ from executor.leftovers import Attempt
 from executor.messages import Clients, Free, FromWorker, Run, Wish
 from executor.worker.aside import Aside
 from executor.worker.control import Control
+
+if TYPE_CHECKING:
+    from executor.worker.services import Services
 
 log = logging.getLogger("weft.packs")
 
@@ -66,6 +69,7 @@ class Line:
         self.sink: ProgressSink | None = None
         self.attempt: Attempt | None = None  # notes the files that the prompt's nodes write
         self.previews: PreviewChoice | None = None
+        self.services: Services | None = None  # those of the running prompt's owner
         self.node_id = ""  # the node that began last
         self.watcher: Watcher | None = None
         self.followers: list[Callable[[Progress], Follower]] = []  # made anew for every prompt
@@ -137,6 +141,7 @@ class Line:
             node_id=self.node_id,
             interrupt=flag,
             sink=sink,
+            services=self.services,
             previews=self.previews or PreviewChoice(),
         )
 
@@ -150,16 +155,22 @@ class Line:
     # ---------------------------------------------------------------- told by the main thread
 
     def began(
-        self, run: Run, flag: InterruptFlag, attempt: Attempt | None = None, previews: PreviewChoice | None = None
+        self,
+        run: Run,
+        flag: InterruptFlag,
+        attempt: Attempt | None = None,
+        previews: PreviewChoice | None = None,
+        services: Services | None = None,
     ) -> None:
         """A prompt begins."""
+        self.services = services
         self.run, self.flag, self.attempt, self.previews = run, flag, attempt, previews
         if self.watcher is not None:
             self.watcher.prompt_started(run)
 
     def ended(self) -> None:
         """The prompt is over."""
-        self.run = self.flag = self.sink = self.attempt = self.previews = None
+        self.run = self.flag = self.sink = self.attempt = self.previews = self.services = None
         self.node_id = ""
 
     def node_started(self, node_id: str) -> None:

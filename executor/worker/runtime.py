@@ -64,6 +64,7 @@ class Worker:
     address: str = ""  # where the packs' routes are served
     told: Packs = field(default_factory=Packs)
     device_lost: bool = False  # by what a node raised: no later prompt can compute
+    owner: str = ""  # of the prompt that ran last
     loop: PromptLoop = field(default_factory=PromptLoop)
 
 
@@ -87,10 +88,12 @@ def load_worker(control: Control, services: Services, loader: str, *, in_process
     if services.packs is not None:
         worker.told = services.packs.told(worker.address)
     control.answerer = lambda question: answer(worker.registry, worker.services, question)
+    with entered(RunContext(services=services.of_nobody())):
+        templates = registry.wire_templates()
     control.send(
         Ready(
             definitions=tuple(registry.definitions.values()),
-            wire_json=json.dumps(registry.wire_templates()).encode(),
+            wire_json=json.dumps(templates).encode(),
             devices=devices(cpu_only=cpu_only),
             torch_version=str(torch.__version__),
             packs=worker.told,
@@ -163,6 +166,7 @@ class Bulletin:
 
 def _run(worker: Worker, job: Job) -> Finished:
     """Run one prompt on the event loop; whatever happens, it ends with a result."""
+    services = _services_for(worker, job.run.owner)
     terminal = make_terminal()
     line = worker.services.line
     worker.device_lost = False
@@ -170,7 +174,7 @@ def _run(worker: Worker, job: Job) -> Finished:
     attempt.begin(time.time_ns())
     previews = PreviewChoice(preview_method(job.run, worker.services.previews.method))
     if line is not None:
-        line.began(job.run, job.flag, attempt, previews)
+        line.began(job.run, job.flag, attempt, previews, services)
     events = _Watched(
         job.run,
         worker.control.send,
@@ -180,9 +184,9 @@ def _run(worker: Worker, job: Job) -> Finished:
         titles=_titles(job),
         previews=previews,
     )
-    events.line, events.attempt, events.folders = line, attempt, worker.services.folders
+    events.line, events.attempt, events.folders = line, attempt, services.folders
     try:
-        context = RunContext(job_id=job.run.job_id, services=worker.services, previews=previews)
+        context = RunContext(job_id=job.run.job_id, services=services, previews=previews)
         with torch.inference_mode(), entered(context), _traced(job.run):
             result = worker.loop.run(
                 run_prompt(
@@ -190,7 +194,7 @@ def _run(worker: Worker, job: Job) -> Finished:
                     registry=worker.registry,
                     cache=worker.cache,
                     events=events,
-                    services=worker.services,
+                    services=services,
                     interrupt=job.flag,
                     tip_for=lambda failure: _tip(worker, failure),
                 )
@@ -223,6 +227,14 @@ def _traced(run: Run) -> AbstractContextManager[None]:
     from executor.worker.tracing import traced
 
     return traced(run)
+
+
+def _services_for(worker: Worker, owner: str) -> Services:
+    """What the nodes of an owner's prompt reach; nothing that nodes keep in themselves passes to another owner."""
+    if owner != worker.owner:
+        worker.cache.part()
+        worker.owner = owner
+    return worker.services.of(owner)
 
 
 class _Watched(WireEvents):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from executor.context import PreviewChoice
 from executor.files import Folders
 from executor.messages import Packs
+from executor.own_folders import NOBODY, OwnFolders, folder_name
 from executor.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ class PackTable(Protocol):
 
     def describe(self, names: Iterable[str]) -> Described:
         """Fresh definitions and listings of classes; UnknownName for one that is not there."""
+        ...
+
+    def seen(self, owner: str, names: Iterable[str], *, differing: bool, limit_s: float) -> Described:
+        """Classes as an owner's prompts see them: these, and all that are listed otherwise than they were told."""
         ...
 
     def changed(self, limit_s: float, enough: Callable[[], bool]) -> Described:
@@ -94,6 +100,14 @@ class Services:
             ways=ways_of(self.settings),
         )
 
+    def of(self, owner: str) -> Services:
+        """The same for prompts of an owner, with that one's folders; these where nobody owns any, or keys are one."""
+        return OwnServices.made(self, folder_name(owner)) if owner and self.settings.isolate_keys else self
+
+    def of_nobody(self) -> Services:
+        """The same for what is listed once and shown to every owner: with data folders that hold nothing."""
+        return OwnServices.made(self, NOBODY) if self.settings.isolate_keys else self
+
     def moves(self) -> tuple[int, int]:
         """How often models' modules were placed, and had to make room, in this process."""
         memory = self.__dict__.get("memory")
@@ -103,3 +117,43 @@ class Services:
         """Take every model off the device, if any was ever loaded."""
         if "memory" in self.__dict__:
             self.memory.unload_all()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnServices(Services):
+    """A worker's services with the folders of one owner; everything else is the worker's."""
+
+    whole: Services
+
+    @classmethod
+    def made(cls, whole: Services, folder: str) -> OwnServices:
+        """Those of an owner, whose folders are made; who writes into one that cannot be made hears why."""
+        folders = OwnFolders(whole.folders, folder)
+        with suppress(OSError):
+            folders.create()
+        return cls(
+            settings=whole.settings,
+            folders=folders,
+            registry=whole.registry,
+            line=whole.line,
+            packs=whole.packs,
+            whole=whole,
+        )
+
+    @property
+    def previews(self) -> PreviewChoice:
+        """How pictures of the work so far are made where a prompt does not say it."""
+        return self.whole.previews
+
+    @property
+    def memory(self) -> Memory:
+        """What is resident on the device."""
+        return self.whole.memory
+
+    def moves(self) -> tuple[int, int]:
+        """How often models' modules were placed, and had to make room, in this process."""
+        return self.whole.moves()
+
+    def unload_models(self) -> None:
+        """Take every model off the device, if any was ever loaded."""
+        self.whole.unload_models()

@@ -89,7 +89,7 @@ async def validate_prompt(
     try:
         definitions = services.registry.definitions
         parsed = Prompt.parse(body, definitions)
-        verdict = await validate(parsed, definitions, services.folders, targets=partial_execution_list)
+        verdict = await validate(parsed, definitions, bridge.folders(), targets=partial_execution_list)
     except InvalidPrompt as refused:
         return False, refused.error, [], refused.node_errors
     except WeftError as refused:

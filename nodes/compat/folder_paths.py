@@ -10,7 +10,7 @@ import mimetypes
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -18,15 +18,26 @@ from typing import Literal
 from executor.contract.choices import is_content
 from executor.contract.definition import FileChoices
 from executor.contract.types import FileList
-from executor.files import MODEL_SUFFIXES, OLD_KINDS, Folders, split_root
+from executor.files import MODEL_SUFFIXES, OLD_KINDS, Folders, Root, split_root
+from executor.own_folders import OwnFolders
 from nodes import bridge
 from nodes.placeholders import fallback
 
-ROOT_ATTRIBUTES = {"output_directory": "output", "input_directory": "input", "temp_directory": "temp"}
+ROOT_ATTRIBUTES: dict[str, Root] = {
+    "output_directory": "output",
+    "input_directory": "input",
+    "temp_directory": "temp",
+}
 
 
 def _folders() -> Folders:
-    return bridge.services().folders
+    return bridge.folders()
+
+
+def _own(root: Root) -> str | None:
+    """A data folder of the running prompt's owner; None where prompts have none."""
+    folders = _folders()
+    return str(folders.root(root)) if isinstance(folders, OwnFolders) else None
 
 
 def _table(folders: Folders) -> dict[str, tuple[list[str], set[str]]]:
@@ -39,30 +50,48 @@ def _table(folders: Folders) -> dict[str, tuple[list[str], set[str]]]:
     return table
 
 
+def _directory(name: str, get: Callable[[], str]) -> property:
+    """An attribute of this module that is read by a function, and kept as it was assigned."""
+
+    def put(module: ModuleType, value: object) -> None:
+        vars(module)[name] = value
+
+    return property(lambda module: get(), put)
+
+
 class _Module(ModuleType):
-    """This module; assigning one of its directories or its table changes the worker's folders."""
+    """This module; assigning one of its directories or its table changes the worker's folders.
+
+    While a prompt of an owner runs, its directories are that one's.
+    """
+
+    output_directory = _directory("output_directory", lambda: get_output_directory())
+    input_directory = _directory("input_directory", lambda: get_input_directory())
+    temp_directory = _directory("temp_directory", lambda: get_temp_directory())
+    user_directory = _directory("user_directory", lambda: get_user_directory())
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         if name in ROOT_ATTRIBUTES and value is not None:
-            _folders().set_root(ROOT_ATTRIBUTES[name], Path(os.fspath(value)))  # type: ignore[arg-type]
+            _whole.set_root(ROOT_ATTRIBUTES[name], Path(os.fspath(value)))  # type: ignore[arg-type]
         elif name == "folder_names_and_paths" and isinstance(value, dict):
-            _folders().adopt(value)
+            _whole.adopt(value)
 
 
-folder_names_and_paths = _table(_folders())
+_whole = bridge.services().folders
+folder_names_and_paths = _table(_whole)
 supported_pt_extensions = folder_names_and_paths["checkpoints"][1]
 filename_list_cache: dict[str, object] = {}
 extension_mimetypes_cache: dict[str, str] = {"webp": "image", "fbx": "model"}
 
-base_path = str(_folders().base)
-models_dir = str(_folders().models)
-output_directory = str(_folders().root("output"))
-temp_directory = str(_folders().root("temp"))
-input_directory = str(_folders().root("input"))
-user_directory = str(_folders().user)
+base_path = str(_whole.base)
+models_dir = str(_whole.models)
+output_directory = str(_whole.root("output"))
+temp_directory = str(_whole.root("temp"))
+input_directory = str(_whole.root("input"))
+user_directory = str(_whole.user)
 
-_folders().adopt(folder_names_and_paths)
+_whole.adopt(folder_names_and_paths)
 __file__ = os.path.join(base_path, "folder_paths.py")  # packs take its folder for the host's
 __getattr__ = fallback(__name__)
 sys.modules[__name__].__class__ = _Module
@@ -96,28 +125,28 @@ cache_helper = CacheHelper()
 
 
 def get_output_directory() -> str:
-    return output_directory
+    return _own("output") or output_directory
 
 
 def get_input_directory() -> str:
-    return input_directory
+    return _own("input") or input_directory
 
 
 def get_temp_directory() -> str:
-    return temp_directory
+    return _own("temp") or temp_directory
 
 
 def get_user_directory() -> str:
-    return user_directory
+    return str(_folders().user) if _own("output") else user_directory
 
 
 def get_public_user_directory(user_id: str) -> str | None:
     """The folder of a user; None for an empty or a reserved name."""
-    return None if not user_id or user_id.startswith("__") else os.path.join(user_directory, user_id)
+    return None if not user_id or user_id.startswith("__") else os.path.join(get_user_directory(), user_id)
 
 
 def get_system_user_directory(name: str = "system") -> str:
-    return os.path.join(user_directory, f"__{name}")
+    return os.path.join(get_user_directory(), f"__{name}")
 
 
 def _assign(name: str, value: str) -> None:

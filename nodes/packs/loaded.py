@@ -102,7 +102,8 @@ class Packs:
             for row in rows:
                 self._load(row)
             # Packs change classes of ours and the lists these offer.
-            registry.fresh([name for name in registry.definitions if registry.builtin(name)])
+            with entered(RunContext(services=self.services.of_nobody())):
+                registry.fresh([name for name in registry.definitions if registry.builtin(name)])
         log.info("%s", table(rows))
 
     def _load(self, row: PackReport) -> None:
@@ -148,14 +149,15 @@ class Packs:
             if not isinstance(cls, type):
                 raise TypeError(f"{name!r} stands for {cls!r}, which is no class")
             _mark_class(cls, row.pack.module)
-            taken = registry.add(
-                cls,
-                name=name,
-                shown=None if shown is None else str(shown),
-                pack=row.pack.module,
-                force=force,
-                late=late,
-            )
+            with entered(RunContext(services=self.services.of_nobody())):
+                taken = registry.add(
+                    cls,
+                    name=name,
+                    shown=None if shown is None else str(shown),
+                    pack=row.pack.module,
+                    force=force,
+                    late=late,
+                )
         except Exception as failure:  # border: INPUT_TYPES of a pack may raise anything
             if name not in row.failed_nodes:
                 log.warning("pack %s: node %s cannot be listed", row.pack.name, name, exc_info=True)
@@ -211,14 +213,21 @@ class Packs:
         """Fresh definitions and listings of classes; UnknownName for one that is not there."""
         if self.registry is None:
             raise NotReady("the nodes are still being loaded")
-        with entered(RunContext(services=self.services)):
+        with entered(RunContext(services=self.services.of_nobody())):
             return self.registry.fresh(names)
+
+    def seen(self, owner: str, names: Iterable[str], *, differing: bool, limit_s: float) -> Described:
+        """Classes as an owner's prompts see them: these, and all that are listed otherwise than they were told."""
+        if self.registry is None:
+            raise NotReady("the nodes are still being loaded")
+        with entered(RunContext(services=self.services.of(owner))):
+            return self.registry.seen(names, differing=differing, limit_s=limit_s)
 
     def changed(self, limit_s: float, enough: Callable[[], bool]) -> Described:
         """The same of pack classes that are listed otherwise than when they were told, as far as time allows."""
         if self.registry is None or not self._allowed():
             return [], {}
-        with entered(RunContext(services=self.services)):
+        with entered(RunContext(services=self.services.of_nobody())):
             self._try_again(limit_s, enough)
             self._adopt(self._allowed()[-1], late=True)
             return self.registry.changed(limit_s, enough)

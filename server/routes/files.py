@@ -14,7 +14,7 @@ from executor.files import inside, split_root
 from server import media, sentfile
 from server.bodies import Fields, read_form
 from server.modelfiles import metadata_of
-from server.state import front
+from server.state import space
 from server.uploads import Upload, as_root, read_reference
 
 ROUTES = web.RouteTableDef()
@@ -26,7 +26,7 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/view")
 async def get_view(request: web.Request) -> web.StreamResponse:
     """Show a file of the output, input or temp folder, whole, re-encoded, or one channel of it."""
-    path, fence, wish = _viewed(request), front(request).folders.fence, request.query
+    path, fence, wish = _viewed(request), space(request).folders.fence, request.query
     headers = media.file_headers(path.name, request.headers.get("Sec-Fetch-Dest", ""))
     try:
         if "preview" in wish or wish.get("channel") in ("rgb", "a"):
@@ -53,7 +53,7 @@ def _viewed(request: web.Request) -> Path:
     name, suffix = split_root(given)
     if not name or name.startswith("/") or ".." in name:
         raise BadInput(f"{given!r} is no file name that can be shown")
-    root = front(request).folders.root(suffix or as_root(request.query.get("type", "output")))
+    root = space(request).folders.root(suffix or as_root(request.query.get("type", "output")))
     try:
         folder = inside(root, request.query.get("subfolder", ""))
     except UnsafePath as error:
@@ -65,7 +65,7 @@ def _viewed(request: web.Request) -> Path:
 async def get_view_metadata(request: web.Request) -> web.Response:
     """Show what a safetensors file says about itself; 404 for everything that says nothing."""
     kind, name = request.match_info["folder"], request.query.get("filename", "")
-    folders = front(request).folders
+    folders = space(request).folders
     if kind not in folders.kinds() or not name.endswith(".safetensors"):
         raise web.HTTPNotFound
     path = await asyncio.to_thread(folders.find, kind, name)
@@ -82,7 +82,7 @@ async def get_view_metadata(request: web.Request) -> web.Response:
 async def post_upload_image(request: web.Request) -> web.Response:
     """Store an uploaded file of any kind."""
     upload = await _upload(await read_form(request))
-    name = await asyncio.to_thread(front(request).uploads.store, upload)
+    name = await asyncio.to_thread(space(request).uploads.store, upload)
     return web.json_response({"name": name, "subfolder": upload.subfolder, "type": upload.root})
 
 
@@ -94,7 +94,7 @@ async def post_upload_mask(request: web.Request) -> web.Response:
     reference = await _text(fields, "original_ref")
     if not reference:
         raise BadInput("a mask upload needs the field original_ref")
-    name = await asyncio.to_thread(front(request).uploads.store_mask, upload, read_reference(reference))
+    name = await asyncio.to_thread(space(request).uploads.store_mask, upload, read_reference(reference))
     return web.json_response({"name": name, "subfolder": upload.subfolder, "type": upload.root})
 
 

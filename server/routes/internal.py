@@ -10,7 +10,7 @@ from aiohttp import web
 from executor.files import ROOTS, Folders, Root
 from server.bodies import read_object
 from server.logbook import terminal_size
-from server.state import front
+from server.state import front, space
 
 ROUTES = web.RouteTableDef()
 
@@ -39,7 +39,7 @@ async def subscribe(request: web.Request) -> web.Response:
 @ROUTES.get("/internal/folder_paths")
 async def get_folder_paths(request: web.Request) -> web.Response:
     """List the folders of each kind of model."""
-    folders = front(request).folders
+    folders = space(request).folders
     return web.json_response({kind: [str(path) for path in folders.paths(kind)] for kind in folders.kinds()})
 
 
@@ -49,7 +49,7 @@ async def get_files(request: web.Request) -> web.Response:
     wanted = request.match_info["root"]
     for root in ROOTS:
         if root == wanted:
-            return web.json_response(await asyncio.to_thread(_newest_first, front(request).folders, root))
+            return web.json_response(await asyncio.to_thread(_newest_first, space(request).folders, root))
     return web.json_response({"error": "Invalid directory type"}, status=400)
 
 

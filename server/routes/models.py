@@ -9,7 +9,7 @@ from aiohttp import web
 from executor.errors import BadInput, UnsafePath
 from executor.files import Folders, inside
 from server import modelfiles
-from server.state import front
+from server.state import space
 
 ROUTES = web.RouteTableDef()
 
@@ -20,13 +20,13 @@ NO_MODELS = frozenset({"configs", "custom_nodes"})
 @ROUTES.get("/models")
 async def get_models(request: web.Request) -> web.Response:
     """List the kinds of models."""
-    return web.json_response(front(request).folders.kinds())
+    return web.json_response(space(request).folders.kinds())
 
 
 @ROUTES.get("/models/{folder}")
 async def get_models_of(request: web.Request) -> web.Response:
     """List the files of a kind; old names of kinds are unknown here."""
-    kind, folders = request.match_info["folder"], front(request).folders
+    kind, folders = request.match_info["folder"], space(request).folders
     if kind not in folders.kinds():
         raise web.HTTPNotFound
     return web.json_response(await _names(folders, kind))
@@ -40,14 +40,14 @@ async def _names(folders: Folders, kind: str) -> list[str]:
 @ROUTES.get("/embeddings")
 async def get_embeddings(request: web.Request) -> web.Response:
     """List the embeddings, without their endings."""
-    names = await _names(front(request).folders, "embeddings")
+    names = await _names(space(request).folders, "embeddings")
     return web.json_response([name.rpartition(".")[0] for name in names])
 
 
 @ROUTES.get("/experiment/models")
 async def get_model_folders(request: web.Request) -> web.Response:
     """List the kinds of models with their folders and file endings."""
-    folders = front(request).folders
+    folders = space(request).folders
     return web.json_response(
         [
             {
@@ -64,7 +64,7 @@ async def get_model_folders(request: web.Request) -> web.Response:
 @ROUTES.get("/experiment/models/{folder}")
 async def get_model_details(request: web.Request) -> web.Response:
     """List the files of a kind with sizes and times."""
-    kind, folders = request.match_info["folder"], front(request).folders
+    kind, folders = request.match_info["folder"], space(request).folders
     if kind not in folders.kinds():
         raise web.HTTPNotFound
     return web.json_response(await asyncio.to_thread(modelfiles.details, folders, kind))
@@ -73,7 +73,7 @@ async def get_model_details(request: web.Request) -> web.Response:
 @ROUTES.get("/experiment/models/preview/{folder}/{index}/{name:.*}")
 async def get_model_preview(request: web.Request) -> web.Response:
     """Show the preview picture of a model file."""
-    kind, folders = request.match_info["folder"], front(request).folders
+    kind, folders = request.match_info["folder"], space(request).folders
     if kind not in folders.kinds():
         raise web.HTTPNotFound
     try:

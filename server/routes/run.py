@@ -86,7 +86,7 @@ async def _answer(request: web.Request, outcome: Outcome) -> web.StreamResponse:
         return await _file(request, outcome.entry, kind)
     view = results.ended_view(outcome.entry, front(request).public_url)
     if form == "base64":
-        view = await asyncio.to_thread(results.with_bytes, view, outcome.entry, front(request).folders)
+        view = await asyncio.to_thread(results.with_bytes, view, outcome.entry, space(request).folders)
     return web.json_response({**outcome.accepted, **view})
 
 
@@ -99,15 +99,15 @@ async def _not_yet(request: web.Request, outcome: Outcome) -> web.Response:
 
 async def _file(request: web.Request, entry: HistoryEntry, kind: str | None) -> web.StreamResponse:
     """One file as it is; how many there are stands in a header."""
-    here = front(request)
+    folders = space(request).folders
     files = results.files_of(entry)
     choice = results.Choice(node_id=request.query.get("node"), kind=kind, index=_index(request))
     chosen = choice.of(files)
     if chosen is None:
-        return web.json_response(results.no_file(entry, here.public_url), status=406)
+        return web.json_response(results.no_file(entry, front(request).public_url), status=406)
     headers = {**media.file_headers(chosen.filename), "X-Weft-Files": str(len(files)), "Cache-Control": "no-store"}
     try:
-        return await sentfile.send(here.folders.fence, chosen.path(here.folders), headers)
+        return await sentfile.send(folders.fence, chosen.path(folders), headers)
     except (web.HTTPNotFound, UnsafePath):
         message = f"{chosen.filename}, which the prompt made, is not there any more"
         return web.json_response(problem("file_gone", message), status=410)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from executor.errors import BadInput, UnsafePath
 from server import media, sentfile
-from server.state import front
+from server.state import space
 from server.userfiles import file_info, listed_below, listed_in, store_file
 
 ROUTES = web.RouteTableDef()
@@ -22,7 +22,7 @@ STYLE_SHEET = "user.css"
 @ROUTES.get("/userdata")
 async def get_userdata(request: web.Request) -> web.Response:
     """List the files in a folder of the user's."""
-    users = front(request).users
+    users = space(request).users
     user = users.user_of(request.headers)
     directory = request.query.get("dir", "")
     if not directory:
@@ -43,7 +43,7 @@ async def get_userdata(request: web.Request) -> web.Response:
 @ROUTES.get("/v2/userdata")
 async def get_userdata_v2(request: web.Request) -> web.Response:
     """List files and folders below a folder of the user's."""
-    users = front(request).users
+    users = space(request).users
     try:
         user = users.user_of(request.headers)
     except BadInput:
@@ -66,7 +66,7 @@ async def get_userdata_v2(request: web.Request) -> web.Response:
 @ROUTES.get("/userdata/{file}")
 async def get_file(request: web.Request) -> web.StreamResponse:
     """Show a user file."""
-    path, users = _path(request, "file"), front(request).users
+    path, users = _path(request, "file"), space(request).users
     headers = media.file_headers(path.name, request.headers.get("Sec-Fetch-Dest", ""))
     if path == users.path(users.user_of(request.headers), STYLE_SHEET):
         headers = {**headers, "Content-Type": "text/css", "Content-Disposition": "inline"}
@@ -116,7 +116,7 @@ def _move(source: Path, target: Path) -> None:
 
 def _path(request: web.Request, part: str, *, new: bool = False) -> Path:
     """The path that a part of the address names, of a `new` file perhaps; %2F in it is a slash."""
-    users = front(request).users
+    users = space(request).users
     find = users.place if new else users.path
     try:
         return find(users.user_of(request.headers), request.match_info[part])
@@ -125,7 +125,7 @@ def _path(request: web.Request, part: str, *, new: bool = False) -> Path:
 
 
 async def _told(request: web.Request, path: Path) -> web.Response:
-    users = front(request).users
+    users = space(request).users
     root = users.root(users.user_of(request.headers))
     if _is_true(request, "full_info"):
         return web.json_response(await asyncio.to_thread(file_info, path, root))

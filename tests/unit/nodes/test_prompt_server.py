@@ -28,7 +28,7 @@ class Control:
     def send(self, message: FromWorker) -> None:
         self.sent.append(message)
 
-    def request(self, wish: str, body_json: bytes) -> Future[bytes]:
+    def request(self, wish: str, body_json: bytes, owner: str = "") -> Future[bytes]:
         self.wishes.append((wish, json.loads(body_json)))
         answer: Future[bytes] = Future()
         answer.set_result(json.dumps(self.reply).encode())

@@ -157,7 +157,7 @@ async def test_a_disk_that_takes_nothing_is_a_507_with_words(stand, monkeypatch,
     def fail(self, upload):
         raise OSError(code, os.strerror(code), "/somewhere/x.png")
 
-    monkeypatch.setattr(type(stand.front.uploads), "store", fail)
+    monkeypatch.setattr(type(stand.front.spaces.named("").uploads), "store", fail)
     form = FormData()
     form.add_field("image", b"x", filename="x.png")
     answer = await stand.post("/upload/image", data=form)

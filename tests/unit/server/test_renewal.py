@@ -165,3 +165,39 @@ async def test_news_are_in_the_next_snapshot(site, make_stand):
     await site.stop()
     stand = await make_stand(ready=False)
     assert await choices(stand) == ["new"]
+
+
+async def test_owners_see_lists_of_their_own(make_stand, ready_message, tmp_path):
+    keys = tmp_path / "keys.toml"
+    keys.write_text(
+        "\n".join(
+            f'[[key]]\nname = "{name}"\ntoken = "{name}-0123456789abcdef"\nscopes = ["submit", "read"]'
+            for name in ("anna", "bert")
+        )
+    )
+    stand = await make_stand(ready=False, auth_keys=keys, isolate_keys=True)
+    ready = msgspec.structs.replace(
+        ready_message,
+        definitions=(*ready_message.definitions, choice()),
+        wire_json=json.dumps({**json.loads(ready_message.wire_json), **listing()}).encode(),
+    )
+    asked: list[object] = []
+
+    async def describe(question: object) -> bytes:
+        asked.append(question)
+        owner = question["owner"] if isinstance(question, dict) else ""
+        return described(f"of {owner}") if owner else described()
+
+    stand.engine.answers["describe"] = describe
+    stand.engine.tell(ready)
+    await stand.front.packs.arrived(PATIENCE_S)
+    seen = {}
+    for name in ("anna", "bert"):
+        headers = {"Authorization": f"Bearer {name}-0123456789abcdef"}
+        for path in ("/object_info", "/object_info/Chosen"):
+            entry = (await (await stand.get(path, headers=headers)).json())["Chosen"]
+            seen.setdefault(name, []).append(entry["input"]["required"]["file"][0])
+        body = {"prompt": {"1": {"class_type": "Chosen", "inputs": {"file": "of anna"}}}}
+        seen[name].append((await stand.post("/prompt", json=body, headers=headers)).status)
+    assert seen == {"anna": [["of anna"], ["of anna"], 200], "bert": [["of bert"], ["of bert"], 400]}
+    assert {"owner": "anna", "names": ["Chosen"], "differing": True} in asked  # what it lists already, looked at anew

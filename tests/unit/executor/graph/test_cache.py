@@ -2,10 +2,12 @@
 
 import pytest
 
+from executor.contract.definition import FileChoices, InputDef, NodeDef
 from executor.graph.cache import ClassicCache, Entry, LruCache, NoCache
 from executor.graph.dynamic import DynamicPrompt
 from executor.graph.pressure import make_cache
 from executor.graph.signature import Signatures
+from executor.worker.gauge import RamGauge
 from tests.unit.executor.graph.harness import Bench, Table, node, node_class, shown, text_node
 
 
@@ -33,6 +35,45 @@ def key_of(one):
 
 
 # ---------------------------------------------------------------- keys
+
+
+def file_choice(source: str, name: str = "file") -> InputDef:
+    return InputDef(name=name, type="COMBO", kind="required", choices=FileChoices(source=source))
+
+
+def definition(*inputs: InputDef, **more: object) -> NodeDef:
+    return NodeDef(name="N", display_name="N", category="", inputs=inputs, outputs=(), **more)
+
+
+PLAIN = InputDef(name="x", type="INT", kind="required")
+
+
+@pytest.mark.parametrize(
+    ("told", "inputs", "shared"),
+    [
+        (definition(file_choice("checkpoints"), PLAIN), {"file": "a", "x": 1}, True),
+        (definition(file_choice("input")), {"file": "a"}, False),
+        (definition(PLAIN), {"x": 1}, False),
+        (definition(file_choice("loras"), InputDef(name="x", type="MODEL", kind="required")), {"x": ["2", 0]}, False),
+        (definition(file_choice("checkpoints"), is_output=True), {"file": "a"}, False),
+        (definition(file_choice("checkpoints"), has_fingerprint=True), {"file": "a"}, False),
+        (definition(file_choice("checkpoints"), pack="custom_nodes.x"), {"file": "a"}, False),
+        (
+            definition(file_choice("checkpoints"), InputDef(name="p", type="PROMPT", kind="hidden")),
+            {"file": "a"},
+            False,
+        ),
+        (None, {"x": 1}, False),
+    ],
+)
+def test_owners_share_what_is_made_of_a_model_files_name_alone(told, inputs, shared):
+    prompt = {"1": {"class_type": "N", "inputs": inputs}, "2": {"class_type": "N", "inputs": {}}}
+    keys = []
+    for owner in ("anna", "bert", ""):
+        signatures = Signatures(DynamicPrompt(prompt), lambda name: told, owner)
+        signatures.add(["1"], {})
+        keys.append(signatures["1"])
+    assert len(set(keys)) == (1 if shared else 3)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +245,15 @@ def test_instances_stay_with_their_node_and_class(mode):
     assert cache.instance("a", Bench) is first
     assert cache.instance("b", Bench) is not second
     assert isinstance(cache.instance("a", text_node()), object)
+
+
+@pytest.mark.parametrize("mode", ["classic", "lru", "none", "ram"])
+def test_another_owner_gets_instances_of_its_own(mode):
+    cache = make_cache(mode, 5, gauge=RamGauge())
+    started(cache, "a")
+    first = cache.instance("a", Bench)
+    cache.part()
+    assert cache.instance("a", Bench) is not first
 
 
 @pytest.mark.parametrize("mode", ["classic", "lru", "none"])

@@ -6,9 +6,12 @@ import os
 
 import pytest
 
+from executor.context import RunContext, entered
 from executor.contract.definition import FileChoices
 from executor.errors import UnsafePath
 from executor.files import Folders
+from executor.own_folders import folder_name
+from executor.worker.services import OwnServices, Services
 from tests.unit.nodes.compat.conftest import Host
 
 
@@ -141,3 +144,32 @@ def test_searches_and_filters(host: Host):
     assert folder_paths.filter_files_content_types(sorted(files), ["image", "video"]) == ["a.png", "sub/b.MP4"]
     assert folder_paths.filter_files_content_types(files, ["model"]) == ["sub/d.glb"]
     assert folder_paths.get_input_subfolders() == ["skip", "sub"]
+
+
+@pytest.fixture
+def own(host: Host) -> Services:
+    """The services of a prompt of Anna's, on the same host."""
+    return OwnServices.made(host.services, folder_name("anna"))
+
+
+def test_folders_are_those_of_the_running_prompts_owner(host: Host, own: Services):
+    folder_paths = host("folder_paths")
+    names = ("output", "input", "temp")
+    before = [getattr(folder_paths, f"get_{name}_directory")() for name in names]
+    with entered(RunContext(services=own)):
+        for name in names:
+            folder = str(own.folders.root(name))
+            assert getattr(folder_paths, f"{name}_directory") == folder
+            assert getattr(folder_paths, f"get_{name}_directory")() == folder
+            assert folder_paths.get_directory_by_type(name) == folder
+        assert folder_paths.get_user_directory() == folder_paths.user_directory == str(own.folders.user)
+        assert folder_paths.get_annotated_filepath("a.png [output]") == str(own.folders.root("output") / "a.png")
+    assert [getattr(folder_paths, f"{name}_directory") for name in names] == before
+
+
+def test_a_directory_that_a_pack_assigns_moves_owners_too(host: Host, own: Services, tmp_path):
+    folder_paths = host("folder_paths")
+    folder_paths.output_directory = str(tmp_path / "elsewhere")
+    assert folder_paths.get_output_directory() == str(tmp_path / "elsewhere")
+    later = OwnServices.made(host.services, folder_name("anna"))
+    assert later.folders.root("output").parents[1] == tmp_path / "elsewhere"
