@@ -7,11 +7,24 @@ import struct
 
 from executor.messages import Blob
 
+_TEXT_OPCODE, _BINARY_OPCODE = 0x81, 0x82  # each message is one whole frame (RFC 6455 section 5.2)
+
 PREVIEW = 1
 TEXT = 3
 PREVIEW_WITH_METADATA = 4
 PREVIEWS = frozenset({PREVIEW, PREVIEW_WITH_METADATA})
 _IMAGE_TYPES = {"image/jpeg": 1, "image/png": 2}
+
+
+def on_the_wire(payload: str | bytes) -> bytes:
+    """A message as a server sends it: one frame, neither masked nor compressed (RFC 6455 section 5.2)."""
+    opcode, body = (_TEXT_OPCODE, payload.encode()) if isinstance(payload, str) else (_BINARY_OPCODE, payload)
+    size = len(body)
+    if size < 126:
+        return struct.pack(">BB", opcode, size) + body
+    if size < 1 << 16:
+        return struct.pack(">BBH", opcode, 126, size) + body
+    return struct.pack(">BBQ", opcode, 127, size) + body
 
 
 def text_frame(event: str, data: object) -> str:

@@ -27,12 +27,20 @@ async def get_ws(request: web.Request) -> web.WebSocketResponse:
     if last:
         event_number(last)
     socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
-    await socket.prepare(request)
+    writer = await socket.prepare(request)
     transport = request.transport
+
+    async def write(frames: bytes) -> None:
+        if transport is None or transport.is_closing() or socket.closed:
+            raise ConnectionResetError("the websocket is closed")
+        transport.write(frames)
+        await writer.drain()
+
     client = Client(
         sid=sid,
         socket=socket,
         abort=transport.abort if transport else lambda: None,
+        write=write,
         numbered=last is not None,
         owner=own.mark,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from executor.messages import Blob
 from server import frames
+from server.hub import Frame
 
 RECORDED = json.loads((Path(__file__).parents[2] / "data" / "ws_binary_frames.json").read_text())["frames"]
 PICTURE = bytes.fromhex(RECORDED[0]["hex"])[8:]
@@ -53,3 +54,15 @@ def test_text():
 def test_json_data_goes_through_untouched(data):
     text = json.dumps(data)
     assert frames.text_frame_of_json("e", text.encode()) == frames.text_frame("e", data)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536, 70_000])
+@pytest.mark.parametrize("is_text", [True, False])
+async def test_messages_on_the_wire_are_what_websockets_read(stand, size, is_text):
+    socket = await stand.client.ws_connect("/ws?clientId=me", max_msg_size=0)
+    await socket.receive_json()
+    payload = "x" * size if is_text else b"x" * size
+    stand.front.hub._clients["me"].put(Frame(payload))
+    message = await socket.receive(timeout=5)
+    assert message.data == payload
+    await socket.close()

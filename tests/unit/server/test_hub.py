@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from server import hub
 from server.hub import Client, Frame
+
+
+class Written:
+    """A socket that keeps what is written, and then is gone."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    async def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+
+@pytest.fixture
+def written():
+    return Written()
 
 
 @pytest.fixture
@@ -14,8 +31,8 @@ def aborted():
 
 
 @pytest.fixture
-def client(aborted):
-    return Client(sid="me", socket=None, abort=lambda: aborted.append(True))
+def client(aborted, written):
+    return Client(sid="me", socket=None, abort=lambda: aborted.append(True), write=written.write)
 
 
 def payloads(client):
@@ -64,6 +81,37 @@ def test_bytes_are_counted(client):
     assert client.waiting_bytes == 5
 
 
+async def sent(client):
+    """Let the sender of a client work until nothing waits."""
+    sender = asyncio.create_task(client.send_forever())
+    while client.waiting or client.wake.is_set():
+        await asyncio.sleep(0)
+    sender.cancel()
+
+
+async def test_what_waits_goes_in_one_write(client, written):
+    for payload in ("a", b"b", "c"):
+        client.put(Frame(payload))
+    await sent(client)
+    assert written.writes == [b"\x81\x01a\x82\x01b\x81\x01c"]
+
+
+async def test_one_write_takes_no_more_than_the_socket_should_hold(client, written, monkeypatch):
+    monkeypatch.setattr(hub, "BATCH_BYTES", 4)
+    for payload in ("abc", "d", "e"):
+        client.put(Frame(payload))
+    await sent(client)
+    assert written.writes == [b"\x81\x03abc", b"\x81\x01d\x81\x01e"]
+
+
+async def test_each_frame_of_a_batch_carries_its_number(client, written):
+    client.numbered = True
+    client.put(Frame('{"type": "x"}', number=7))
+    client.put(Frame('{"type": "y"}'))
+    await sent(client)
+    assert written.writes == [b'\x81\x16{"type": "x", "id": 7}\x81\x0d{"type": "y"}']
+
+
 async def attended(here, client):
     """Have a client come, say what it can do, and go."""
 
@@ -85,7 +133,7 @@ async def test_a_client_whose_place_was_taken_goes_unnoticed(client):
     here, told = hub.Hub(), []
 
     async def replaced():
-        here._clients["", "me"] = Client(sid="me", socket=None, abort=lambda: None)
+        here._clients["", "me"] = Client(sid="me", socket=None, abort=lambda: None, write=Written().write)
         here.on_change = told.append
 
     await here.attend(client, [], replaced)
