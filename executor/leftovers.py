@@ -105,13 +105,12 @@ class Leftovers:
     def take_stock(self, waiting: Collection[int]) -> set[int]:
         """The waiting rows that have records; records of other rows, whose jobs ended, are forgotten."""
         found = {row for row, _ in self._records()}
-        for row in found.difference(waiting):
-            self.forget(row)
+        self.forget(found.difference(waiting))
         return found.intersection(waiting)
 
     def remove(self, row: int) -> None:
         """Remove the files that lost attempts of a job wrote; what cannot be removed stays, with a warning."""
-        for _, record in self._records(row):
+        for _, record in self._records({row}):
             for line in lines_of(record):
                 try:
                     _remove(line)
@@ -120,9 +119,9 @@ class Leftovers:
             with suppress(OSError):
                 record.unlink()
 
-    def forget(self, row: int) -> None:
-        """A job has ended: its files stay, its records are handed on."""
-        for _, record in self._records(row):
+    def forget(self, rows: Collection[int]) -> None:
+        """Jobs have ended: their files stay, their records are handed on."""
+        for _, record in self._records(rows):
             with suppress(OSError):
                 if self._ended is None:
                     record.unlink()
@@ -134,11 +133,13 @@ class Leftovers:
         """The paths of all files that attempts wrote whose jobs have not ended."""
         return {path for _, record in self._records() for path, *_ in files_of(record)}
 
-    def _records(self, row: int | None = None) -> Iterator[tuple[int, Path]]:
-        for path in self._folder.glob("*-*" if row is None else f"{row}-*"):
-            number = path.name.partition("-")[0]
-            if number.isdecimal():
-                yield int(number), path
+    def _records(self, rows: Collection[int] | None = None) -> Iterator[tuple[int, Path]]:
+        """The records of these jobs, or of all."""
+        with suppress(FileNotFoundError):  # nothing was written yet
+            for name in os.listdir(self._folder):
+                number, _, attempt = name.partition("-")
+                if attempt and number.isdecimal() and (rows is None or int(number) in rows):
+                    yield int(number), self._folder / name
 
 
 def files_of(record: Path) -> Iterator[tuple[str, int, int]]:

@@ -22,12 +22,16 @@ Wish = Literal["enqueue", "delete", "queue"]
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker process reads from its standard input before anything else, as JSON."""
+    """What a worker process reads from its standard input before anything else, as JSON.
+
+    `outbox` is the file descriptor of its outbox (executor/outbox.py), None where there is none.
+    """
 
     worker: str
     token: str
     front_pid: int
     settings: Settings
+    outbox: int | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
@@ -255,22 +259,51 @@ HEADER = struct.Struct(">I")
 MAX_FRAME = 1 << 30
 
 
+# Made once: a decoder reads its types when it is made, which takes longer than a small message.
+_ENCODER = msgspec.msgpack.Encoder()
+_TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
 def frame(message: ToWorker | FromWorker) -> bytes:
     """A message as it goes over the socket."""
-    body = msgspec.msgpack.encode(message)
+    body = _ENCODER.encode(message)
     return HEADER.pack(len(body)) + body
 
 
 def decode_to_worker(body: bytes) -> ToWorker:
     """The message in a frame's body that came from the front; msgspec.DecodeError if it is none."""
-    message: ToWorker = msgspec.msgpack.decode(body, type=ToWorker)
-    return message
+    return _TO_WORKER.decode(body)
 
 
 def decode_from_worker(body: bytes) -> FromWorker:
     """The message in a frame's body that came from a worker; msgspec.DecodeError if it is none."""
-    message: FromWorker = msgspec.msgpack.decode(body, type=FromWorker)
-    return message
+    return _FROM_WORKER.decode(body)
+
+
+class Splitter:
+    """Cuts a stream into the bodies of its frames."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that are whole with this piece of the stream; ValueError for a frame that is too long."""
+        rest = self._rest
+        rest += data
+        found: list[bytes] = []
+        start = 0
+        while start + HEADER.size <= len(rest):
+            (length,) = HEADER.unpack_from(rest, start)
+            if length > MAX_FRAME:
+                raise ValueError(f"a frame of {length} bytes is longer than {MAX_FRAME}")
+            end = start + HEADER.size + length
+            if end > len(rest):
+                break
+            found.append(bytes(rest[start + HEADER.size : end]))
+            start = end
+        del rest[:start]
+        return found
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes | None:

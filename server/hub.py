@@ -338,6 +338,10 @@ class Hub:
         else:
             self._log_readers.discard(("", sid))
 
+    def is_log_read(self) -> bool:
+        """Tell, on any thread, whether somebody asked for log entries."""
+        return bool(self._log_readers)
+
     def publish_log(self, data: object) -> None:
         """Send log entries to those who asked for them."""
         if not self._log_readers:

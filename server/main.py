@@ -172,8 +172,9 @@ class Server:
         loop = asyncio.get_running_loop()
 
         def tell(entry: Entry) -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(front.hub.publish_log, {"entries": [entry], "size": None})
+            if front.hub.is_log_read():
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(front.hub.publish_log, {"entries": [entry], "size": None})
 
         front.logbook.listener = tell
         await self._runner.setup()

@@ -82,7 +82,7 @@ async def profile(settings: Settings, engine: Engine, order: Order) -> None:
         _require_success(await hearing.until(Finished))
     finally:
         await engine.stop()
-        await asyncio.to_thread(Leftovers(record_folder(settings), ended_folder(settings)).forget, NO_ROW)
+        await asyncio.to_thread(Leftovers(record_folder(settings), ended_folder(settings)).forget, {NO_ROW})
 
 
 Told = TypeVar("Told", Ready, Finished)

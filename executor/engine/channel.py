@@ -7,7 +7,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -30,18 +30,21 @@ from executor.messages import (
     Reply,
     Request,
     Run,
+    Splitter,
     Stats,
     ToWorker,
     decode_from_worker,
     frame,
     read_frame,
 )
+from executor.outbox import Outbox
 from executor.settings import Settings
 
 log = logging.getLogger("weft.engine")
 
 BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # pause before a new start, by failures in a row
 CRASH_WINDOW_S = 60.0
+READ_BYTES = 1 << 20
 QUEUE_LENGTH = 1000  # messages read ahead of the dispatcher; a worker that sends more has to wait
 
 
@@ -238,17 +241,21 @@ class ChannelEngine(ABC):
                 log.error("worker %s ended: %s; starting it again in %g s", slot.id, reason, pause_s)
                 await asyncio.sleep(pause_s)
 
-    async def _listen(self, slot: Slot, reader: asyncio.StreamReader) -> None:
-        """Hand on what a process sends, until it closes the channel or sends nonsense."""
-        while True:
-            try:
-                body = await read_frame(reader)
-                if body is None:
-                    return
-                message = decode_from_worker(body)
-            except (ValueError, msgspec.DecodeError):
-                log.exception("worker %s sent a broken message", slot.id)
-                return
+    async def _listen(self, slot: Slot, reader: asyncio.StreamReader, outbox: Outbox | None = None) -> None:
+        """Hand on what a process sends, until it closes the channel or sends nonsense; then what it left unsent."""
+        received, splitter = 0, Splitter()
+        try:
+            while data := await _read(reader):
+                received += len(data)
+                await self._take(slot, splitter.feed(data))
+            if outbox is not None:
+                await self._take(slot, splitter.feed(outbox.left(received)))
+        except (ValueError, msgspec.DecodeError):
+            log.exception("worker %s sent a broken message", slot.id)
+
+    async def _take(self, slot: Slot, bodies: Iterable[bytes]) -> None:
+        for body in bodies:
+            message = decode_from_worker(body)
             if isinstance(message, Answer):
                 _settle(slot, message)
             elif not isinstance(message, Hello):
@@ -275,6 +282,14 @@ class ChannelEngine(ABC):
             for number in [number for number, asker in slot.asides.items() if asker is writer]:
                 del slot.asides[number]
             writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """What comes next, b"" at the end of the stream."""
+    try:
+        return await reader.read(READ_BYTES)
+    except ConnectionError:
+        return b""
 
 
 def _settle(slot: Slot, answer: Answer) -> None:

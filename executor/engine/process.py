@@ -24,6 +24,7 @@ import msgspec
 
 from executor.engine.channel import BACKOFF_S, ChannelEngine, Slot, send
 from executor.messages import Boot, Hello, Stop, decode_from_worker, encode_boot, read_frame
+from executor.outbox import Outbox, shared_memory
 from executor.settings import Settings
 
 log = logging.getLogger("weft.engine")
@@ -99,15 +100,21 @@ class ProcessEngine(ChannelEngine):
         self._awaited[token] = slot, connected
         ended: asyncio.Task[int] | None = None
         overheard: list[asyncio.Task[None]] = []
+        memory = shared_memory()
+        outbox = Outbox.on(memory) if memory is not None else None
         try:
-            slot.process = await self._spawn(slot, token)
+            try:
+                slot.process = await self._spawn(slot, token, memory)
+            finally:
+                if memory is not None:
+                    os.close(memory)
             overheard += self._hear_output(slot, slot.process)
             ended = asyncio.create_task(slot.process.wait())
             events: set[asyncio.Future[Connection] | asyncio.Future[int]] = {connected, ended}
             await asyncio.wait(events, timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)
             if connected.done():
                 reader, slot.writer = connected.result()
-                await self._listen(slot, reader)
+                await self._listen(slot, reader, outbox)
             elif not ended.done():
                 log.error("worker %s did not connect within %g s", slot.id, HELLO_S)
             await asyncio.wait({ended}, timeout=EXIT_S)
@@ -118,6 +125,8 @@ class ProcessEngine(ChannelEngine):
         finally:
             self._awaited.pop(token, None)
             self._kill(slot)
+            if outbox is not None:
+                outbox.close()
             if slot.writer is not None:
                 slot.writer.close()
             if ended is not None and not ended.done():
@@ -136,9 +145,9 @@ class ProcessEngine(ChannelEngine):
             if pipe is not None
         ]
 
-    async def _spawn(self, slot: Slot, token: str) -> asyncio.subprocess.Process:
+    async def _spawn(self, slot: Slot, token: str, memory: int | None) -> asyncio.subprocess.Process:
         told = asyncio.subprocess.PIPE if self._settings.log_format == "json" else None
-        boot = Boot(worker=slot.id, token=token, front_pid=os.getpid(), settings=self._settings)
+        boot = Boot(worker=slot.id, token=token, front_pid=os.getpid(), settings=self._settings, outbox=memory)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "executor.worker", self._address, self._loader),
             stdin=asyncio.subprocess.PIPE,
@@ -146,6 +155,7 @@ class ProcessEngine(ChannelEngine):
             stderr=told,
             start_new_session=True,  # Ctrl-C in the terminal is the front's to handle
             env=self._environment_of(slot),
+            pass_fds=() if memory is None else (memory,),
         )
         if process.stdin is not None:
             process.stdin.write(encode_boot(boot))

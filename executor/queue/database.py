@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from executor.errors import DatabaseUnusable
 
@@ -27,12 +27,24 @@ MAX_GROUP = 256  # pieces of work in one commit
 _VERSION = re.compile(r"^-- version (\d+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
-    """A piece of work, and the call that hands its outcome over once it is committed."""
+    """A piece of work, the future that gets its outcome once it is committed, and the outcome."""
 
-    attempt: Callable[[sqlite3.Connection], None]
-    settle: Callable[[BaseException | None], None]
+    work: Callable[[sqlite3.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Any]
+    value: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Hand the outcome over, on the loop; nobody takes it where the caller was cancelled."""
+        if self.done.done():
+            return
+        if self.error is not None:
+            self.done.set_exception(self.error)
+        else:
+            self.done.set_result(self.value)
 
 
 class Database:
@@ -60,23 +72,13 @@ class Database:
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` inside a transaction and return its value after the commit; its own exception undoes it alone."""
-        done: Future[T] = Future()
-        done.set_running_or_notify_cancel()  # from here on it cannot be cancelled: the work will be done
-        values: list[T] = []
-
-        def attempt(connection: sqlite3.Connection) -> None:
-            values.append(work(connection))
-
-        def settle(error: BaseException | None) -> None:
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(values[0])
-
         if self._thread is None:
             raise DatabaseUnusable(self.path, "it is closed")
-        self._waiting.put(_Work(attempt, settle))
-        return await asyncio.shield(asyncio.wrap_future(done))
+        loop = asyncio.get_running_loop()
+        piece = _Work(work, loop, loop.create_future())
+        self._waiting.put(piece)
+        value: T = await piece.done  # a caller that is cancelled leaves: the work is done all the same
+        return value
 
     async def fault(self) -> str | None:
         """None when the last transaction was written, or one that writes nothing new can be now; else what is wrong."""
@@ -97,9 +99,8 @@ class Database:
             group = self._next_group()
             ending = group[-1] is None
             works = [work for work in group if work is not None]
-            outcomes, self._refused = _commit(connection, works)
-            for work, outcome in zip(works, outcomes, strict=True):
-                work.settle(outcome)
+            self._refused = _commit(connection, works)
+            _hand_over(works)
         connection.close()
 
     def _next_group(self) -> list[_Work | None]:
@@ -112,19 +113,35 @@ class Database:
         return group
 
 
-def _commit(connection: sqlite3.Connection, group: list[_Work]) -> tuple[list[BaseException | None], str]:
-    """Run a group in one transaction, each piece with a savepoint; their outcomes, and what the disk said."""
+def _hand_over(group: list[_Work]) -> None:
+    """Give a group its outcomes, waking each loop once."""
+    for loop in {work.loop for work in group}:
+        with suppress(RuntimeError):  # the loop has ended, and its callers with it
+            loop.call_soon_threadsafe(_settle, [work for work in group if work.loop is loop])
+
+
+def _settle(group: list[_Work]) -> None:
+    for work in group:
+        work.settle()
+
+
+def _commit(connection: sqlite3.Connection, group: list[_Work]) -> str:
+    """Run a group in one transaction, each of several pieces with a savepoint; returns what the disk said."""
     if not group:
-        return [], ""
+        return ""
     try:
         connection.execute("BEGIN IMMEDIATE")
-        outcomes = [_attempt(connection, work) for work in group]
-        connection.execute("COMMIT")
+        for work in group:
+            _attempt(connection, work, alone=len(group) == 1)
+        if connection.in_transaction:
+            connection.execute("COMMIT")
     except sqlite3.Error as error:  # the disk is full or gone: nothing of the group counts
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        return [error] * len(group), str(error)
-    return outcomes, next((str(error) for error in outcomes if isinstance(error, sqlite3.OperationalError)), "")
+        for work in group:
+            work.error = error
+        return str(error)
+    return next((str(work.error) for work in group if isinstance(work.error, sqlite3.OperationalError)), "")
 
 
 def _rewrite_version(connection: sqlite3.Connection) -> None:
@@ -132,18 +149,18 @@ def _rewrite_version(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {version}")
 
 
-def _attempt(connection: sqlite3.Connection, work: _Work) -> BaseException | None:
-    connection.execute("SAVEPOINT work")
+def _attempt(connection: sqlite3.Connection, work: _Work, *, alone: bool) -> None:
+    if not alone:
+        connection.execute("SAVEPOINT work")
     try:
-        work.attempt(connection)
+        work.value = work.work(connection)
     except Exception as error:  # handed to the caller, who waits on another thread
         if not connection.in_transaction:  # a full disk may have ended all of it
             raise
-        connection.execute("ROLLBACK TO work")
+        work.error = error
+        connection.execute("ROLLBACK" if alone else "ROLLBACK TO work")
+    if not alone:
         connection.execute("RELEASE work")
-        return error
-    connection.execute("RELEASE work")
-    return None
 
 
 def _connect(path: str) -> sqlite3.Connection:

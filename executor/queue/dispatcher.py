@@ -19,6 +19,7 @@ from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, R
 from executor.queue.ears import Ears, Publish
 from executor.queue.ends import Ends
 from executor.queue.job import Job, Key, Result, about, interrupted_result, now_ms
+from executor.queue.litter import Litter
 from executor.queue.progress import Follow, Paces, Progress
 from executor.queue.relay import relay
 from executor.queue.requests import Requests
@@ -60,7 +61,7 @@ class Dispatcher:
         self._publish_blob = publish_blob or (lambda blob: None)
         self._ears = ears or Ears()
         self._limits = limits or Limits()
-        self._leftovers = leftovers
+        self._litter = Litter(leftovers)
         self._paces = Paces()
         self._endings = Ends(store, publish)
         self._requests = Requests(self._ears.request, engine.reply)
@@ -69,7 +70,6 @@ class Dispatcher:
         self._ends: dict[str, asyncio.Task[None]] = {}  # by worker: its last job's end, being stored and told
         self._starts: set[asyncio.Task[None]] = set()  # jobs on their way that were claimed as they came
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
-        self._littered: set[int] = set()  # rows of jobs of which a lost attempt may have left files
         self._wake = asyncio.Event()
         self._freed = asyncio.Event()  # set whenever a job leaves a worker, or a promise to one ends
         self._stopping = False
@@ -77,9 +77,7 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Start the engine and the dispatching; the store must be open."""
-        if self._leftovers is not None:
-            waiting = {job.row for job in self.store.pending()}
-            self._littered = await asyncio.to_thread(self._leftovers.take_stock, waiting)
+        await self._litter.take_stock({job.row for job in self.store.pending()})
         await self.engine.start()
         self._tasks = [
             asyncio.create_task(self._pump(), name="weft-messages"),
@@ -108,6 +106,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         self._tasks = []
+        await self._litter.close()
 
     # ---------------------------------------------------------------- what routes call
 
@@ -176,14 +175,14 @@ class Dispatcher:
         """Remove waiting jobs by id, of one owner or anybody's."""
         removed = await self.store.delete(ids, owner)
         self._endings.tell_status(*removed)
-        await self._tidy(removed)
+        await self._litter.tidy(removed)
         return removed
 
     async def clear(self, owner: str | None = None) -> list[Job]:
         """Remove every waiting job, of one owner or anybody's."""
         removed = await self.store.clear(owner)
         self._endings.tell_status(*removed)
-        await self._tidy(removed)
+        await self._litter.tidy(removed)
         return removed
 
     async def ask(
@@ -284,7 +283,7 @@ class Dispatcher:
         self._running[worker] = running
         self._release(worker)
         self._endings.tell_status(job)
-        await self._tidy([job])
+        await self._litter.tidy([job])
         if running.ending:
             return
         if self._limits.job_timeout_s > 0:
@@ -307,13 +306,6 @@ class Dispatcher:
         await self.engine.interrupt(running.worker, running.job.id)
         await asyncio.sleep(OVERDUE_GRACE_S)
         await self.engine.interrupt(running.worker, running.job.id, force=True)
-
-    async def _tidy(self, jobs: Iterable[Job]) -> None:
-        """Remove the files that lost attempts of these jobs left."""
-        for job in jobs:
-            if job.row in self._littered and self._leftovers is not None:
-                await asyncio.to_thread(self._leftovers.remove, job.row)
-                self._littered.discard(job.row)
 
     async def _never_started(self, running: Running) -> None:
         """The worker never saw the job: it goes back as if it had not been taken, unless the user stopped it."""
@@ -406,8 +398,8 @@ class Dispatcher:
         finally:
             del self._ends[running.worker]
             self._leave(running)
-        if wrote_files and self._leftovers is not None:
-            await asyncio.to_thread(self._leftovers.forget, running.job.row)
+        if wrote_files:
+            self._litter.ended(running.job)
 
     async def _lost(self, worker: str, reason: str) -> None:
         running = self._running.get(worker)
@@ -423,7 +415,7 @@ class Dispatcher:
             text = "worker %s ended while it ran prompt %s (%s): the prompt runs again"
             log.warning(text, worker, job.id, reason, extra=about(job.id))
             running.ending = True
-            self._littered.add(job.row)
+            self._litter.lost(job)
             await self.store.requeue(job)
             self._endings.tell_status(job)
         else:

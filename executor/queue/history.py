@@ -12,12 +12,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from executor.queue.database import Database
+from executor.queue.database import MAX_GROUP, Database
 from executor.queue.job import EndState, HistoryEntry, history_item, history_object, is_unicode
 from executor.queue.places import Place, Places
 from executor.queue.rows import ENTRY_COLUMNS, Row, entry_of, entry_values
 
 RECENT_ENTRIES = 256
+MOST_AT_ONCE = MAX_GROUP  # entries that may be written and not noted yet
 RECENT_BYTES = 32 << 20
 _MAX_INT = 2**62
 
@@ -70,7 +71,8 @@ class History:
     def record(self, connection: sqlite3.Connection, entry: HistoryEntry) -> int:
         """Write an entry inside a transaction and return its rank; to be noted once that is committed."""
         rank: int = connection.execute(_RECORD, entry_values(entry)).fetchone()[0]
-        connection.execute(_TRIM, (self._limit,))
+        if len(self._places) + MOST_AT_ONCE > self._limit:  # the places are those of entries that were noted
+            connection.execute(_TRIM, (self._limit,))
         return rank
 
     def note(self, rank: int, entry: HistoryEntry) -> None:

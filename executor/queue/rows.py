@@ -17,7 +17,7 @@ Row = tuple[Any, ...]
 
 def job_values(job: Job) -> Row:
     """The values of JOB_COLUMNS."""
-    targets = json.dumps(list(job.targets))
+    targets = json.dumps(job.targets)
     names = (job.client_id, job.workflow_id)
     return (job.owner, job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, *names)
 

@@ -13,6 +13,7 @@ import queue
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -38,9 +39,11 @@ from executor.messages import (
     frame,
     read_frame,
 )
+from executor.outbox import Outbox
 
 log = logging.getLogger("weft.worker")
 
+HOLD_S = 0.005  # how long a message may wait for others to go with
 MAX_QUEUED = 64 << 20  # bytes waiting for the socket before the sender has to wait
 
 
@@ -72,6 +75,8 @@ class Control:
         self._room = threading.Condition()
         self._queued = 0
         self._closed = False
+        self._outbox: Outbox | None = None
+        self._held = threading.Event()  # something waits in the outbox
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outgoing: asyncio.Queue[bytes] | None = None
         self._up = threading.Event()
@@ -90,12 +95,55 @@ class Control:
         with self._room:
             if threading.current_thread() is not self.thread:
                 self._room.wait_for(lambda: self._queued < MAX_QUEUED or self._closed)
-            if self._closed or self._loop is None or self._outgoing is None:
-                return
-            rest = self._sent_at_once(body)
-            if rest:
-                self._queued += len(rest)
-                self._loop.call_soon_threadsafe(self._outgoing.put_nowait, rest)
+            self._write(body)
+
+    def collect(self, outbox: Outbox) -> None:
+        """From now on messages can be held: they wait in this memory for others to go with."""
+        self._outbox = outbox
+        threading.Thread(target=self._let_go, name="weft-outbox", daemon=True).start()
+
+    def hold(self, message: FromWorker) -> None:
+        """Send a message with the next one, or after HOLD_S; its order among others and its safety are those of `send`.
+
+        For small messages that come close together: one call of the system takes them all, and wakes the front once.
+        """
+        outbox = self._outbox
+        if outbox is None:
+            self.send(message)
+            return
+        with self._room:
+            if not outbox.put(body := frame(message)):
+                self._write(body)
+            elif not self._held.is_set():
+                self._held.set()
+
+    def release(self) -> None:
+        """Send what is held."""
+        if self._outbox is not None:
+            with self._room:
+                self._write(b"")
+
+    def _let_go(self) -> None:
+        """Send what was held long enough, also while a node works."""
+        while not self._closed:
+            self._held.wait()
+            self._held.clear()
+            time.sleep(HOLD_S)
+            self.release()
+
+    def _write(self, body: bytes) -> None:
+        """Write what is held and these bytes; the caller has the lock."""
+        if self._closed or self._loop is None or self._outgoing is None:
+            return
+        outbox = self._outbox
+        if outbox is not None:
+            body = outbox.waiting() + body if outbox else body
+        rest = self._sent_at_once(body) if body else body
+        if rest:
+            self._queued += len(rest)
+            self._loop.call_soon_threadsafe(self._outgoing.put_nowait, rest)
+        if outbox is not None and body:
+            outbox.sent(len(body))
 
     def _sent_at_once(self, body: bytes) -> bytes:
         """Write to the socket from this thread, if nothing waits for it; what is left to send (all: nothing was).
@@ -136,7 +184,8 @@ class Control:
             flag.set()
 
     def flush(self, timeout_s: float = 2.0) -> None:
-        """Wait until everything sent has reached the socket."""
+        """Wait until everything sent or held has reached the socket."""
+        self.release()
         with self._room:
             self._room.wait_for(lambda: self._queued == 0 or self._closed, timeout_s)
 

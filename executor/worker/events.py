@@ -18,6 +18,8 @@ log = logging.getLogger("weft.worker")
 JPEG_QUALITY = 95
 STEPS = frozenset({"progress", "progress_state"})
 """Events of a node under way."""
+AT_BORDERS = frozenset({"execution_start", "execution_cached", "executing", "executed", "progress_state"})
+"""Events that tell where nodes begin and end: of quick nodes many come in a millisecond."""
 Audience = Literal["owner", "owner_or_all", "all"]
 
 
@@ -29,6 +31,7 @@ class WireEvents:
         job: Run,
         send: Callable[[FromWorker], None],
         *,
+        hold: Callable[[FromWorker], None],
         flush: Callable[[], None],
         preview_size: int,
         terminal: Terminal,
@@ -37,6 +40,7 @@ class WireEvents:
     ) -> None:
         self._job = job
         self._send = send
+        self._hold = hold
         self._flush = flush
         self._preview_size = preview_size
         self._terminal = terminal
@@ -49,23 +53,29 @@ class WireEvents:
         if event not in STEPS:
             self._desk.settle()
         self.emit_json(event, json.dumps(data), audience)
-        if event == "executing":
-            self._flush()  # if the node kills the process, the front knows which one it was
+        if event == "executing" and not self.is_quick(str(data.get("node"))):
+            self._flush()  # clients see what takes its time, and the front which node it was that killed the process
         if event == "progress":
             self._show(data)
 
     def emit_json(self, event: str, text: str, audience: Audience) -> None:
-        """Send a websocket event whose data is JSON text already."""
-        self._send(
-            Emit(
-                job_id=self._job.job_id,
-                event=event,
-                data_json=text.encode(),
-                audience=audience,
-                client_id=self._job.client_id,
-                owner=self._job.owner,
-            )
+        """Send a websocket event whose data is JSON text already; those at the borders of nodes go several together."""
+        message = Emit(
+            job_id=self._job.job_id,
+            event=event,
+            data_json=text.encode(),
+            audience=audience,
+            client_id=self._job.client_id,
+            owner=self._job.owner,
         )
+        if event in AT_BORDERS:
+            self._hold(message)
+        else:
+            self._send(message)
+
+    def is_quick(self, node_id: str) -> bool:
+        """Tell whether a node is over so soon that nobody need hear of it before."""
+        return False
 
     def follow(self, sink: ProgressSink) -> None:
         """A prompt begins; what is sent does not depend on its progress."""

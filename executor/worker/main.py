@@ -11,6 +11,7 @@ from pathlib import Path
 
 from executor.files import Folders
 from executor.messages import Boot, Hello
+from executor.outbox import Outbox
 from executor.worker.aside import Aside
 from executor.worker.control import Control
 from executor.worker.line import PATIENCE_S, Line
@@ -30,6 +31,9 @@ def serve(sock: socket.socket, boot: Boot, loader: str, *, in_process: bool = Fa
     control = Control(sock, on_end=_stay if in_process else os._exit)
     control.start()
     control.send(Hello(token=boot.token, pid=os.getpid()))
+    if boot.outbox is not None:
+        control.collect(Outbox.on(boot.outbox))
+        os.close(boot.outbox)
     if not in_process:
         send_logs(control.send, boot.settings.log_level)
     aside = None if in_process else Aside(sock.getpeername(), boot.token, control.next_number, PATIENCE_S)

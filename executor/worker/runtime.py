@@ -8,7 +8,7 @@ import json
 import logging
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +19,7 @@ from executor.context import PreviewChoice, ProgressSink, RunContext, entered
 from executor.contract.registry import Registry
 from executor.files import Folders
 from executor.graph.cache import Cache
+from executor.graph.dynamic import DynamicPrompt
 from executor.graph.pressure import make_cache
 from executor.graph.progress import Progress
 from executor.graph.report import Place, execution_error, now_ms
@@ -40,6 +41,7 @@ log = logging.getLogger("weft.worker")
 
 EXIT_BROKEN_DEVICE = 70
 REFRESH_S = 0.05  # after each prompt, for asking pack classes whether they are listed otherwise
+QUICK_S = 0.002  # a node that takes no longer is not told before it begins
 QUIET_S = 0.02  # without work, before the device's figures are told
 STATS_PAUSE_S = 0.5  # between two tellings while work follows on work
 
@@ -66,6 +68,7 @@ class Worker:
     device_lost: bool = False  # by what a node raised: no later prompt can compute
     owner: str = ""  # of the prompt that ran last
     loop: PromptLoop = field(default_factory=PromptLoop)
+    quick: set[str] = field(default_factory=set)  # classes whose nodes were over within QUICK_S when they ran last
 
 
 def load_worker(control: Control, services: Services, loader: str, *, in_process: bool) -> Worker:
@@ -178,6 +181,7 @@ def _run(worker: Worker, job: Job) -> Finished:
     events = _Watched(
         job.run,
         worker.control.send,
+        hold=worker.control.hold,
         flush=worker.control.flush,
         preview_size=worker.services.settings.preview_size,
         terminal=terminal,
@@ -185,6 +189,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         previews=previews,
     )
     events.line, events.attempt, events.folders = line, attempt, services.folders
+    events.quick = worker.quick
     try:
         context = RunContext(job_id=job.run.job_id, services=services, previews=previews)
         with torch.inference_mode(), entered(context), _traced(job.run):
@@ -207,6 +212,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         attempt.close()
         if line is not None:
             line.ended()
+    _note_quick(worker.quick, result)
     return Finished(
         job_id=job.run.job_id,
         state=result.state,
@@ -243,6 +249,12 @@ class _Watched(WireEvents):
     line: Line | None = None
     attempt: Attempt | None = None
     folders: Folders | None = None
+    quick: Collection[str] = ()
+    graph: DynamicPrompt | None = None
+
+    def is_quick(self, node_id: str) -> bool:
+        """Tell whether the nodes of its class were over at once when they ran last."""
+        return self.graph is not None and self.graph.class_type(node_id) in self.quick
 
     def emit(self, event: str, data: Mapping[str, object], audience: Audience) -> None:
         """Send a websocket event."""
@@ -254,10 +266,17 @@ class _Watched(WireEvents):
 
     def follow(self, sink: ProgressSink) -> None:
         """A prompt begins: threads of its nodes tell their steps to its progress."""
+        self.graph = sink.graph if isinstance(sink, Progress) else None
         if self.line is not None:
             self.line.sink = sink
             if isinstance(sink, Progress):
                 sink.followers += [follow(sink) for follow in self.line.followers]
+
+
+def _note_quick(quick: set[str], result: RunResult) -> None:
+    """Learn from a prompt which classes are over at once."""
+    quick.update(name for name, _ in result.nodes)
+    quick.difference_update(name for name, seconds in result.nodes if seconds > QUICK_S)
 
 
 def _refresh(worker: Worker) -> None:

@@ -81,6 +81,19 @@ class Crash(_Output):
         return {"ui": {"died": [died]}}
 
 
+class Turn(_Output):
+    """Is over at once, or takes its worker with it."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"number": ("INT", {}), "deadly": ("BOOLEAN", {})}}
+
+    def run(self, number: int, deadly: bool) -> Json:
+        if deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"ui": {"text": (str(number),)}}
+
+
 class Raise(_Output):
     """Raises ValueError."""
 
@@ -123,7 +136,7 @@ class Picky(_Output):
 
 
 CLASSES: Mapping[str, type] = {
-    cls.__name__: cls for cls in (Say, Sleep, SleepAsync, Crash, Raise, HoldInterpreter, Picky)
+    cls.__name__: cls for cls in (Say, Sleep, SleepAsync, Crash, Turn, Raise, HoldInterpreter, Picky)
 }
 
 

@@ -47,6 +47,19 @@ async def test_a_killed_worker_comes_back_and_its_prompt_ends(front: Front, tmp_
     assert (entry.result.state, entry.job.attempts) == ("succeeded", 2)
 
 
+async def test_a_class_that_was_quick_until_it_killed_its_worker_is_named(front: Front):
+    for number in range(3):
+        await front.submit(f"quick {number}", graph("Turn", number=number, deadly=False))
+        await front.ended(f"quick {number}")
+    await front.submit("killer", graph("Turn", number=9, deadly=True))
+    killer = await front.ended("killer")
+    event, data = json.loads(killer.result.messages_json)[-1]
+    assert (event, data["node_id"], data["node_type"]) == ("execution_error", "1", "Turn")
+    told = [name for name, data in front.events if data.get("prompt_id") == "killer" and name != "progress_state"]
+    attempt = ["execution_start", "execution_cached", "executing"]
+    assert told == [*attempt, *attempt, "execution_error", "executing"]
+
+
 async def test_a_prompt_that_always_kills_its_worker_fails_and_the_next_runs(front: Front, tmp_path: Path):
     await front.submit("killer", graph("Crash", tally=str(tmp_path / "tally"), times=9))
     await front.submit("next", graph("Say", text="next"))

@@ -12,6 +12,7 @@ from executor.messages import (
     MAX_FRAME,
     Boot,
     Interrupt,
+    Splitter,
     decode_boot,
     decode_to_worker,
     encode_boot,
@@ -37,6 +38,19 @@ async def test_frames_come_one_after_another():
 @pytest.mark.parametrize("length", range(1, len(frame(Interrupt("a")))))
 async def test_a_frame_cut_short_is_the_end(length: int):
     assert await read_frame(stream(frame(Interrupt("a"))[:length])) is None
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_a_stream_is_cut_into_frames_however_it_arrives(size: int):
+    told = [Interrupt("a"), Interrupt("b" * 300), Interrupt("c")]
+    whole, splitter = b"".join(map(frame, told)), Splitter()
+    pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+    assert [decode_to_worker(body) for piece in pieces for body in splitter.feed(piece)] == told
+
+
+def test_a_splitter_refuses_a_frame_too_long_to_be_true():
+    with pytest.raises(ValueError, match="longer than"):
+        Splitter().feed(HEADER.pack(MAX_FRAME + 1))
 
 
 async def test_a_frame_too_long_to_be_true_is_refused():

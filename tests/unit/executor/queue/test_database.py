@@ -39,6 +39,17 @@ async def test_a_failing_piece_of_work_undoes_itself_alone(database: Database):
     assert await database.run(values) == [1, 2]
 
 
+async def test_a_failing_piece_of_work_that_is_alone_undoes_itself(database: Database):
+    def half(connection: sqlite3.Connection) -> None:
+        insert(1)(connection)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.run(half)
+    await database.run(insert(2))
+    assert await database.run(values) == [2]
+
+
 async def test_work_is_done_although_its_caller_is_cancelled(database: Database):
     task = asyncio.ensure_future(database.run(insert(7)))
     await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """The worker's end of the channel, spoken to over a pair of sockets."""
 
+import os
 import socket
 import sys
 import threading
@@ -25,6 +26,7 @@ from executor.messages import (
     decode_from_worker,
     frame,
 )
+from executor.outbox import SIZE, Outbox, shared_memory
 from executor.worker.control import Control, Job
 
 PATIENCE_S = 10.0
@@ -107,6 +109,62 @@ def test_messages_leave_in_order(line: Line):
         line.control.send(Emit(job_id=str(number), event="e", data_json=b"{}"))
     heard = [line.hear() for _ in range(100)]
     assert [message.job_id for message in heard if isinstance(message, Emit)] == [str(n) for n in range(100)]
+
+
+@pytest.fixture
+def collecting(line: Line, monkeypatch: pytest.MonkeyPatch) -> Line:
+    """A line that holds messages back, until something is sent or they are let go."""
+    monkeypatch.setattr("executor.worker.control.HOLD_S", 3600.0)
+    memory = shared_memory()
+    if memory is None:
+        pytest.skip("this system has no memory files")
+    line.control.collect(Outbox.on(memory))
+    os.close(memory)
+    return line
+
+
+def heard(line: Line, count: int) -> list[str]:
+    return [message.job_id for message in (line.hear() for _ in range(count)) if isinstance(message, Emit | Finished)]
+
+
+def emit(number: int, size: int = 0) -> Emit:
+    return Emit(job_id=str(number), event="e", data_json=b" " * size)
+
+
+def test_held_messages_go_before_the_next_in_one_piece(collecting: Line):
+    for number in range(3):
+        collecting.control.hold(emit(number))
+    collecting.front.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        collecting.front.recv(1)
+    collecting.front.settimeout(PATIENCE_S)
+    collecting.control.send(finished("3"))
+    assert collecting.front.recv(1 << 16).count(b"job_id") == 4
+
+
+def test_what_is_held_keeps_its_order_and_what_has_no_room_goes_at_once(collecting: Line):
+    for number, size in enumerate([10, SIZE, 0, 0]):
+        collecting.control.hold(emit(number, size))
+    assert heard(collecting, 2) == ["0", "1"]
+    collecting.control.flush()
+    assert heard(collecting, 2) == ["2", "3"]
+
+
+def test_held_messages_are_let_go_after_a_while(line: Line, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("executor.worker.control.HOLD_S", 0.001)
+    memory = shared_memory()
+    if memory is None:
+        pytest.skip("this system has no memory files")
+    line.control.collect(Outbox.on(memory))
+    os.close(memory)
+    for number in range(2):
+        line.control.hold(emit(number))
+        assert heard(line, 1) == [str(number)]
+
+
+def test_without_an_outbox_nothing_is_held(line: Line):
+    line.control.hold(emit(1))
+    assert heard(line, 1) == ["1"]
 
 
 def test_a_sender_waits_for_a_slow_front(line: Line, monkeypatch: pytest.MonkeyPatch):

@@ -19,6 +19,7 @@ class Recorder:
     def __init__(self, *, previews: bool = True) -> None:
         self.sent: list[FromWorker] = []
         self.flushed = 0
+        self.held: list[FromWorker] = []
         self.steps: list[tuple[object, ...]] = []
         self.choice = PreviewChoice("auto" if previews else "none")
         terminal = Terminal()
@@ -27,6 +28,7 @@ class Recorder:
         self.events = WireEvents(
             job,
             self.sent.append,
+            hold=self.held.append,
             flush=self.flush,
             preview_size=64,
             terminal=terminal,
@@ -67,10 +69,25 @@ def test_previews_of_a_node_s_own_go_whole_where_none_are_wanted():
 
 
 def test_an_event_carries_its_job_and_owner(recorder: Recorder):
-    recorder.events.emit("executed", {"node": "1", "n": math.inf}, "owner")
+    recorder.events.emit("note", {"node": "1", "n": math.inf}, "owner")
     assert recorder.sent == [
-        Emit(job_id="a", event="executed", data_json=b'{"node": "1", "n": Infinity}', audience="owner", client_id="me")
+        Emit(job_id="a", event="note", data_json=b'{"node": "1", "n": Infinity}', audience="owner", client_id="me")
     ]
+
+
+def test_what_tells_where_nodes_begin_and_end_may_go_together(recorder: Recorder):
+    for event in ("execution_start", "executing", "executed", "progress_state", "progress", "packs_own"):
+        recorder.events.emit(event, {}, "owner")
+    held = [message.event for message in recorder.held if isinstance(message, Emit)]
+    assert held == ["execution_start", "executing", "executed", "progress_state"]
+
+
+def test_a_quick_node_is_not_told_before_it_runs(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recorder.events, "is_quick", lambda node_id: node_id == "1")
+    recorder.events.emit("executing", {"node": "1"}, "owner")
+    assert recorder.flushed == 0
+    recorder.events.emit("executing", {"node": "2"}, "owner")
+    assert recorder.flushed == 1
 
 
 def test_the_node_that_begins_is_told_before_it_runs(recorder: Recorder):
