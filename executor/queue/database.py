@@ -8,6 +8,7 @@ The file is held exclusively: two servers on one queue would run every job twice
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import re
 import sqlite3
@@ -21,6 +22,8 @@ from typing import Any, TypeVar
 
 from executor.errors import DatabaseUnusable
 
+log = logging.getLogger("weft.dispatcher")
+
 T = TypeVar("T")
 
 MAX_GROUP = 256  # pieces of work in one commit
@@ -32,14 +35,14 @@ class _Work:
     """A piece of work, the future that gets its outcome once it is committed, and the outcome."""
 
     work: Callable[[sqlite3.Connection], Any]
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop | None = None
+    done: asyncio.Future[Any] | None = None
     value: Any = None
     error: BaseException | None = None
 
     def settle(self) -> None:
         """Hand the outcome over, on the loop; nobody takes it where the caller was cancelled."""
-        if self.done.done():
+        if self.done is None or self.done.done():
             return
         if self.error is not None:
             self.done.set_exception(self.error)
@@ -75,10 +78,13 @@ class Database:
         if self._thread is None:
             raise DatabaseUnusable(self.path, "it is closed")
         loop = asyncio.get_running_loop()
-        piece = _Work(work, loop, loop.create_future())
-        self._waiting.put(piece)
-        value: T = await piece.done  # a caller that is cancelled leaves: the work is done all the same
-        return value
+        done: asyncio.Future[T] = loop.create_future()
+        self._waiting.put(_Work(work, loop, done))
+        return await done  # a caller that is cancelled leaves: the work is done all the same
+
+    def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Run `work` as `run` does, for nobody who waits; what fails is logged."""
+        self._waiting.put(_Work(work))
 
     async def fault(self) -> str | None:
         """None when the last transaction was written, or one that writes nothing new can be now; else what is wrong."""
@@ -115,7 +121,10 @@ class Database:
 
 def _hand_over(group: list[_Work]) -> None:
     """Give a group its outcomes, waking each loop once."""
-    for loop in {work.loop for work in group}:
+    for work in group:
+        if work.loop is None and work.error is not None:
+            log.error("the queue's database refuses a row", exc_info=work.error)
+    for loop in {work.loop for work in group if work.loop is not None}:
         with suppress(RuntimeError):  # the loop has ended, and its callers with it
             loop.call_soon_threadsafe(_settle, [work for work in group if work.loop is loop])
 

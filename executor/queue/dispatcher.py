@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from executor.engine.base import Engine, Question, WorkerInfo, WorkerLost
+from executor.engine.base import Engine, EngineMessage, Question, WorkerInfo, WorkerLost
 from executor.errors import NotReady, QueueFull, WorkerCrashed
 from executor.leftovers import Leftovers
 from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Request, Run, Stats
@@ -31,6 +31,23 @@ log = logging.getLogger("weft.dispatcher")
 RESTART_S = 10  # what a client is told to wait when the server stops
 OVERDUE_GRACE_S = 2.0  # between asking a job whose time is up to stop and ending its worker
 CLAIM_PAUSE_S = 1.0  # before a job that could not be given is tried again
+OF_JOBS = (Emit, Blob, Finished, WorkerLost, Ready)  # messages that are heard in the order of the jobs they are about
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that its worker has ended, and the task that stores and tells it."""
+
+    running: Running
+    task: asyncio.Task[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a worker told of its next job too soon, and the task that hears it in time."""
+
+    messages: deque[EngineMessage]
+    task: asyncio.Task[None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +82,10 @@ class Dispatcher:
         self._paces = Paces()
         self._endings = Ends(store, publish)
         self._requests = Requests(self._ears.request, engine.reply)
-        self._running: dict[str, Running] = {}  # by worker; an entry stays until the job's end is told
+        self._running: dict[str, Running] = {}  # by worker
         self._promised: set[str] = set()  # workers that a job is being claimed for
-        self._ends: dict[str, asyncio.Task[None]] = {}  # by worker: its last job's end, being stored and told
+        self._ends: dict[str, Ending] = {}  # by worker: its last job's end, being stored and told
+        self._held: dict[str, Held] = {}  # by worker: what came of its next job before that end was told
         self._starts: set[asyncio.Task[None]] = set()  # jobs on their way that were claimed as they came
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
         self._wake = asyncio.Event()
@@ -92,7 +110,7 @@ class Dispatcher:
         with suppress(TimeoutError):  # what is being claimed is given or goes back
             await asyncio.wait_for(self._until(lambda: not self._promised), CLAIM_PAUSE_S)
         try:
-            await asyncio.wait_for(self._until(lambda: not self._running), drain_timeout_s)
+            await asyncio.wait_for(self._until(lambda: not self._running and not self._ends), drain_timeout_s)
         except TimeoutError:
             for running in [running for running in self._running.values() if not running.ending]:
                 log.warning(
@@ -101,7 +119,8 @@ class Dispatcher:
                 await self._put_back(running)
         await self.engine.stop()
         watches = [running.watch for running in self._running.values() if running.watch is not None]
-        ending = [*self._tasks, *self._requests.open(), *self._starts, *self._ends.values(), *watches]
+        ends = [*(end.task for end in self._ends.values()), *(held.task for held in self._held.values())]
+        ending = [*self._tasks, *self._requests.open(), *self._starts, *ends, *watches]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -157,7 +176,7 @@ class Dispatcher:
 
         A job whose end is being stored has ended: it is left alone.
         """
-        over = {running.job.row for running in self._running.values() if running.ending}
+        over = {running.job.row for running in self._all() if running.ending}
         asked = (job for job in self.store.running(owner) if prompt_id in (None, job.id))
         chosen = {job.row for job in asked if job.row not in over}
         for row in chosen:
@@ -205,7 +224,13 @@ class Dispatcher:
 
     def progress(self, row: int) -> Progress | None:
         """How far a running job is; None for one that does not run."""
-        return next((running.follow.view() for running in self._running.values() if running.job.row == row), None)
+        return next((running.follow.view() for running in self._all() if running.job.row == row), None)
+
+    def _all(self) -> Iterator[Running]:
+        """Every job in the hands of workers, and those whose end is being stored."""
+        yield from self._running.values()
+        for end in self._ends.values():
+            yield end.running
 
     def status(self, owner: str | None = None) -> dict[str, object]:
         """The data of a status event: of one owner's jobs, or of all."""
@@ -242,22 +267,13 @@ class Dispatcher:
         return None
 
     def _is_free(self, worker: str) -> bool:
-        """Tell whether a worker can be promised a job: it has none, or one that has ended and is being stored.
-
-        The next job is claimed while the last one's end is written, so that both go into one commit.
-        """
-        return worker not in self._promised and (worker not in self._running or worker in self._ends)
+        """Tell whether a worker can be promised a job: it has none, though the last one's end may not be stored yet."""
+        return worker not in self._promised and worker not in self._running
 
     async def _give(self, worker: WorkerInfo, wanted: Job) -> None:
         self._promised.add(worker.id)
         try:
             job = await self.store.claim(worker.id, wanted.row)
-        except sqlite3.Error:
-            self._release(worker.id)
-            log.exception("the queue's database refuses a row; trying again")
-            await asyncio.sleep(CLAIM_PAUSE_S)
-            self._wake.set()
-            return
         except BaseException:
             self._release(worker.id)
             raise
@@ -272,9 +288,11 @@ class Dispatcher:
         self._freed.set()
 
     async def _start(self, worker: str, job: Job) -> None:
-        """Send a claimed job to its worker, after the last words about the worker's job before."""
-        while (end := self._ends.get(worker)) is not None:
-            await asyncio.wait({end})
+        """Send a claimed job to its worker.
+
+        The last words about the worker's job before may still be to come: a worker does not wait for the disk. What
+        is told of the new job waits for them (`_pump`).
+        """
         running = Running(job=job, worker=worker, follow=Follow(job=job, paces=self._paces))
         if self._stopping:
             await self._put_back(running)
@@ -282,7 +300,8 @@ class Dispatcher:
             return
         self._running[worker] = running
         self._release(worker)
-        self._endings.tell_status(job)
+        if worker not in self._ends:
+            self._endings.tell_status(job)
         await self._litter.tidy([job])
         if running.ending:
             return
@@ -325,10 +344,29 @@ class Dispatcher:
 
     async def _pump(self) -> None:
         async for worker, message in self.engine.messages():
-            try:
-                await self._hear(worker, message)
-            except Exception:  # one bad message must not end the server's hearing
-                log.exception("a message of worker %s could not be handled", worker)
+            held = self._held.get(worker)
+            if not isinstance(message, OF_JOBS) or (held is None and worker not in self._ends):
+                await self._hear_one(worker, message)
+            elif held is not None:
+                held.messages.append(message)
+            else:
+                waiting = deque[EngineMessage]([message])
+                task = asyncio.create_task(self._catch_up(worker, waiting), name=f"next of {worker}")
+                self._held[worker] = Held(waiting, task)
+
+    async def _catch_up(self, worker: str, messages: deque[EngineMessage]) -> None:
+        """Hear what a worker told of its next job, after the last words about the one before."""
+        while messages:
+            while (end := self._ends.get(worker)) is not None:
+                await asyncio.wait({end.task})
+            await self._hear_one(worker, messages.popleft())
+        del self._held[worker]
+
+    async def _hear_one(self, worker: str, message: object) -> None:
+        try:
+            await self._hear(worker, message)
+        except Exception:  # one bad message must not end the server's hearing
+            log.exception("a message of worker %s could not be handled", worker)
 
     async def _hear(self, worker: str, message: object) -> None:
         match message:
@@ -388,16 +426,20 @@ class Dispatcher:
         text, seconds = "prompt %s %s after %.2f s", (now_ms() - (running.job.started_ms or now_ms())) / 1000
         log.info(text, running.job.id, result.state, seconds, extra=about(running.job.id))
         end = self._finish(running, result, wrote_files=message.wrote_files)
-        self._ends[worker] = asyncio.create_task(end, name=f"end {running.job.id}")
-        self._ends[worker].add_done_callback(_tell_failure)
-        self._wake.set()  # the next job is claimed meanwhile
+        task = asyncio.create_task(end, name=f"end {running.job.id}")
+        task.add_done_callback(_tell_failure)
+        self._ends[worker] = Ending(running, task)
+        self._leave(running)  # the next job begins meanwhile
 
     async def _finish(self, running: Running, result: Result, *, wrote_files: bool) -> None:
         try:
             await self._end(running, result)
+            following = self._running.get(running.worker)
+            if following is not None:  # it began meanwhile
+                self._endings.tell_status(following.job)
         finally:
             del self._ends[running.worker]
-            self._leave(running)
+            self._freed.set()
         if wrote_files:
             self._litter.ended(running.job)
 

@@ -2,7 +2,9 @@
 
 "Accepted" means committed: `add` returns after the row is on disk. Reads of the queue come from memory and never
 touch the disk. Every change is decided in memory first, on the event loop, and written in the same order; a write
-that fails takes its change back. Secrets live in memory beside the job and are gone after a restart.
+that fails takes its change back. That a job was given to a worker is noted at once (`Begun`), and written to its row
+when it still runs after CLAIM_S: most have ended by then, and no worker waits for the disk. Secrets live in memory
+beside the job and are gone after a restart.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import bisect
 import sqlite3
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from executor.queue.ageing import Ageing
+from executor.queue.begun import Begun
 from executor.queue.database import Database
 from executor.queue.history import History
 from executor.queue.job import HistoryEntry, Job, Key, Result, crash_result, now_ms
@@ -26,6 +29,7 @@ from executor.queue.waiters import Waiters
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
+CLAIM_S = 0.05
 
 _INSERT = f"""
 INSERT INTO queue ({QUEUE_COLUMNS}, state, attempts, worker, started_ms, created_ms)
@@ -49,13 +53,18 @@ class Store:
         self._pending: list[Job] = []  # in the order of execution
         self._running: dict[int, Job] = {}  # by row
         self._named: dict[tuple[str, str, str], Job] = {}  # what waits or runs and has a digest, by owner, id and it
+        self._begun = Begun(Path(f"{path}-begun") if str(path) != ":memory:" else None)
+        self._unwritten: set[int] = set()  # rows of running jobs of which the table does not say so yet
+        self._writing: asyncio.TimerHandle | None = None
         self._adding = 0
         self._open_writes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Open the file, put what was running back (or end it after its second attempt), and load what waits."""
         await self._database.open()
-        jobs = await self._database.run(self._recover)
+        begun = await asyncio.to_thread(self._begun.open)
+        jobs = await self._database.run(lambda connection: self._recover(connection, begun))
+        await asyncio.to_thread(self._begun.clear)
         await self.past.load()
         self._pending = sorted(jobs, key=Job.order)
         for job in self._pending:
@@ -65,7 +74,11 @@ class Store:
         """Write what is under way and close the file."""
         if self._open_writes:
             await asyncio.wait(self._open_writes)
+        if self._writing is not None:
+            self._writing.cancel()
+            self._write_claims()
         await self._database.close()
+        self._begun.close()
 
     async def writable(self) -> str | None:
         """None while the file takes what is written, else what it refused last, tried anew."""
@@ -128,8 +141,21 @@ class Store:
         return await self._whole(self._add(job, worker, key))
 
     async def claim(self, worker: str, row: int | None = None) -> Job | None:
-        """Take the next job for a worker, or the one of that row; None when there is no such job waiting."""
-        return await self._whole(self._claim(worker, row)) if self._pending else None
+        """Take the next job for a worker, or the one of that row; None when there is no such job waiting.
+
+        The attempt counts from here on, also after the death of this process.
+        """
+        place = next((place for place, job in enumerate(self._pending) if row in (None, job.row)), None)
+        if place is None:
+            return None
+        waiting = self._pending.pop(place)
+        job = replace(waiting, state="running", attempts=waiting.attempts + 1, worker=worker, started_ms=now_ms())
+        self._running[job.row] = job
+        self._begun.note(job.row, job.attempts)
+        self._unwritten.add(job.row)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(CLAIM_S, self._write_claims)
+        return job
 
     async def finish(self, job: Job, result: Result) -> bool:
         """Move a running job into history; False if this attempt of the job is no longer the running one."""
@@ -220,30 +246,25 @@ class Store:
         if named is not None and named.row == job.row:
             del self._named[name]
 
-    async def _claim(self, worker: str, row: int | None) -> Job | None:
-        place = next((place for place, job in enumerate(self._pending) if row in (None, job.row)), None)
-        if place is None:
-            return None
-        waiting = self._pending.pop(place)
-        job = replace(waiting, state="running", attempts=waiting.attempts + 1, worker=worker, started_ms=now_ms())
-        self._running[job.row] = job
+    def _write_claims(self) -> None:
+        """Write to the rows of running jobs that they run."""
+        self._writing = None
+        jobs = [self._running[row] for row in self._unwritten]
+        self._unwritten.clear()
         query = "UPDATE queue SET state = 'running', attempts = ?, worker = ?, started_ms = ? WHERE row = ?"
-        values = (job.attempts, worker, job.started_ms, job.row)
-        try:
-            await self._database.run(lambda connection: connection.execute(query, values) and None)
-        except sqlite3.Error:
-            del self._running[job.row]
-            self._wait(waiting)
-            raise
-        return job
+        values = [(job.attempts, job.worker, job.started_ms, job.row) for job in jobs]
+        if values:
+            self._database.post(lambda connection: connection.executemany(query, values))
 
     async def _finish(self, job: Job, result: Result) -> bool:
         if not self._is_current(job):
             return False
         entry = HistoryEntry(job=job, result=result, ended_ms=now_ms())
+        self._unwritten.discard(job.row)
         rank = await self._database.run(lambda connection: self._store_end(connection, entry))
         if rank is not None:
             self.past.note(rank, entry)
+        self._begun.forget(job.row)
         self._running.pop(job.row, None)
         self._unname(job)
         if rank is not None:
@@ -256,13 +277,15 @@ class Store:
         attempts = job.attempts if counted else job.attempts - 1
         waiting = replace(job, state="pending", attempts=attempts, at_head=True, worker=None, started_ms=None)
         del self._running[job.row]
+        self._unwritten.discard(job.row)
         self._wait(waiting)
         query = (
             "UPDATE queue SET state = 'pending', attempts = ?, at_head = 1, worker = NULL, started_ms = NULL "
-            "WHERE row = ? AND state = 'running'"
+            "WHERE row = ?"
         )
-        # If this write fails the row stays 'running' on disk, and a restart puts it back: nothing to undo.
+        # If this write fails the row stays as it was, and a restart puts it back: nothing to undo.
         await self._database.run(lambda connection: connection.execute(query, (attempts, job.row)) and None)
+        self._begun.forget(job.row)
         return True
 
     async def _remove(self, jobs: list[Job]) -> None:
@@ -289,26 +312,35 @@ class Store:
         return current is not None and current.attempts == job.attempts
 
     def _store_end(self, connection: sqlite3.Connection, entry: HistoryEntry) -> int | None:
-        """Move a running row into history; its rank there, None if this attempt is no longer the running one."""
-        job = entry.job
-        gone = connection.execute(
-            "DELETE FROM queue WHERE row = ? AND attempts = ? AND state = 'running'", (job.row, job.attempts)
-        )
+        """Move the row of a running job into history; its rank there, None if there is no such row."""
+        gone = connection.execute("DELETE FROM queue WHERE row = ?", (entry.job.row,))
         return self.past.record(connection, entry) if gone.rowcount == 1 else None
 
-    def _recover(self, connection: sqlite3.Connection) -> list[Job]:
-        """Put running rows back once, end them the second time; returns everything that waits."""
+    def _recover(self, connection: sqlite3.Connection, begun: Collection[tuple[int, int]]) -> list[Job]:
+        """Put running rows back once, end them the second time; returns everything that waits.
+
+        `begun` are rows and attempts that ran although their rows may not say so.
+        """
         waiting: list[Job] = []
-        for job in [waiting_job_of(row) for row in connection.execute(_LOAD).fetchall()]:
+        for job in [_as_it_ran(waiting_job_of(row), begun) for row in connection.execute(_LOAD).fetchall()]:
             if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
                 reason = f"the server ended {job.attempts} times while it ran this prompt; it is not tried again"
                 result = crash_result(job, reason)
                 self._store_end(connection, HistoryEntry(job=job, result=result, ended_ms=now_ms()))
             elif job.state == "running":
-                waiting.append(replace(job, state="pending", at_head=True, worker=None, started_ms=None))
+                back = replace(job, state="pending", at_head=True, worker=None, started_ms=None)
+                waiting.append(back)
+                connection.execute(
+                    "UPDATE queue SET state = 'pending', attempts = ?, at_head = 1, worker = NULL, started_ms = NULL "
+                    "WHERE row = ?",
+                    (back.attempts, back.row),
+                )
             else:
                 waiting.append(job)
-        connection.execute(
-            "UPDATE queue SET state = 'pending', at_head = 1, worker = NULL, started_ms = NULL WHERE state = 'running'"
-        )
         return waiting
+
+
+def _as_it_ran(job: Job, begun: Collection[tuple[int, int]]) -> Job:
+    """A job that begun without its row, as running."""
+    attempt = job.attempts + 1
+    return replace(job, state="running", attempts=attempt) if (job.row, attempt) in begun else job

@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 
@@ -183,36 +184,82 @@ async def test_one_job_at_a_time_and_the_next_after_the_last_word(stage: Stage):
     assert stage.engine.runs.empty()
     stage.engine.tell_finished("a")
     assert (await stage.taken()).job_id == "b"
-    names = stage.ear.names()
-    assert names.index("executing") < len(names) - 1
+    stage.engine.tell_executing("b", "1")
+    stage.engine.tell_finished("b")
+    await stage.ear.until_ended("b")
+    a, b = [data for event, data, *_ in stage.ear.events if event == "executing"][:2]
+    assert (a, b["prompt_id"]) == ({"node": None, "prompt_id": "a"}, "b")
 
 
-async def test_the_next_job_is_claimed_while_the_end_of_the_last_is_written(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-):
-    may_end = asyncio.Event()
-    finish, claim, order = stage.store.finish, stage.store.claim, []
+@dataclass
+class SlowDisk:
+    """Lets no end be stored before `room`."""
 
-    async def slow_finish(job: Job, result: Result) -> bool:
-        await may_end.wait()
-        order.append("ended")
-        return await finish(job, result)
+    room: asyncio.Event
 
-    async def noting_claim(worker: str, row: int | None = None) -> Job | None:
-        claimed = await claim(worker, row)
-        order.append("claimed")
-        may_end.set()
-        return claimed
+    def slow(self, finish):
+        async def slow_finish(job: Job, result: Result) -> bool:
+            await self.room.wait()
+            return await finish(job, result)
 
+        return slow_finish
+
+
+@pytest.fixture
+def slow_disk(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    disk = SlowDisk(asyncio.Event())
+    monkeypatch.setattr(stage.store, "finish", disk.slow(stage.store.finish))
+    return disk
+
+
+async def test_a_worker_gets_its_next_job_while_the_end_of_the_last_is_written(stage: Stage, slow_disk: SlowDisk):
+    await stage.submit("a", client_id="me")
+    await stage.submit("b", client_id="me")
+    await stage.taken()
+    stage.engine.tell_finished("a")
+    assert (await stage.taken()).job_id == "b"
+    stage.engine.tell_executing("b", "1")
+    stage.engine.tell_finished("b")
+    stage.engine.tell(LogLine(time_s=0, level="INFO", logger="x", text="heard at once"))
+    await asyncio.sleep(0.01)
+    told = len(stage.ear.names())
+    assert await stage.dispatcher.interrupt("a") is False, "its end is being stored"
+    assert {running.job.id for running in stage.dispatcher.current()} == {"b"}
+    assert stage.engine.runs.empty()
+    slow_disk.room.set()
+    await stage.ear.until_ended("b")
+    ends = ["execution_success", "status", "executing"]
+    assert stage.ear.names()[told:] == [*ends, "status", "executing", *ends], "b is told after the last word about a"
+
+
+async def test_a_worker_lost_with_its_next_job_is_heard_after_the_end_of_the_last(stage: Stage, slow_disk: SlowDisk):
     await stage.submit("a")
     await stage.submit("b")
     await stage.taken()
-    monkeypatch.setattr(stage.store, "finish", slow_finish)
-    monkeypatch.setattr(stage.store, "claim", noting_claim)
     stage.engine.tell_finished("a")
     assert (await stage.taken()).job_id == "b"
-    assert order == ["claimed", "ended"]
-    assert stage.ear.names()[-2:] == ["executing", "status"], "b is given after the last word about a"
+    stage.engine.tell_lost()
+    stage.engine.tell_ready()
+    await asyncio.sleep(0.01)
+    assert stage.store.pending() == []
+    slow_disk.room.set()
+    run = await stage.taken()
+    assert (run.job_id, run.attempt) == ("b", 2)
+    assert await stage.state_of("a") == "succeeded"
+
+
+async def test_a_stop_waits_for_an_end_that_is_being_stored(stage: Stage, slow_disk: SlowDisk):
+    await stage.submit("a")
+    await stage.taken()
+    stage.engine.tell_finished("a")
+    while not stage.dispatcher._ends:
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(stage.dispatcher.stop(5.0))
+    await asyncio.sleep(0.01)
+    assert not stopping.done()
+    slow_disk.room.set()
+    await stopping
+    assert await stage.state_of("a") == "succeeded"
 
 
 async def test_a_stop_while_a_job_is_on_its_way_puts_it_back_without_an_attempt(stage: Stage):
@@ -597,7 +644,7 @@ async def test_an_end_that_cannot_be_told_is_logged_and_frees_the_worker(
     publish, endings._publish = endings._publish, broken
     stage.engine.tell_finished("a")
     async with asyncio.timeout(5):
-        while stage.dispatcher._running:
+        while stage.dispatcher._running or stage.dispatcher._ends:
             await asyncio.sleep(0)
     await asyncio.sleep(0)
     endings._publish = publish

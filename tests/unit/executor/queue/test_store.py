@@ -1,6 +1,7 @@
 """The queue over its life, also across restarts, and against a model made of plain dicts."""
 
 import asyncio
+import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -10,6 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+from executor.queue import store as module
+from executor.queue.begun import Begun
 from executor.queue.job import Job, Result, make_job
 from executor.queue.store import Store
 
@@ -265,16 +268,67 @@ async def test_secrets_never_reach_the_disk(tmp_path: Path):
     await store.close()
 
 
-async def test_a_refused_claim_leaves_the_job_waiting(store: Store, monkeypatch: pytest.MonkeyPatch):
+async def test_a_claim_waits_for_no_disk(store: Store, monkeypatch: pytest.MonkeyPatch):
     await store.add(job("a"))
 
     async def full(work: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(store._database, "run", full)
-    with pytest.raises(sqlite3.OperationalError):
-        await store.claim("w")
-    assert (len(store.pending()), store.running(), store.pending()[0].attempts) == (1, [], 0)
+    claimed = await store.claim("w")
+    assert claimed is not None
+    assert (store.pending(), store.running()) == ([], [claimed])
+
+
+async def test_a_quick_job_s_row_is_not_written_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "CLAIM_S", 0.0)
+    store = Store(tmp_path / "q")
+    await store.open()
+    posted: list[object] = []
+    monkeypatch.setattr(store._database, "post", posted.append)
+    await run_one(store, "quick")
+    await asyncio.sleep(0.01)
+    assert posted == []
+    await store.add(job("slow"))
+    await store.claim("w")
+    await asyncio.sleep(0.01)
+    assert len(posted) == 1
+    await store.close()
+
+
+def killed(folder: Path) -> Path:
+    """The files of a store as the death of its process would leave them, in a folder of their own."""
+    return Path(shutil.copytree(folder, tempfile.mkdtemp(dir=folder.parent), dirs_exist_ok=True))
+
+
+async def test_an_attempt_that_had_just_begun_counts_when_the_server_is_killed(tmp_path: Path):
+    store = Store(tmp_path / "live" / "q")
+    await store.open()
+    for prompt_id in "abc":
+        await store.add(job(prompt_id))
+    await store.claim("w")
+    taken = await store.claim("w")
+    assert taken is not None
+    await store.requeue(taken, counted=False)
+    left = Store(killed(tmp_path / "live") / "q")
+    await store.close()
+    await left.open()
+    assert {waiting.id: waiting.attempts for waiting in left.pending()} == {"a": 1, "b": 0, "c": 0}
+    await left.close()
+
+
+async def test_notes_of_what_begins_grow_and_are_used_again(tmp_path: Path):
+    notes = Begun(tmp_path / "begun")
+    assert notes.open() == set()
+    notes.clear()
+    for row in range(1, 101):
+        notes.note(row, 1)
+    for row in range(1, 101):
+        if row != 70:
+            notes.forget(row)
+    notes.note(500, 2)
+    assert Begun(tmp_path / "begun").open() == {(70, 1), (500, 2)}
+    notes.close()
 
 
 # ---------------------------------------------------------------- against a model
@@ -289,7 +343,8 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.store = Store(Path(self.folder.name) / "q", history_limit=5)
+        self.path = Path(self.folder.name) / "first" / "q"
+        self.store = Store(self.path, history_limit=5)
         self.do(self.store.open())
         self.waiting: list[Job] = []
         self.running: dict[int, Job] = {}
@@ -336,12 +391,12 @@ class StoreMachine(RuleBasedStateMachine):
             del self.running[made.row]
             self.end(made, state)
 
-    @rule(made=claimed)
-    def requeue(self, made: Job | None) -> None:
+    @rule(made=claimed, counted=st.booleans())
+    def requeue(self, made: Job | None, counted: bool) -> None:
         if made is None:
             return
         known = self.running.get(made.row) == made
-        assert self.do(self.store.requeue(made)) == known
+        assert self.do(self.store.requeue(made, counted=counted)) == known
         if known:
             del self.running[made.row]
             self.waiting.append(next(waiting for waiting in self.store.pending() if waiting.row == made.row))
@@ -354,16 +409,19 @@ class StoreMachine(RuleBasedStateMachine):
         assert removed == ([first] if first else [])
         self.waiting = [made for made in self.waiting if made is not first]
 
-    @rule()
-    def restart(self) -> None:
+    @rule(dies=st.booleans())
+    def restart(self, dies: bool) -> None:
+        left = killed(self.path.parent) if dies else self.path.parent
         self.do(self.store.close())
-        self.store = Store(Path(self.folder.name) / "q", history_limit=5)
+        self.path = left / "q"
+        self.store = Store(self.path, history_limit=5)
         self.do(self.store.open())
         for made in sorted(self.running.values(), key=lambda made: made.row):
             if made.attempts >= 2:
                 self.end(made, "failed")
-        back = {made.row for made in self.running.values() if made.attempts < 2}
-        assert {made.row for made in self.store.pending()} == {made.row for made in self.waiting} | back
+        back = {made.row: made.attempts for made in self.running.values() if made.attempts < 2}
+        waiting = {made.row: made.attempts for made in self.waiting}
+        assert {made.row: made.attempts for made in self.store.pending()} == waiting | back
         self.running = {}
         self.waiting = self.store.pending()
 
