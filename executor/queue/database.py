@@ -75,12 +75,16 @@ class Database:
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` inside a transaction and return its value after the commit; its own exception undoes it alone."""
+        return await self.start(work)
+
+    def start(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Have `work` run as `run` does: it is on its way when this returns, whatever becomes of the future."""
         if self._thread is None:
             raise DatabaseUnusable(self.path, "it is closed")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._waiting.put(_Work(work, loop, done))
-        return await done  # a caller that is cancelled leaves: the work is done all the same
+        return done
 
     def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Run `work` as `run` does, for nobody who waits; what fails is logged."""

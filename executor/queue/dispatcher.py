@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -169,6 +169,7 @@ class Dispatcher:
         self._starts.add(start)
         start.add_done_callback(self._starts.discard)
         start.add_done_callback(_tell_failure)
+        await asyncio.sleep(0)  # the worker gets it before its client gets the answer
         return stored
 
     async def interrupt(self, prompt_id: str | None = None, *, force: bool = False, owner: str | None = None) -> bool:
@@ -422,18 +423,19 @@ class Dispatcher:
             late = running.late(self._limits.job_timeout_s)
             result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
+        writing = self.store.finish(running.job, result)  # on its way before anything else is done
         self._ears.ended(running.job, message)
         text, seconds = "prompt %s %s after %.2f s", (now_ms() - (running.job.started_ms or now_ms())) / 1000
         log.info(text, running.job.id, result.state, seconds, extra=about(running.job.id))
-        end = self._finish(running, result, wrote_files=message.wrote_files)
+        end = self._finish(running, result, writing, wrote_files=message.wrote_files)
         task = asyncio.create_task(end, name=f"end {running.job.id}")
         task.add_done_callback(_tell_failure)
         self._ends[worker] = Ending(running, task)
         self._leave(running)  # the next job begins meanwhile
 
-    async def _finish(self, running: Running, result: Result, *, wrote_files: bool) -> None:
+    async def _finish(self, running: Running, result: Result, writing: Awaitable[bool], *, wrote_files: bool) -> None:
         try:
-            await self._end(running, result)
+            await self._end(running, result, writing)
             following = self._running.get(running.worker)
             if following is not None:  # it began meanwhile
                 self._endings.tell_status(following.job)
@@ -466,10 +468,10 @@ class Dispatcher:
             await self._end(running, running.crashed(text))
         self._leave(running)
 
-    async def _end(self, running: Running, result: Result) -> None:
-        """Store and tell the end of a job."""
+    async def _end(self, running: Running, result: Result, writing: Awaitable[bool] | None = None) -> None:
+        """Store and tell the end of a job; `writing` is the storing where it is under way."""
         running.ending = True
-        if await self._endings.store(running.job, result):
+        if await self._endings.store(running.job, result, writing):
             self._stop_asked.pop(running.job.row, None)
             self._endings.tell(running.job, result)
 

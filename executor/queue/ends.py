@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import sqlite3
+from collections.abc import Awaitable
 
 from executor.queue.ears import Audience, Publish
 from executor.queue.job import Job, Result, about
@@ -26,20 +27,21 @@ class Ends:
     def __init__(self, store: Store, publish: Publish) -> None:
         self._store, self._publish = store, publish
 
-    async def store(self, job: Job, result: Result) -> bool:
+    async def store(self, job: Job, result: Result, writing: Awaitable[bool] | None = None) -> bool:
         """Write the end of a job, waiting for a full disk to get room: nothing is announced that is not stored.
 
-        False if this attempt of the job is no longer the running one.
+        `writing` is the first try where it is under way. False if this attempt of the job is no longer the running one.
         """
         tries = 0
         while True:
             try:
-                return await self._store.finish(job, result)
+                return await (writing or self._store.finish(job, result))
             except sqlite3.Error:
                 pause_s = DISK_WAIT_S[min(tries, len(DISK_WAIT_S) - 1)]
                 text = "the end of prompt %s could not be stored; next try in %g s"
                 log.exception(text, job.id, pause_s, extra=about(job.id))
                 tries += 1
+                writing = None
                 await asyncio.sleep(pause_s)
 
     def tell(self, job: Job, result: Result) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import sqlite3
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from executor.queue.keys import Keys
 from executor.queue.rows import JOB_COLUMNS, QUEUE_COLUMNS, queue_values, waiting_job_of
 from executor.queue.waiters import Waiters
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
@@ -57,7 +58,7 @@ class Store:
         self._unwritten: set[int] = set()  # rows of running jobs of which the table does not say so yet
         self._writing: asyncio.TimerHandle | None = None
         self._adding = 0
-        self._open_writes: set[asyncio.Task[Any]] = set()
+        self._open_writes: set[asyncio.Future[Any]] = set()
 
     async def open(self) -> None:
         """Open the file, put what was running back (or end it after its second attempt), and load what waits."""
@@ -137,8 +138,33 @@ class Store:
         With a worker it is claimed in the same commit: right where nothing else waits. sqlite3.Error when the disk
         refuses it: then nothing was accepted.
         """
+        job = replace(job, state="pending", attempts=0, at_head=False)
+        if worker is not None:
+            job = replace(job, state="running", attempts=1, worker=worker, started_ms=now_ms())
+        values = (*queue_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
+
+        def insert(connection: sqlite3.Connection) -> int:
+            row = connection.execute(_INSERT, values).lastrowid
+            if key is not None:
+                self.keys.record(connection, key, job)
+            return row or 0
+
+        def written(row: int) -> Job:
+            self._adding -= 1
+            stored = replace(job, row=row)
+            self._name(stored)
+            if worker is None:
+                self._wait(stored)
+            else:
+                self._running[stored.row] = stored
+            return stored
+
+        def refused() -> None:
+            self._adding -= 1
+
+        writing = self._change(insert, written, refused)
         self._adding += 1
-        return await self._whole(self._add(job, worker, key))
+        return await writing
 
     async def claim(self, worker: str, row: int | None = None) -> Job | None:
         """Take the next job for a worker, or the one of that row; None when there is no such job waiting.
@@ -157,9 +183,29 @@ class Store:
             self._writing = asyncio.get_running_loop().call_later(CLAIM_S, self._write_claims)
         return job
 
-    async def finish(self, job: Job, result: Result) -> bool:
-        """Move a running job into history; False if this attempt of the job is no longer the running one."""
-        return await self._whole(self._finish(job, result))
+    def finish(self, job: Job, result: Result) -> asyncio.Future[bool]:
+        """Move a running job into history; False if this attempt of the job is no longer the running one.
+
+        It is on its way to the disk when this returns.
+        """
+        if not self._is_current(job):
+            stale: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            stale.set_result(False)
+            return stale
+        entry = HistoryEntry(job=job, result=result, ended_ms=now_ms())
+        self._unwritten.discard(job.row)
+
+        def written(rank: int | None) -> bool:
+            if rank is not None:
+                self.past.note(rank, entry)
+            self._begun.forget(job.row)
+            self._running.pop(job.row, None)
+            self._unname(job)
+            if rank is not None:
+                self.waiters.tell(job.row, entry)
+            return rank is not None
+
+        return self._change(lambda connection: self._store_end(connection, entry), written)
 
     async def requeue(self, job: Job, *, counted: bool = True) -> bool:
         """Put a running job back at the head; `counted=False` takes the attempt back. False as with finish."""
@@ -212,29 +258,34 @@ class Store:
         task.add_done_callback(self._open_writes.discard)
         return await asyncio.shield(task)
 
-    async def _add(self, job: Job, worker: str | None, key: Key | None) -> Job:
-        job = replace(job, state="pending", attempts=0, at_head=False)
-        if worker is not None:
-            job = replace(job, state="running", attempts=1, worker=worker, started_ms=now_ms())
-        values = (*queue_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
+    def _change(
+        self,
+        work: Callable[[sqlite3.Connection], S],
+        written: Callable[[S], T],
+        refused: Callable[[], None] = lambda: None,
+    ) -> asyncio.Future[T]:
+        """Write a change, which is on its way when this returns, and make it in memory, whoever waits for it.
 
-        def insert(connection: sqlite3.Connection) -> int:
-            row = connection.execute(_INSERT, values).lastrowid
-            if key is not None:
-                self.keys.record(connection, key, job)
-            return row or 0
+        `written` gets what `work` returned and makes the future's value; `refused` is called where the future fails.
+        """
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        writing = self._database.start(work)
+        self._open_writes.add(writing)
 
-        try:
-            row = await self._database.run(insert)
-        finally:
-            self._adding -= 1
-        stored = replace(job, row=row)
-        self._name(stored)
-        if worker is None:
-            self._wait(stored)
-        else:
-            self._running[stored.row] = stored
-        return stored
+        def settle(done: asyncio.Future[S]) -> None:
+            self._open_writes.discard(done)
+            error = done.exception()
+            if error is not None:
+                refused()
+                if not result.done():  # its caller was not cancelled
+                    result.set_exception(error)
+                return
+            value = written(done.result())
+            if not result.done():
+                result.set_result(value)
+
+        writing.add_done_callback(settle)
+        return result
 
     def _name(self, job: Job) -> None:
         if job.digest is not None:
@@ -255,21 +306,6 @@ class Store:
         values = [(job.attempts, job.worker, job.started_ms, job.row) for job in jobs]
         if values:
             self._database.post(lambda connection: connection.executemany(query, values))
-
-    async def _finish(self, job: Job, result: Result) -> bool:
-        if not self._is_current(job):
-            return False
-        entry = HistoryEntry(job=job, result=result, ended_ms=now_ms())
-        self._unwritten.discard(job.row)
-        rank = await self._database.run(lambda connection: self._store_end(connection, entry))
-        if rank is not None:
-            self.past.note(rank, entry)
-        self._begun.forget(job.row)
-        self._running.pop(job.row, None)
-        self._unname(job)
-        if rank is not None:
-            self.waiters.tell(job.row, entry)
-        return rank is not None
 
     async def _requeue(self, job: Job, counted: bool) -> bool:
         if not self._is_current(job):

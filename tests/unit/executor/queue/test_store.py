@@ -386,7 +386,11 @@ class StoreMachine(RuleBasedStateMachine):
         if made is None:
             return
         known = self.running.get(made.row) == made
-        assert self.do(self.store.finish(made, Result(state=state))) == known
+
+        async def finish() -> bool:
+            return await self.store.finish(made, Result(state=state))
+
+        assert self.do(finish()) == known
         if known:
             del self.running[made.row]
             self.end(made, state)
