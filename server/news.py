@@ -49,6 +49,7 @@ class News:
             ended=self._ended,
             lost=self._lost,
             request=self._request,
+            definitions=self._definitions.known,
             is_tied=lambda job: self._packs.is_tied(job, self._definitions.known()),
         )
 

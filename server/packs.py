@@ -58,7 +58,7 @@ class PackHost:
 
     def is_tied(self, job: Job, definitions: Mapping[str, NodeDef]) -> bool:
         """Tell whether a job has a node of a pack with routes: node and route may share what is in memory."""
-        if job.row not in self._tied:
+        if job.row not in self._tied or job.row == 0:  # without a row yet it is like no other
             if len(self._tied) >= NOTED_JOBS:
                 self._tied.clear()
             modules = routed_modules(self.told.report_json)

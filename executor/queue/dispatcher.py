@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -20,11 +20,13 @@ from executor.queue.ears import Ears, Publish
 from executor.queue.ends import Ends
 from executor.queue.job import Job, Key, Result, about, interrupted_result, now_ms
 from executor.queue.litter import Litter
+from executor.queue.placement import Placement
 from executor.queue.progress import Follow, Paces, Progress
 from executor.queue.relay import relay
 from executor.queue.requests import Requests
 from executor.queue.running import Running
 from executor.queue.store import MAX_ATTEMPTS, Store
+from executor.queue.warmth import Warmth
 
 log = logging.getLogger("weft.dispatcher")
 
@@ -79,6 +81,8 @@ class Dispatcher:
         self._ears = ears or Ears()
         self._limits = limits or Limits()
         self._litter = Litter(leftovers)
+        self._warmth = Warmth(self._ears.definitions)
+        self._placement = Placement(self._warmth, self._ears.is_tied)
         self._paces = Paces()
         self._endings = Ends(store, publish)
         self._requests = Requests(self._ears.request, engine.reply)
@@ -189,6 +193,7 @@ class Dispatcher:
     async def free(self, *, models: bool, cache: bool) -> None:
         """Let the workers unload models and drop cached results once they are idle."""
         if models or cache:
+            self._warmth.freed()
             await self.engine.free(models=models or cache, cache=cache)
 
     async def delete(self, ids: Iterable[str], owner: str | None = None) -> list[Job]:
@@ -254,18 +259,11 @@ class Dispatcher:
         """The first waiting job that an idle worker may run, with that worker."""
         return self._choose(self.store.pending())
 
-    def _choose(self, jobs: Iterable[Job]) -> tuple[WorkerInfo, Job] | None:
-        """The first of these jobs that an idle worker may run, with the one of these workers that is idle longest."""
+    def _choose(self, jobs: Sequence[Job]) -> tuple[WorkerInfo, Job] | None:
+        """The job of these that an idle worker should run next, with that worker."""
         workers = self.engine.workers()
         idle = [info for info in workers if info.state == "idle" and self._is_free(info.id)]
-        idle.sort(key=lambda info: info.idle_since_s)
-        for job in jobs if idle else ():
-            if len(workers) == 1 or not self._ears.is_tied(job):
-                return idle[0], job
-            host = next((info for info in idle if info.id == workers[0].id), None)
-            if host is not None:
-                return host, job
-        return None
+        return self._placement.choose(jobs, idle, workers)
 
     def _is_free(self, worker: str) -> bool:
         """Tell whether a worker can be promised a job: it has none, though the last one's end may not be stored yet."""
@@ -301,6 +299,8 @@ class Dispatcher:
             return
         self._running[worker] = running
         self._release(worker)
+        if len(self.engine.workers()) > 1:
+            self._placement.began(worker, job)
         if worker not in self._ends:
             self._endings.tell_status(job)
         await self._litter.tidy([job])
@@ -389,6 +389,7 @@ class Dispatcher:
                 await self._finished(worker, message)
             case WorkerLost():
                 self._ears.lost(worker)
+                self._warmth.lost(worker)
                 self._requests.drop(worker)
                 await self._lost(worker, message.reason)
             case Ready():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from executor.contract.definition import NodeDef
 from executor.errors import BadInput
 from executor.messages import Finished, Ready, Refreshed, Request, Stats
 from executor.queue.job import Job
@@ -38,7 +39,7 @@ async def _refuse(request: Request) -> bytes:
 class Ears:
     """Who hears what workers tell of themselves, by worker; `request` makes the JSON answer to a worker's wish.
 
-    `is_tied` tells which jobs only the first worker may run.
+    `is_tied` tells which jobs only the first worker may run, `definitions` which node classes there are.
     """
 
     ready: Callable[[str, Ready], None] = lambda worker, told: None
@@ -48,3 +49,4 @@ class Ears:
     lost: Callable[[str], None] = lambda worker: None
     request: Callable[[Request], Awaitable[bytes]] = _refuse
     is_tied: Callable[[Job], bool] = lambda job: False
+    definitions: Callable[[], Mapping[str, NodeDef]] = dict

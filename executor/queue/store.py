@@ -344,8 +344,7 @@ class Store:
         bisect.insort(self._pending, job, key=Job.order)
 
     def _is_current(self, job: Job) -> bool:
-        current = self._running.get(job.row)
-        return current is not None and current.attempts == job.attempts
+        return self._running.get(job.row) == job  # an attempt that was taken back leaves its number to the next
 
     def _store_end(self, connection: sqlite3.Connection, entry: HistoryEntry) -> int | None:
         """Move the row of a running job into history; its rank there, None if there is no such row."""

@@ -81,6 +81,22 @@ class Crash(_Output):
         return {"ui": {"died": [died]}}
 
 
+class Meet(_Output):
+    """Waits in a folder for others of its kind, telling a step; shows its process."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"folder": ("STRING", {}), "name": ("STRING", {}), "count": ("INT", {})}}
+
+    def run(self, folder: str, name: str, count: int) -> Json:
+        current().progress(1, 2)
+        (Path(folder) / name).touch()
+        while len(list(Path(folder).iterdir())) < count:
+            current().check_interrupt()
+            time.sleep(0.005)
+        return {"ui": {"pid": [os.getpid()]}}
+
+
 class Turn(_Output):
     """Is over at once, or takes its worker with it."""
 
@@ -136,7 +152,7 @@ class Picky(_Output):
 
 
 CLASSES: Mapping[str, type] = {
-    cls.__name__: cls for cls in (Say, Sleep, SleepAsync, Crash, Turn, Raise, HoldInterpreter, Picky)
+    cls.__name__: cls for cls in (Say, Sleep, SleepAsync, Crash, Meet, Turn, Raise, HoldInterpreter, Picky)
 }
 
 

@@ -238,7 +238,7 @@ async def make_stand(tmp_path: Path) -> AsyncIterator[MakeStand]:
             engine.tell(READY)
             async with asyncio.timeout(5):
                 await front.definitions.nodes()
-                while engine.state != "idle":
+                while engine.state == "starting":
                     await asyncio.sleep(0)
         return stand
 

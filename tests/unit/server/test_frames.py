@@ -62,7 +62,7 @@ async def test_messages_on_the_wire_are_what_websockets_read(stand, size, is_tex
     socket = await stand.client.ws_connect("/ws?clientId=me", max_msg_size=0)
     await socket.receive_json()
     payload = "x" * size if is_text else b"x" * size
-    stand.front.hub._clients["me"].put(Frame(payload))
+    stand.front.hub._clients["", "me"].put(Frame(payload))
     message = await socket.receive(timeout=5)
     assert message.data == payload
     await socket.close()

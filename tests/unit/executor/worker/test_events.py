@@ -28,13 +28,17 @@ class Recorder:
         self.events = WireEvents(
             job,
             self.sent.append,
-            hold=self.held.append,
+            hold=self.hold,
             flush=self.flush,
             preview_size=64,
             terminal=terminal,
             titles={"3": "Sampler"},
             previews=self.choice,
         )
+
+    def hold(self, message: FromWorker) -> None:
+        self.held.append(message)
+        self.sent.append(message)
 
     def flush(self) -> None:
         self.flushed += 1
