@@ -24,7 +24,7 @@ run: $(UI) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="-
 test: lint ## linters and every test that needs no GPU
 	$(BIN)/python -m pytest -q $(ARGS)
 
-test-full: $(READY) ## the long checks: a full-size SD1.5 file, which is made first (2 GB), and thousands of odd requests
+test-full: $(READY) ## the long checks: full-size SD1.5, SVD and SDXL files, made first (14 GB), every sampler on every schedule, thousands of odd requests
 	$(BIN)/python -m pytest -q -m "full or soak" $(ARGS)
 
 test-soak: $(READY) ## minutes of load: 5,000 prompts, 200 rounds of kill -9, 500 races of cancel, 10,000 refused posts

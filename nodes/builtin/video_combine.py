@@ -32,6 +32,7 @@ from executor.inference.frames import (
     file_values,
     shown_order,
 )
+from executor.inference.gifski import encode_gifski, find_gifski
 from executor.inference.media import rate_of
 from executor.inference.sound import add_sound, checked
 from executor.inference.spooled_frames import Frames, SpooledFrames
@@ -40,7 +41,7 @@ from executor.inference.video_encoding import encode_palette_gif, encode_png, en
 from nodes.builtin.inputs import AnyInput, Either, InputTypes, flag, integer, text
 from nodes.builtin.picture_files import output_root, png_metadata, whole, write_png
 from nodes.builtin.services import services
-from nodes.builtin.video_formats import CATEGORY, FORMATS, PACK, Format, choices_of, format_named, widget_values
+from nodes.builtin.video_formats import CATEGORY, GIFSKI, PACK, Format, choices_of, format_named, formats, widget_values
 from nodes.builtin.video_meta_batch import MetaBatch, without_batch
 
 EXIF_TAKEN = 36867  # DateTimeOriginal
@@ -70,7 +71,7 @@ class VHS_VideoCombine:  # noqa: N801  # the name that workflows have
                 "frame_rate": (Either("FLOAT", "INT"), {"default": 8, "min": 1, "step": 1}),
                 "loop_count": integer(0, 0, 100, step=1),
                 "filename_prefix": text(default="AnimateDiff"),
-                "format": (list(FORMATS), {"formats": choices_of(FORMATS)}),
+                "format": (list(formats()), {"formats": choices_of(formats())}),
                 "pingpong": flag(default=False),
                 "save_output": flag(default=True),
             },
@@ -179,6 +180,9 @@ class Job:
         with whole(path) as part:
             if self.chosen.name.startswith("image/"):
                 self._write_animation(part)
+            elif self.chosen is GIFSKI:
+                program, quality = find_gifski() or "gifski", int(str(self.widgets["quality"]))
+                encode_gifski(part, self._values(8), self.rate, quality, program)
             elif self.chosen.encoding is None:
                 dither = str(self.widgets["dither"])
                 encode_palette_gif(part, self._palette_passes().__next__, self.rate, dither)
@@ -250,7 +254,7 @@ class Job:
 
     def shown(self, last: Path, frame_rate: float, save_output: bool) -> dict[str, object]:
         """What clients are told of the last file."""
-        kind, filename = self.chosen.name, last.name
+        kind, filename = "image/gif" if self.chosen is GIFSKI else self.chosen.name, last.name
         if self.is_sequence and len(self._order()) == 1:
             kind, filename = "image/png", last.name.replace("%03d", "001")
         return {

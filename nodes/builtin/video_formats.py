@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from executor.errors import NodeInputError, UnknownName, nearest
+from executor.inference.gifski import find_gifski
 from executor.inference.video_encoding import VideoEncoding
 
 log = logging.getLogger("weft.nodes")
@@ -54,10 +55,16 @@ def choices_of(formats: Mapping[str, Format]) -> dict[str, list[Widget]]:
 
 def format_named(name: str) -> Format:
     """A format by its name; UnknownName with the nearest one."""
+    known = formats()
     try:
-        return FORMATS[name]
+        return known[name]
     except KeyError:
-        raise UnknownName("format", name, FORMATS) from None
+        raise UnknownName("format", name, known) from None
+
+
+def formats() -> Mapping[str, Format]:
+    """Format name -> format: those of the table, and gifski's where the program is installed."""
+    return FORMATS if find_gifski() is None else {**FORMATS, GIFSKI.name: GIFSKI}
 
 
 def widget_values(chosen: Format, given: Values) -> dict[str, object]:
@@ -268,3 +275,9 @@ FORMATS: Mapping[str, Format] = _table(
     ),
 )
 """Format name -> format, in the order of the list."""
+
+GIFSKI = Format(
+    name="video/gifski",
+    extension="gif",
+    widgets=(["quality", "INT", {"default": 90, "min": 1, "max": 100, "step": 1}],),
+)

@@ -512,3 +512,39 @@ def test_pictures_are_encoded_one_by_one(place, monkeypatch):
     with context.entered(RunContext(services=place, sink=steps)):
         combine(format="video/h264-mp4")
     assert made == [0, 1, 2, 3, 4]  # each after the step before was told, the last one for the cover
+
+
+# ---------------------------------------------------------------- gifski
+
+
+@pytest.fixture
+def gifski(tmp_path, monkeypatch):
+    """A program that stands for gifski: writes what it was told, and how many pictures lie beside it."""
+    program = tmp_path / "gifski.sh"
+    program.write_text('#!/bin/sh\n[ "$4" = 13 ] && { echo no luck >&2; exit 3; }\n'
+                       'echo "$1 $2 $3 $4 $5 $(ls *.png | wc -l) $(basename $7)" > "$6"\n')  # fmt: skip
+    program.chmod(0o755)
+    monkeypatch.setenv("VHS_GIFSKI", str(program))
+
+
+def test_gifski_is_listed_only_where_it_is_installed(gifski, monkeypatch):
+    assert "video/gifski" in video_formats.formats()
+    monkeypatch.delenv("VHS_GIFSKI")
+    monkeypatch.setenv("PATH", "")
+    assert "video/gifski" not in video_formats.formats()
+
+
+@pytest.mark.usefixtures("gifski")
+def test_gifski_is_given_every_frame_the_rate_and_the_quality(place):
+    ui, (_, files) = combine(bars(4), format="video/gifski", frame_rate=7.5, quality=55, pingpong=True)
+    assert Path(files[-1]).read_text().split() == [
+        "--fps", "7.5", "--quality", "55", "--output", "6", "00000000.png",
+    ]  # fmt: skip
+    assert ui["format"] == "image/gif"
+
+
+@pytest.mark.usefixtures("gifski")
+def test_what_gifski_says_is_told_where_it_fails(place):
+    with pytest.raises(NodeInputError, match="gifski ended with status 3: no luck"):
+        combine(bars(2), format="video/gifski", quality=13)
+    assert not list(place.folders.root("output").rglob("*.gif"))
