@@ -10,8 +10,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
@@ -53,22 +53,22 @@ def random_file(name: str) -> Path:
     return path
 
 
-@contextmanager
-def prepared(recording: Recording) -> Iterator[Iterator[Check]]:
-    """Every case of full-size files; one server for all workflows of a file."""
-    with ExitStack() as stack:
-        yield checks(recording, stack)
+def prepared(recording: Recording) -> closing[Iterator[Check]]:
+    """Every case of full-size files; what the cases of one file need is let go before those of the next."""
+    return closing(checks(recording))
 
 
-def checks(recording: Recording, stack: ExitStack) -> Iterator[Check]:
-    """Every case; a server starts when its first case is compared and ends with `stack`."""
+def checks(recording: Recording) -> Generator[Check]:
+    """Every case; a server starts when the first case of its file is compared and ends after the last."""
     parts = Parts(recording)
     for name in recording.cases("full_sd15_parts"):
         yield Check(file="full_sd15_parts", name=name, measure=partial(parts.measure, name))
+    parts.close()
     for file in ("full_sd15", "full_svd"):
-        workflows = Workflows(recording, file, stack)
-        for name in recording.cases(file):
-            yield Check(file=file, name=name, measure=partial(workflows.measure, name))
+        with ExitStack() as stack:
+            workflows = Workflows(recording, file, stack)
+            for name in recording.cases(file):
+                yield Check(file=file, name=name, measure=partial(workflows.measure, name))
 
 
 class Parts:
@@ -82,6 +82,10 @@ class Parts:
         """The model, weights in float32."""
         folders = [random_file("embedding_sd15_random").parent]
         return load_checkpoint(random_file("sd15_random"), Memory(CPU), embedding_folders=folders)
+
+    def close(self) -> None:
+        """Let the model go."""
+        vars(self).pop("checkpoint", None)
 
     def recorded(self, name: str) -> Tensor:
         """A recorded tensor, in float32."""
