@@ -6,15 +6,19 @@ The order of layers is learned at the first call. Knows neither patches nor whic
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from executor.inference.casting import CastConv2d, CastConv3d, CastGroupNorm, CastLayerNorm, CastLinear
+from executor.inference.devices import CPU, free_bytes
 
 Weights = dict[str, Tensor]
+HOLDS = 2  # one that is computed with, one that is filled
+ALIGNMENT = 256  # bytes, as PyTorch's allocator begins tensors
+PINNED_SHARE = 0.5  # of the main memory that is free, which pinned copies may take
 LAYERS = (CastLinear, CastConv2d, CastConv3d, CastGroupNorm, CastLayerNorm)
 """Layers that take their weights as they come; tables of embeddings are looked up where they lie."""
 
@@ -22,39 +26,111 @@ LAYERS = (CastLinear, CastConv2d, CastConv3d, CastGroupNorm, CastLayerNorm)
 class Carrier(Protocol):
     """How weights travel."""
 
+    def keep(self, weight: Tensor, before: Tensor | None = None) -> Tensor:
+        """A weight as it is sent from time after time, instead of what was kept `before` and goes.
+
+        Itself where nothing better can be held.
+        """
+        ...
+
     def send(self, weights: Mapping[str, Tensor]) -> Weights:
-        """Begin to bring weights over; the answers may be used after `wait`."""
+        """Begin to bring weights over; the answers may be used between `wait` and `done`."""
         ...
 
     def wait(self, weights: Mapping[str, Tensor]) -> None:
         """Let the computation begin only when these are there."""
         ...
 
+    def done(self, weights: Mapping[str, Tensor]) -> None:
+        """The computation with these was asked for: what is sent later may take their place."""
+        ...
+
+
+class Hold:
+    """Memory on the device for one layer's weights at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.bytes = torch.empty(0, dtype=torch.uint8, device=device)
+
+    def needs_more(self, weights: Mapping[str, Tensor]) -> bool:
+        """Whether these do not fit."""
+        return taken_bytes(weights) > self.bytes.numel()
+
+    def grow(self, weights: Mapping[str, Tensor]) -> None:
+        """Take so much memory that these fit."""
+        self.bytes = torch.empty(taken_bytes(weights), dtype=torch.uint8, device=self.bytes.device)
+
+    def places(self, weights: Mapping[str, Tensor]) -> Weights:
+        """Where each of these goes: tensors of their shapes and types within, one behind the other."""
+        found, start = {}, 0
+        for name, weight in weights.items():
+            nbytes = weight.numel() * weight.element_size()
+            found[name] = self.bytes[start : start + nbytes].view(weight.dtype).view(weight.shape)
+            start += aligned(nbytes)
+        return found
+
+
+class Arriving(Weights):
+    """Weights on their way, which hold they go to and when they are there."""
+
+    def __init__(self, weights: Weights, hold: int, arrived: torch.cuda.Event) -> None:
+        super().__init__(weights)
+        self.hold, self.arrived = hold, arrived
+
 
 class CudaCarrier:
-    """Copies from pinned memory on a stream of its own, beside the computation.
+    """Copies from pinned memory on a stream of its own, beside the computation, into two holds by turns.
 
-    PyTorch's pinned allocator hands a buffer out again only when the copies from it are done.
+    The copy into a hold waits on the device for the computation with what was there before; the host waits for
+    neither. Pinned copies are made once, as far as a share of the free main memory goes; what has none is copied into
+    pinned memory on its way, which PyTorch hands out again only when the copies from it are done.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self.arrived: dict[int, torch.cuda.Event] = {}  # by the first tensor's identity
+        # Memory may come from a carrier before, whose weights the device still computes with.
+        self.stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(self.stream):
+            self.holds = [Hold(device) for _ in range(HOLDS)]
+        self.left: list[torch.cuda.Event | None] = [None] * HOLDS  # when the computation with each was over
+        self.next = 0
+        self.pinnable = int(free_bytes(CPU) * PINNED_SHARE)
+
+    def keep(self, weight: Tensor, before: Tensor | None = None) -> Tensor:
+        """A pinned copy while there is room for one."""
+        if before is not None and before.is_pinned():
+            self.pinnable += before.numel() * before.element_size()
+        nbytes = weight.numel() * weight.element_size()
+        if weight.device.type != "cpu" or weight.is_pinned() or nbytes > self.pinnable:
+            return weight
+        self.pinnable -= nbytes
+        return weight.pin_memory()
 
     def send(self, weights: Mapping[str, Tensor]) -> Weights:
         """Begin to bring weights over."""
+        place, self.next = self.next, (self.next + 1) % HOLDS
+        hold, left = self.holds[place], self.left[place]
         with torch.cuda.stream(self.stream):
-            sent = {name: w.pin_memory().to(self.device, non_blocking=True) for name, w in weights.items()}
-            self.arrived[key_of(sent)] = self.stream.record_event()
-        return sent
+            if left is not None:
+                self.stream.wait_event(left)  # also for the allocator: memory that goes was used on this stream last
+            if hold.needs_more(weights):
+                hold.grow(weights)
+            sent = hold.places(weights)
+            for name, weight in weights.items():
+                ready = weight if weight.is_pinned() or weight.device.type != "cpu" else weight.pin_memory()
+                sent[name].copy_(ready, non_blocking=True)
+            return Arriving(sent, place, self.stream.record_event())
 
     def wait(self, weights: Mapping[str, Tensor]) -> None:
-        """Let the computing stream wait for the copies, and the allocator for the computation."""
-        computing = torch.cuda.current_stream(self.device)
-        computing.wait_event(self.arrived.pop(key_of(weights)))
-        for weight in weights.values():
-            weight.record_stream(computing)
+        """Let the computing stream wait for the copies."""
+        if isinstance(weights, Arriving):
+            torch.cuda.current_stream(self.device).wait_event(weights.arrived)
+
+    def done(self, weights: Mapping[str, Tensor]) -> None:
+        """Let the next copy into their hold wait for the computation asked for so far."""
+        if isinstance(weights, Arriving):
+            self.left[weights.hold] = torch.cuda.current_stream(self.device).record_event()
 
 
 def carrier_to(device: torch.device) -> Carrier | None:
@@ -62,9 +138,14 @@ def carrier_to(device: torch.device) -> Carrier | None:
     return CudaCarrier(device) if device.type == "cuda" else None
 
 
-def key_of(weights: Mapping[str, Tensor]) -> int:
-    """What tells one bundle of weights from another."""
-    return id(next(iter(weights.values())))
+def taken_bytes(weights: Mapping[str, Tensor]) -> int:
+    """Bytes of a hold that weights take."""
+    return sum(aligned(weight.numel() * weight.element_size()) for weight in weights.values())
+
+
+def aligned(nbytes: int) -> int:
+    """Bytes up to the next place where a tensor may begin."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(slots=True)
@@ -74,6 +155,7 @@ class Station:
     leaf: nn.Module
     own: dict[str, nn.Parameter]
     sent: Weights | None = None
+    kept: dict[str, tuple[nn.Parameter, Tensor]] = field(default_factory=dict)  # what is sent for each of its own
 
 
 class Stream:
@@ -89,7 +171,7 @@ class Stream:
         self.handles = [
             handle
             for leaf in network.modules()
-            if isinstance(leaf, LAYERS)
+            if isinstance(leaf, LAYERS) and any(weight is not None for weight in leaf._parameters.values())
             for handle in (
                 leaf.register_forward_pre_hook(self._arrive),
                 leaf.register_forward_hook(self._leave, always_call=True),
@@ -128,11 +210,20 @@ class Stream:
     def _send(self, station: Station) -> None:
         if station.sent is None:
             held = {name: p for name, p in station.leaf._parameters.items() if p is not None}
-            station.sent = self.carrier.send({name: p.data for name, p in held.items()})
+            station.sent = self.carrier.send({name: self._kept(station, name, p) for name, p in held.items()})
+
+    def _kept(self, station: Station, name: str, own: nn.Parameter) -> Tensor:
+        """A weight as it is sent from; made anew once another one stands in its place."""
+        kept = station.kept.get(name)
+        if kept is None or kept[0] is not own:
+            kept = station.kept[name] = own, self.carrier.keep(own.data, None if kept is None else kept[1])
+        return kept[1]
 
     def _leave(self, leaf: nn.Module, given: object, answer: object) -> None:
         station = self.order[self.known[leaf]]
         for name, own in station.own.items():
             leaf._parameters[name] = own
+        if station.sent is not None:
+            self.carrier.done(station.sent)
         station.sent = None
         station.own = {}

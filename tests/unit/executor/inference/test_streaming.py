@@ -6,12 +6,16 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from executor.inference.casting import cast_leaves
 from executor.inference.checkpoint import Checkpoint
 from executor.inference.handle import ModelHandle
-from executor.inference.streaming import CudaCarrier, Stream
+from executor.inference.streaming import CudaCarrier, Hold, Stream
+
+TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
 
 
 class Porter:
@@ -19,13 +23,21 @@ class Porter:
 
     def __init__(self) -> None:
         self.book: list[tuple[str, float]] = []
+        self.kept = self.over = 0
 
     def send(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.book.append(("send", mark(weights)))
         return {name: weight.clone() for name, weight in weights.items()}
 
+    def keep(self, weight: Tensor, before: Tensor | None = None) -> Tensor:
+        self.kept += 1
+        return weight
+
     def wait(self, weights: Mapping[str, Tensor]) -> None:
         self.book.append(("wait", mark(weights)))
+
+    def done(self, weights: Mapping[str, Tensor]) -> None:
+        self.over -= 1
 
 
 def mark(weights: Mapping[str, Tensor]) -> float:
@@ -105,6 +117,49 @@ def test_layers_called_out_of_order_still_answer():
         assert torch.equal(made[number](x), plain[number])
 
 
+def test_what_is_sent_from_is_made_once():
+    made, porter = network(3), Porter()
+    Stream(made, porter)
+    for _ in range(4):
+        made(torch.randn(1, 8))
+    assert porter.kept == 2 * 3
+    made[1].weight = nn.Parameter(torch.zeros(8, 8).half(), requires_grad=False)
+    made(torch.randn(1, 8))
+    made(torch.randn(1, 8))
+    assert porter.kept == 2 * 3 + 1
+
+
+def test_each_layer_is_done_with_what_it_was_sent():
+    made, porter = network(3), Porter()
+    Stream(made, porter)
+    for _ in range(2):
+        made(torch.randn(1, 8))
+    assert porter.over == -2 * 3
+
+
+def test_layers_without_weights_wait_for_none():
+    made = nn.Sequential(nn.LayerNorm(8, elementwise_affine=False), nn.Linear(8, 8)).requires_grad_(False)
+    cast_leaves(made)
+    x = torch.randn(2, 8)
+    plain = made(x)
+    Stream(made, Porter())
+    assert torch.equal(made(x), plain)
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 5), max_size=3), st.sampled_from(TYPES)), min_size=1, max_size=5))
+def test_weights_in_a_hold_lie_apart_and_whole(sizes: list[tuple[list[int], torch.dtype]]):
+    weights = {str(n): torch.randn(tuple(shape)).to(dtype) for n, (shape, dtype) in enumerate(sizes)}
+    hold = Hold(torch.device("cpu"))
+    if hold.needs_more(weights):
+        hold.grow(weights)
+    assert not hold.needs_more(weights)
+    places = hold.places(weights)
+    for name, weight in weights.items():
+        places[name].copy_(weight)
+    assert all(torch.equal(places[name].float(), weight.float()) for name, weight in weights.items())
+    assert all(place.data_ptr() % place.element_size() == 0 for place in places.values())
+
+
 @pytest.fixture
 def porter(monkeypatch: pytest.MonkeyPatch) -> Porter:
     """Weights travel on this machine too."""
@@ -172,3 +227,15 @@ def test_a_network_larger_than_what_may_be_over_streams_on_a_gpu():
     assert (
         torch.cuda.max_memory_allocated(device) - base < 12 * layer
     )  # two over, their float32 forms, allocator's slack
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_stream_that_runs_ahead_computes_with_the_right_weights():
+    device = torch.device("cuda", 0)
+    made, x = network(40, 1024), torch.randn(512, 1024)
+    plain = made(x)
+    Stream(made, CudaCarrier(device))
+    for _ in range(10):  # nothing is waited for in between: the host is far ahead of the device
+        found = made(x.to(device, non_blocking=True))
+    torch.testing.assert_close(found.cpu(), plain, rtol=1e-3, atol=1e-3)
