@@ -88,6 +88,7 @@ def diffusion_model_of(
         if found is not None:
             if (dtype := WEIGHT_TYPES.get(weight_dtype)) is not None:
                 found.part.round_weights(dtype)
+                found.part.multiplies_eight_bits = weight_dtype.endswith("_fast")
             return model_of(found, family, memory)
     what, _ = describe(file.tensors)
     known = ", ".join(family.name for family in families)

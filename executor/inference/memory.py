@@ -19,6 +19,7 @@ from executor.inference.attention_kernels import AttentionKernels
 from executor.inference.casting import cast_leaves, plain_leaves
 from executor.inference.cuda_graphs import recorder_on
 from executor.inference.devices import CPU, Placement, Role, Ways, choose_device, free_bytes, place, streamed
+from executor.inference.eight_bits import casting_leaves, eight_bit_leaves, multiplies
 from executor.inference.layout import (
     can_be_cellwise,
     cellwise,
@@ -52,6 +53,7 @@ class Part(Generic[Module]):
         self.file_dtype = most_common_dtype(weights)
         self.stream: Stream | None = None  # while its weights travel layer by layer
         self.recordings: Recordings | None = None  # calls of its module that are played back
+        self.multiplies_eight_bits = False  # whether products may be of 8-bit numbers where the device has them
         self.is_arranged = self.is_cellwise = False  # whether its weights are laid out for a GPU, and its maps too
         self.packed: Set[str] = frozenset()  # weights that layers lay out themselves, from the file's
 
@@ -99,6 +101,8 @@ class Part(Generic[Module]):
         """Fill the module with its pristine weights as placed; `arranges`: laid out as a GPU likes them."""
         self._unpack()
         (cast_leaves if placement.casts else plain_leaves)(self.module)
+        if self.multiplies_eight_bits and multiplies(placement.compute_device):
+            eight_bit_leaves(self.module)
         self.is_arranged = arranges and placement.arranges
         self.is_cellwise = self.is_arranged and can_be_cellwise(self.module)
         if self.is_cellwise:
@@ -162,6 +166,7 @@ class Part(Generic[Module]):
     def _unpack(self) -> None:
         unpack_leaves(self.module)
         self.packed = frozenset()
+        casting_leaves(self.module)
         rowwise_leaves(self.module)
         part_projections(self.module)
         self.is_arranged = self.is_cellwise = False
