@@ -69,8 +69,8 @@ class Attempt:
 
     def shown(self, output: object, folders: Folders) -> None:
         """A node tells files in its `ui`: those that were written since the attempt began are its own."""
-        for path in _files_in(output, folders):
-            if str(path) in self._known:
+        for path in _named_in(output, folders):
+            if str(path) in self._known or not path.is_file():
                 continue
             with suppress(OSError):
                 if path.stat().st_mtime_ns >= self._began_ns:
@@ -174,8 +174,13 @@ def _remove(line: list[object]) -> None:
             log.info("removed %s, which a lost attempt wrote", path)
 
 
-def _files_in(output: object, folders: Folders) -> Iterator[Path]:
-    """The files that a `ui` names in the output and temp folders."""
+def files_stand(output: object, folders: Folders) -> bool:
+    """Tell whether all files are there that a `ui` names in the output and temp folders."""
+    return all(path.is_file() for path in _named_in(output, folders))
+
+
+def _named_in(output: object, folders: Folders) -> Iterator[Path]:
+    """The files that a `ui` names in the output and temp folders, there or not."""
     for values in output.values() if isinstance(output, Mapping) else ():
         for value in values if isinstance(values, list) else ():
             if not isinstance(value, Mapping) or value.get("type") not in SHOWN_ROOTS:
@@ -183,5 +188,5 @@ def _files_in(output: object, folders: Folders) -> Iterator[Path]:
             root = folders.root(value["type"])
             with suppress(UnsafePath, ValueError):
                 path = inside(root, os.path.join(str(value.get("subfolder") or ""), str(value.get("filename") or "")))
-                if path != root and path.is_file():
+                if path != root:
                     yield path

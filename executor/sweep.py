@@ -107,11 +107,12 @@ class Sweep:
                 return
             last = page[-1]
 
-    def everything(self, below: str = "") -> Iterator[list[Gone]]:
-        """Every file of the folder, or of one below it; the steps, each with what went."""
+    def everything(self, *below: str) -> Iterator[list[Gone]]:
+        """Every file of the folder, or of some below it together; the steps, each with what went."""
         now_ns = time.time_ns()
         found: list[tuple[int, int, Path]] = []
-        for path, seen in _files(self.root, self.root / below) if self.keep.is_bounded else ():
+        tops = [self.root / name for name in below or ("",)] if self.keep.is_bounded else []
+        for path, seen in (file for top in tops for file in _files(self.root, top)):
             found.append((seen.st_mtime_ns, seen.st_size, path))
             if len(found) % STEP == 0:
                 yield []

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.files import MODEL_SUFFIXES
 from executor.leftovers import files_of
 
 ACCOUNT_FILE = "written.sqlite3"
@@ -41,14 +42,13 @@ class Written:
 
 
 class Account:
-    """What jobs wrote into one output folder, but for what lies in folders that are `spared`: models that nodes saved.
+    """What jobs wrote into one output folder, but for models, which nobody wants to lose: told by their endings.
 
     sqlite3.Error where its file cannot be used.
     """
 
-    def __init__(self, path: Path, output: Path, spared: Iterable[Path] = ()) -> None:
+    def __init__(self, path: Path, output: Path) -> None:
         self._output = normal(output)
-        self._spared = tuple(map(normal, spared))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
@@ -102,7 +102,7 @@ class Account:
     def _rows(self, record: Path) -> Iterator[tuple[str, int, int]]:
         for path, nbytes, mtime_ns in files_of(record):
             place = normal(Path(path))
-            if any(folder in place.parents for folder in self._spared):
+            if place.suffix.lower() in MODEL_SUFFIXES:
                 continue
             with suppress(ValueError):  # outside the output folder, or no Unicode text
                 name = place.relative_to(self._output).as_posix()

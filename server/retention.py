@@ -32,6 +32,8 @@ log = logging.getLogger("weft.retention")
 
 FETCHED = STORED
 """The folder below input/ where files lie that prompts brought as addresses or as text."""
+OWN = "keys"
+"""Where each key has folders of its own, with --isolate-keys."""
 HISTORY = "history"
 ROUND_S = 60.0  # between two rounds
 PAUSE_S = 0.02  # between two steps of a round: others want the disk too
@@ -152,9 +154,7 @@ class Retention:
         return gone
 
     def _open(self) -> Account:
-        output = self._folders.root("output")
-        spared = (path for kind in self._folders.kinds() for path in self._folders.paths(kind))
-        return Account(self._folders.user / ACCOUNT_FILE, output, (path for path in spared if output in path.parents))
+        return Account(self._folders.user / ACCOUNT_FILE, self._folders.root("output"))
 
     def _intake(self, account: Account) -> Iterator[list[Gone]]:
         """Take what jobs wrote into account."""
@@ -172,7 +172,9 @@ class Retention:
         roots = self._folders
         yield sweep("output", roots.root("output"), keeps.outputs).written(account)
         yield sweep("temp", roots.root("temp"), keeps.temp).everything()
-        yield sweep("input", roots.root("input"), keeps.inputs).everything(FETCHED)
+        inputs = roots.root("input")
+        own = (path.relative_to(inputs).as_posix() for path in inputs.glob(f"{OWN}/*/{FETCHED}"))
+        yield sweep("input", inputs, keeps.inputs).everything(FETCHED, *own)
 
     def _tell(self, gone: Iterable[Gone]) -> None:
         files, nbytes = Counter[str](), Counter[str]()

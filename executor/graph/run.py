@@ -59,6 +59,14 @@ _Watcher = asyncio.Task[tuple[_Tasks, _Tasks]]
 TipFor = Callable[[BaseException], str]
 """Advice that ends the message of an error ("" for none); told of every node failure before it is reported."""
 
+Stands = Callable[[object], bool]
+"""Tells whether what a ui shows is still there."""
+
+
+def standing(ui: object) -> bool:
+    """Say so of everything, where nobody looks."""
+    return True
+
 
 def no_tip(failure: BaseException) -> str:
     """Give no advice."""
@@ -86,9 +94,11 @@ async def run_prompt(
     services: object = None,
     interrupt: InterruptFlag | None = None,
     tip_for: TipFor = no_tip,
+    stands: Stands = standing,
 ) -> RunResult:
     """Run a prompt to its end; whatever goes wrong in it becomes part of the result.
 
+    Results in the cache count only while their ui `stands`.
     Only cancellation of the calling task comes through, after the prompt's own tasks were cancelled.
     """
     prompt = PromptRun(
@@ -99,6 +109,7 @@ async def run_prompt(
         services=services,
         interrupt=interrupt or InterruptFlag(),
         tip_for=tip_for,
+        stands=stands,
     )
     return await prompt.run()
 
@@ -136,6 +147,7 @@ class PromptRun:
     services: object
     interrupt: InterruptFlag
     tip_for: TipFor
+    stands: Stands
 
     def __post_init__(self) -> None:
         extra: Json = json.loads(self.job.extra_json)
@@ -202,7 +214,7 @@ class PromptRun:
         await self._sign(prompt)
         keys = {node_id: self.signatures[node_id] for node_id in prompt}
         self.cache.begin(keys)
-        cached = {node_id: entry for node_id, key in keys.items() if (entry := self.cache.get(key)) is not None}
+        cached = {node_id: entry for node_id, key in keys.items() if (entry := self._kept(key)) is not None}
         self.account.cached(cached)
         targets = [node_id for node_id in prompt if node_id in self._wanted]
         self.results.want(targets)
@@ -253,11 +265,18 @@ class PromptRun:
         entry = self.results.get(node_id)
         if entry is None:
             key = self.signatures.get(node_id)
-            entry = self.cache.get(key) if key is not None else None
+            entry = self._kept(key) if key is not None else None
             if entry is not None:
                 self.results.hold(node_id, entry)
                 self.results.done(node_id)
         return entry
+
+    def _kept(self, key: Key) -> Entry | None:
+        """What the cache has of a node, unless it shows what is there no more."""
+        entry = self.cache.get(key)
+        if entry is None or (self.stands(entry.ui) and all(self.stands(shown.ui) for shown in entry.inner)):
+            return entry
+        return None
 
     def _lookup(self, link: Link) -> Items | None:
         """The items of an output; None if it was not computed or does not exist."""

@@ -25,7 +25,7 @@ from executor.graph.progress import Progress
 from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import RunResult, run_prompt
 from executor.inference.devices import is_out_of_memory
-from executor.leftovers import Attempt, record_folder
+from executor.leftovers import Attempt, files_stand, record_folder
 from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job, Work
@@ -202,6 +202,7 @@ def _run(worker: Worker, job: Job) -> Finished:
                     services=services,
                     interrupt=job.flag,
                     tip_for=lambda failure: _tip(worker, failure),
+                    stands=events.stands,
                 )
             )
     except Exception as failure:
@@ -263,6 +264,10 @@ class _Watched(WireEvents):
         if event == "executed" and self.attempt is not None and self.folders is not None:
             self.attempt.shown(data.get("output"), self.folders)
         super().emit(event, data, audience)
+
+    def stands(self, ui: object) -> bool:
+        """Tell whether the files that a result shows are still there."""
+        return ui is None or self.folders is None or files_stand(ui, self.folders)
 
     def follow(self, sink: ProgressSink) -> None:
         """A prompt begins: threads of its nodes tell their steps to its progress."""

@@ -27,14 +27,28 @@ class Write(_Output):
     def INPUT_TYPES(cls) -> Json:
         return {
             "required": {"name": ("STRING", {}), "count": ("INT", {}), "bytes": ("INT", {})},
-            "optional": {"tally": ("STRING", {}), "deaths": ("INT", {}), "salt": ("STRING", {})},
+            "optional": {
+                "tally": ("STRING", {}),
+                "deaths": ("INT", {}),
+                "salt": ("STRING", {}),
+                "ending": ("STRING", {}),
+            },
         }
 
-    def run(self, name: str, count: int, bytes: int, tally: str = "", deaths: int = 0, salt: str = "") -> Json:
+    def run(
+        self,
+        name: str,
+        count: int,
+        bytes: int,
+        tally: str = "",
+        deaths: int = 0,
+        salt: str = "",
+        ending: str = ".bin",
+    ) -> Json:
         place = services().folders.next_name(name, output_root("output"))
         shown = []
         for number in range(count):
-            filename = f"{place.stem}_{place.counter + number:05}_.bin"
+            filename = f"{place.stem}_{place.counter + number:05}_{ending}"
             write_atomically(place.folder / filename, lambda file: file.write(b"x" * bytes))
             shown.append({"filename": filename, "subfolder": place.subfolder, "type": "output"})
         path = Path(tally)

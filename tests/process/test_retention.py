@@ -43,22 +43,22 @@ def weft(house: House, *words: str, **environment: str) -> subprocess.CompletedP
 def wrote(make_house) -> House:
     """A server that was killed after a job wrote two files; one of them is nine days old, and so is the user's own."""
     house: House = make_house("--keep-outputs", "7d").start().until_ready()
-    house.run("Write", name="job", count=2, bytes=10)
+    house.run("Write", name="job", count=2, bytes=10, ending=".dat")
     house.until(lambda: list((house.base / "user" / "attempts").iterdir()) == [])
     house.kill()
     (house.base / "output" / "mine.png").write_bytes(b"mine")
-    age(house, house.base / "output" / "job_00001_.bin", 9)
+    age(house, house.base / "output" / "job_00001_.dat", 9)
     os.utime(house.base / "output" / "mine.png", (0, 0))
     return house
 
 
 def test_old_files_of_jobs_go_after_a_restart_and_the_history_keeps_its_entry(wrote: House):
     wrote.start()
-    wrote.until(lambda: outputs(wrote) == ["job_00002_.bin", "mine.png"])
+    wrote.until(lambda: outputs(wrote) == ["job_00002_.dat", "mine.png"])
     (entry,) = wrote.get("/history").json().values()
-    assert [file["filename"] for file in entry["outputs"]["1"]["files"]] == ["job_00001_.bin", "job_00002_.bin"]
-    assert wrote.get("/view?filename=job_00001_.bin").status_code == 404
-    assert wrote.get("/view?filename=job_00002_.bin").status_code == 200
+    assert [file["filename"] for file in entry["outputs"]["1"]["files"]] == ["job_00001_.dat", "job_00002_.dat"]
+    assert wrote.get("/view?filename=job_00001_.dat").status_code == 404
+    assert wrote.get("/view?filename=job_00002_.dat").status_code == 200
     wrote.until(lambda: 'weft_retention_removed_total{folder="output"} 1.0' in wrote.get("/metrics").text)
     assert "removed 1 files from output" in wrote.log()
 
@@ -71,11 +71,11 @@ def test_a_dry_run_beside_a_server_tells_what_a_clean_then_removes(make_house, w
     refused = weft(house, "clean", "--dry-run", *flags)
     assert (refused.returncode, "401" in refused.stderr) == (1, True)
     dry = weft(house, "clean", "--dry-run", *flags, WEFT_AUTH_TOKEN="0123456789abcdef")
-    assert dry.stdout == "output: job_00001_.bin (10 bytes, 9 d old)\nwould be removed: 1 files from output, 10 bytes\n"
+    assert dry.stdout == "output: job_00001_.dat (10 bytes, 9 d old)\nwould be removed: 1 files from output, 10 bytes\n"
     assert len(outputs(house)) == 3
     done = weft(house, "clean", *flags, WEFT_AUTH_TOKEN="0123456789abcdef")
     assert done.stdout == "removed: 1 files from output, 10 bytes\n"
-    assert outputs(house) == ["job_00002_.bin", "mine.png"]
+    assert outputs(house) == ["job_00002_.dat", "mine.png"]
 
 
 def test_a_server_that_cannot_be_asked_keeps_everything(wrote: House):
@@ -92,7 +92,7 @@ def test_clean_works_where_no_server_runs(wrote: House):
     assert done.returncode == 0, done.stderr
     assert "removed: 1 files from output, 10 bytes\nremoved: 1 entries of the history" in done.stdout
     assert weft(wrote, "clean", "--keep-outputs", "7d").stdout.startswith("nothing is too much: outputs 7d; temp 7d")
-    assert outputs(wrote) == ["job_00002_.bin", "mine.png"]
+    assert outputs(wrote) == ["job_00002_.dat", "mine.png"]
 
 
 def test_clean_needs_the_right_to_manage(make_house, tmp_path):
@@ -102,3 +102,13 @@ def test_clean_needs_the_right_to_manage(make_house, tmp_path):
     headers = {"Authorization": "Bearer 0123456789abcdef"}
     answer = requests.post(f"{house.url}/weft/clean", json={}, headers=headers, timeout=PATIENCE_S)
     assert answer.status_code == 403
+
+
+def test_a_cached_result_whose_file_is_gone_is_made_anew(house: House):
+    first = house.run("Write", name="again", count=1, bytes=10, salt="gone")
+    (shown,) = first["outputs"]["1"]["files"]
+    path = house.base / "output" / shown["filename"]
+    assert house.run("Write", name="again", count=1, bytes=10, salt="gone")["outputs"] == first["outputs"]
+    path.unlink()
+    assert house.run("Write", name="again", count=1, bytes=10, salt="gone")["outputs"] == first["outputs"]
+    assert path.read_bytes() == b"x" * 10

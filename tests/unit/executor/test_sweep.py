@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ class Place:
         self.output = base / "output"
         self.output.mkdir()
         self.row = 0
-        self.account = Account(base / "user" / "written.sqlite3", self.output, [self.output / "checkpoints"])
+        self.account = Account(base / "user" / "written.sqlite3", self.output)
 
     def put(self, name: str, days: float, size: int = 10) -> Path:
         """A file of an age, nobody's."""
@@ -57,9 +57,9 @@ class Place:
         """The names of what goes from the output folder."""
         return names(self.of(*bounds, busy=busy, dry=dry).written(self.account))
 
-    def everything(self, *bounds: str, busy: Busy = NO_JOBS, below: str = "") -> list[str]:
+    def everything(self, *bounds: str, busy: Busy = NO_JOBS, below: Sequence[str] = ()) -> list[str]:
         """The same of a folder of which everything counts."""
-        return names(self.of(*bounds, busy=busy).everything(below))
+        return names(self.of(*bounds, busy=busy).everything(*below))
 
     def of(self, *bounds: str, busy: Busy = NO_JOBS, dry: bool = False) -> Sweep:
         return Sweep(folder="output", root=self.output, keep=keep_of(bounds), busy=lambda: busy, dry=dry)
@@ -164,8 +164,9 @@ def test_a_young_file_stays_whatever_the_bounds_say(place):
     assert place.everything("1files", "1s") == []
 
 
-def test_models_that_jobs_saved_where_models_are_looked_for_stay(place):
+def test_models_that_jobs_saved_stay(place):
     place.written("checkpoints/merged.safetensors", 1000)
+    place.written("sub/trained.CKPT", 1000)
     assert place.sweep("1d") == []
     assert place.account.total() == (0, 0)
 
@@ -214,7 +215,7 @@ def test_no_link_is_followed_and_none_removed(place, tmp_path):
     (place.output / "link").symlink_to(outside)
     (place.output / "file.png").symlink_to(outside / "theirs.png")
     place.job(place.output / "link" / "theirs.png", place.output / "file.png")
-    assert place.sweep("1d") == place.everything("1d") == place.everything("1d", below="link") == []
+    assert place.sweep("1d") == place.everything("1d") == place.everything("1d", below=["link"]) == []
     assert (outside / "theirs.png").exists()
     assert (place.output / "file.png").is_symlink()
 
@@ -224,6 +225,12 @@ def test_a_folder_that_is_a_link_itself_is_swept(place, tmp_path):
     place.output.rename(tmp_path / "disk")
     place.output.symlink_to(tmp_path / "disk")
     assert place.sweep("7d") == ["a.png"]
+
+
+def test_folders_that_are_swept_together_share_their_bounds(place):
+    for name, days in (("a/1.png", 4), ("b/2.png", 3), ("a/3.png", 2), ("c/mine.png", 9)):
+        place.put(name, days)
+    assert place.everything("2files", below=["a", "b", "none"]) == ["a/1.png"]
 
 
 def test_folders_stay(place):

@@ -42,14 +42,18 @@ async def test_temp_and_fetched_inputs_go_by_the_servers_bounds(stand, folder):
     put(folder / "temp" / "old.png", 8)
     put(folder / "temp" / "new.png", 6)
     put(folder / "input" / "weft_inputs" / "old.png", 31)
+    put(folder / "input" / "keys" / "bert" / "weft_inputs" / "old.png", 31)
     put(folder / "input" / "mine.png", 1000)
     put(folder / "output" / "mine.png", 1000)
     told = await clean(stand)
-    assert told["totals"] == {"temp": {"count": 1, "bytes": 10}, "input": {"count": 1, "bytes": 10}}
-    assert [(one["folder"], one["name"]) for one in told["removed"]] == [
-        ("temp", "old.png"),
-        ("input", "weft_inputs/old.png"),
-    ]
+    assert told["totals"] == {"temp": {"count": 1, "bytes": 10}, "input": {"count": 2, "bytes": 20}}
+    assert sorted((one["folder"], one["name"]) for one in told["removed"]) == sorted(
+        [
+            ("temp", "old.png"),
+            ("input", "weft_inputs/old.png"),
+            ("input", "keys/bert/weft_inputs/old.png"),
+        ]
+    )
     assert not (folder / "temp" / "old.png").exists()
     assert (folder / "output" / "mine.png").exists()
 
