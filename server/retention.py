@@ -22,6 +22,7 @@ from executor.errors import BadInput
 from executor.files import Folders, split_root
 from executor.keeping import Keep, keep_of, size_text
 from executor.leftovers import Leftovers, ended_folder, record_folder
+from executor.own_folders import BELOW
 from executor.queue.ageing import Ageing
 from executor.queue.job import Job, now_ms
 from executor.settings import Settings
@@ -32,8 +33,6 @@ log = logging.getLogger("weft.retention")
 
 FETCHED = STORED
 """The folder below input/ where files lie that prompts brought as addresses or as text."""
-OWN = "keys"
-"""Where each key has folders of its own, with --isolate-keys."""
 HISTORY = "history"
 ROUND_S = 60.0  # between two rounds
 PAUSE_S = 0.02  # between two steps of a round: others want the disk too
@@ -173,7 +172,7 @@ class Retention:
         yield sweep("output", roots.root("output"), keeps.outputs).written(account)
         yield sweep("temp", roots.root("temp"), keeps.temp).everything()
         inputs = roots.root("input")
-        own = (path.relative_to(inputs).as_posix() for path in inputs.glob(f"{OWN}/*/{FETCHED}"))
+        own = (path.relative_to(inputs).as_posix() for path in inputs.glob(f"{BELOW}/*/{FETCHED}"))
         yield sweep("input", inputs, keeps.inputs).everything(FETCHED, *own)
 
     def _tell(self, gone: Iterable[Gone]) -> None:
