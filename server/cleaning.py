@@ -21,7 +21,7 @@ from executor.queue.job import Job
 from executor.queue.rows import JOB_COLUMNS, job_of
 from executor.settings import Settings
 from executor.sweep import Gone
-from server.retention import HISTORY, Keeps, Retention, bounds_text
+from server.retention import Keeps, Retention, bounds_text, removed_text
 
 QUEUE_FILE = "queue.sqlite3"
 PATIENCE_S = 600.0
@@ -68,11 +68,7 @@ def _totals(gone: Iterable[Gone]) -> list[str]:
     for one in gone:
         count[one.folder] += 1
         nbytes[one.folder] += one.nbytes
-    what = {HISTORY: "entries of the history"}
-    return [
-        f"{number} {what.get(folder, f'files from {folder}')}, {size_text(nbytes[folder])}"
-        for folder, number in count.items()
-    ]
+    return [f"{removed_text(folder, number)}, {size_text(nbytes[folder])}" for folder, number in count.items()]
 
 
 def _ask(settings: Settings, *, dry: bool) -> list[Gone]:

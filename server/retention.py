@@ -81,6 +81,13 @@ def bounds_text(settings: Settings) -> str:
     return "; ".join(f"{name} {', '.join(words) or 'all'}" for name, words in kept.items())
 
 
+def removed_text(folder: str, count: int) -> str:
+    """How many files of a folder, or entries of the history, in words."""
+    if folder == HISTORY:
+        return f"{count} {'entry' if count == 1 else 'entries'} of the history"
+    return f"{count} {'file' if count == 1 else 'files'} from {folder}"
+
+
 class Tally(Protocol):
     """Where removals are counted."""
 
@@ -183,8 +190,7 @@ class Retention:
         for folder, count in files.items():
             if self._tally is not None:
                 self._tally.removed(folder, count, nbytes[folder])
-            what = "entries of the history" if folder == HISTORY else f"files from {folder}"
-            log.info("removed %d %s that were too much (%s)", count, what, size_text(nbytes[folder]))
+            log.info("too much: removed %s, %s", removed_text(folder, count), size_text(nbytes[folder]))
 
 
 class _Needs:

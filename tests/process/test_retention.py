@@ -60,7 +60,7 @@ def test_old_files_of_jobs_go_after_a_restart_and_the_history_keeps_its_entry(wr
     assert wrote.get("/view?filename=job_00001_.dat").status_code == 404
     assert wrote.get("/view?filename=job_00002_.dat").status_code == 200
     wrote.until(lambda: 'weft_retention_removed_total{folder="output"} 1.0' in wrote.get("/metrics").text)
-    assert "removed 1 files from output" in wrote.log()
+    assert "removed 1 file from output" in wrote.log()
 
 
 def test_a_dry_run_beside_a_server_tells_what_a_clean_then_removes(make_house, wrote: House):
@@ -71,10 +71,10 @@ def test_a_dry_run_beside_a_server_tells_what_a_clean_then_removes(make_house, w
     refused = weft(house, "clean", "--dry-run", *flags)
     assert (refused.returncode, "401" in refused.stderr) == (1, True)
     dry = weft(house, "clean", "--dry-run", *flags, WEFT_AUTH_TOKEN="0123456789abcdef")
-    assert dry.stdout == "output: job_00001_.dat (10 bytes, 9 d old)\nwould be removed: 1 files from output, 10 bytes\n"
+    assert dry.stdout == "output: job_00001_.dat (10 bytes, 9 d old)\nwould be removed: 1 file from output, 10 bytes\n"
     assert len(outputs(house)) == 3
     done = weft(house, "clean", *flags, WEFT_AUTH_TOKEN="0123456789abcdef")
-    assert done.stdout == "removed: 1 files from output, 10 bytes\n"
+    assert done.stdout == "removed: 1 file from output, 10 bytes\n"
     assert outputs(house) == ["job_00002_.dat", "mine.png"]
 
 
@@ -90,7 +90,7 @@ def test_a_server_that_cannot_be_asked_keeps_everything(wrote: House):
 def test_clean_works_where_no_server_runs(wrote: House):
     done = weft(wrote, "clean", "--keep-outputs", "7d", "--keep-history", "1s")
     assert done.returncode == 0, done.stderr
-    assert "removed: 1 files from output, 10 bytes\nremoved: 1 entries of the history" in done.stdout
+    assert "removed: 1 file from output, 10 bytes\nremoved: 1 entry of the history" in done.stdout
     assert weft(wrote, "clean", "--keep-outputs", "7d").stdout.startswith("nothing is too much: outputs 7d; temp 7d")
     assert outputs(wrote) == ["job_00002_.dat", "mine.png"]
 
