@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -70,7 +71,8 @@ class AttentionKernels:
         best, least_s = "", WORTH * timer(lambda: functional.scaled_dot_product_attention(q, k, v), q.device)
         bound = FARTHEST * float(usual.abs().max())
         for name in CANDIDATES:
-            with suppress(RuntimeError), sdpa_kernel(kernel(name)):  # it says so where it does not take these
+            # A kernel that does not take these says why in warnings, and that in an error.
+            with suppress(RuntimeError), warnings.catch_warnings(action="ignore"), sdpa_kernel(kernel(name)):
                 answer = functional.scaled_dot_product_attention(q, k, v)
                 if not float((answer - usual).abs().max()) <= bound:
                     logger.warning(

@@ -236,14 +236,14 @@ class Memory:
                 logger.info("%s does not fit into memory: its weights are used from the file", part.name)
                 placement = from_file
             self._put(part, placement)
+        if self.ways.records and part.role == "diffusion" and part.recordings is None:
+            recorder = recorder_on(placement.compute_device)
+            part.recordings = None if recorder is None else Recordings(recorder)
         self._touch(part)  # before its patches: what they leave behind when memory runs out is known and freed
         part.patch(patches or PatchSet())
 
     def _put(self, part: Part[nn.Module], placement: Placement) -> None:
         """Place a module; one whose copies do not fit after all keeps none of them."""
-        if self.ways.records and part.role == "diffusion" and part.recordings is None:
-            recorder = recorder_on(placement.compute_device)
-            part.recordings = None if recorder is None else Recordings(recorder)
         try:
             part.put(placement, arranges=self.ways.arranges)
         except Exception:

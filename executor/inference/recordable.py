@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from executor.inference.handle import ModelHandle
 
 OWN = ("executor.", "torch.")
+NETWORK = "diffusion_model"
 AROUND_CALLS = ("model_function_wrapper",)
 
 
@@ -26,12 +27,16 @@ def may_record(handle: ModelHandle) -> bool:
     """Whether calls of a MODEL's network may be recorded in the sampling that begins."""
     part, network = handle.model.part, handle.model.diffusion_model
     placed = part.placement
-    if part.recordings is None or placed is None or part.stream is not None or placed.device != placed.compute_device:
+    if not handle.memory.ways.records or part.recordings is None or part.stream is not None:
+        return False
+    if placed is None or placed.device != placed.compute_device:
         return False
     if network is not part.module or not isinstance(network, UNet):
         return False
-    changed = (handle.injections, handle.wrappers, handle.callbacks, handle.object_patches, handle.additional_models)
-    if any(changed) or any(handle.model_options.get(name) for name in AROUND_CALLS):
+    changed = (handle.injections, handle.wrappers, handle.callbacks, handle.additional_models)
+    # What replaces the sampling's own objects (ModelSamplingDiscrete and its like) is computed outside the network.
+    replaced = any(path.startswith(NETWORK) for path in handle.object_patches)
+    if replaced or any(changed) or any(handle.model_options.get(name) for name in AROUND_CALLS):
         return False
     return is_untouched(network)
 

@@ -79,8 +79,9 @@ class CrossAttention(nn.Module):
     ) -> Tensor:
         """Tokens x [B, N, C] mixed with a context [B, M, D]; without one, with each other."""
         context = x if context is None else context
-        query, key, values = self.projected(x, context, context if value is None else value)
         own = (transformer_options or {}).get("optimized_attention_override")
+        as_usual = not callable(own) and not attention.attend.is_replaced  # others may count on rows that lie dense
+        query, key, values = self.projected(x, context, context if value is None else value, as_one=as_usual)
         attend = attention.attend if mask is None else attention.attend_masked
         if callable(own):
             options = transformer_options
@@ -90,9 +91,11 @@ class CrossAttention(nn.Module):
         result: Tensor = self.to_out(mixed)
         return result
 
-    def projected(self, x: Tensor, context: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values."""
-        if self.joined is not None and x is context and context is value and self.is_joined():
+    def projected(
+        self, x: Tensor, context: Tensor, value: Tensor, *, as_one: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values; by one product where that may be and can be."""
+        if as_one and self.joined is not None and x is context and context is value and self.is_joined():
             query, key, values = functional.linear(x, self.joined.whole).chunk(3, dim=-1)
             return query, key, values
         return self.to_q(x), self.to_k(context), self.to_v(value)

@@ -16,6 +16,7 @@ from torch import Tensor
 from executor.context import InterruptFlag, RunContext, entered
 from executor.errors import Interrupted
 from executor.inference.checkpoint import Checkpoint
+from executor.inference.denoiser import discrete_v
 from executor.inference.devices import Ways
 from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
@@ -249,12 +250,35 @@ def replaced(model: ModelHandle) -> None:
     layer.forward = type(layer).forward.__get__(layer)
 
 
-@pytest.mark.parametrize("change", [counting, patched, hooked, replaced])
+def swapped(model: ModelHandle) -> None:
+    model.add_object_patch("diffusion_model.time_embed", model.model.part.module.time_embed)
+
+
+@pytest.mark.parametrize("change", [counting, patched, hooked, replaced, swapped])
 def test_what_runs_code_of_packs_is_not_recorded(tiny: Checkpoint, tape: Tape, change: Callable[[ModelHandle], None]):
     model = tiny.model.clone()
     change(model)
     drawn(model)
     assert tape.recorded == 0
+
+
+def test_another_sampling_is_recorded_all_the_same(tiny: Checkpoint, tape: Tape):
+    model = tiny.model.clone()
+    model.add_object_patch("model_sampling", discrete_v())
+    drawn(model)
+    assert tape.recorded == 1
+
+
+def test_recordings_come_for_a_network_that_was_loaded_without(tiny: Checkpoint, tape: Tape):
+    tiny.model.memory.ways = Ways(records=False)
+    drawn(tiny.model)
+    tiny.model.memory.ways = Ways()
+    drawn(tiny.model)
+    assert tape.recorded == 1
+    tiny.model.memory.ways = Ways(records=False)
+    played = tape.played
+    drawn(tiny.model)
+    assert tape.played == played
 
 
 def test_a_patch_voids_recordings(tiny: Checkpoint, tape: Tape):
