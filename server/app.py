@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -15,16 +16,24 @@ from server.origins import own_pages
 from server.routes import ALL, BARE
 from server.routes.packs import pack_routes
 from server.state import FRONT, Front
+from server.turns import TURNS, Turns
+
+MOST_FIELDS = 100
+"""Fields of a form."""
+PROTOCOL: dict[str, Any] = {"auto_decompress": False}
+"""What aiohttp's runner is told beside the application: packed bodies are unpacked where they are read."""
 
 
 def make_app(front: Front) -> web.Application:
     """The application that serves `front`."""
     settings = front.settings
     app = web.Application(
+        client_max_fields=MOST_FIELDS,
         client_max_size=settings.upload_bytes,
         middlewares=[middleware.measured(front.metrics), *_middlewares(settings, front.keys)],
     )
     app[FRONT] = front
+    app[TURNS] = Turns()
     app.on_response_prepare.append(middleware.add_cache_header)
     app.on_response_prepare.append(middleware.add_type_header)
     if settings.cors_origin is not None:

@@ -73,7 +73,7 @@ class Calls:
 
         accepted = await self._submission.accept(body, key, owner, note)
         outcome = Outcome(accepted=accepted)
-        job = brought[0] if brought else self._joined(outcome.prompt_id, body, owner)
+        job = brought[0] if brought else await self._joined(outcome.prompt_id, body, owner)
         if job is None or not self._store.holds(job.row):
             entry = await self._store.past.entry(outcome.prompt_id, owner)
             return Outcome(accepted=accepted, entry=entry, is_gone=entry is None)
@@ -86,10 +86,11 @@ class Calls:
         if self._bound:
             self._bound -= {job.row for job in self._named(prompt_id, owner)}
 
-    def _joined(self, prompt_id: str, body: Mapping[str, object], owner: str) -> Job | None:
+    async def _joined(self, prompt_id: str, body: Mapping[str, object], owner: str) -> Job | None:
         """The job that an equal request brought, while it waits or runs."""
         if body.get("prompt_id") is not None:
-            return self._store.same(prompt_id, digest_of(body), owner)
+            digest = await asyncio.to_thread(digest_of, body)
+            return self._store.same(prompt_id, digest, owner)
         return next(iter(self._named(prompt_id, owner)), None)  # an id of the server's own is of one job only
 
     async def _attend(self, job: Job, outcome: Outcome, wait_s: float, gone: Callable[[], Awaitable[None]]) -> Outcome:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from executor.errors import BadInput, Conflict
 from executor.queue.job import Key
 from executor.queue.store import Store
+from server.largejson import Bulky
 
 LONGEST_KEY = 255
 Answer = dict[str, object]
@@ -38,7 +39,7 @@ class Folding:
         named = None if prompt_id is None or isinstance(prompt_id, dict | list) else str(prompt_id)
         if key_text is None and named is None:
             return await work(None, None)
-        digest = digest_of(body)
+        digest = await asyncio.to_thread(digest_of, body) if isinstance(body, Bulky) else digest_of(body)
         if key_text is None:
             return await self._by_id(owner, named, digest, None, work)
         if not 0 < len(key_text) <= LONGEST_KEY or not key_text.isprintable():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import shutil
@@ -11,6 +10,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from executor.queue.dispatcher import Dispatcher, Limits
 from executor.queue.store import Store
 from executor.settings import Settings
 from server.addresses import opened
-from server.app import make_app
+from server.app import PROTOCOL, make_app
 from server.calls import Calls
 from server.commands import COMMANDS
 from server.configuration import read_configuration
 from server.definitions import Definitions
 from server.exposure import require_keys, without_secrets
+from server.garbage import collect_on_a_clock
 from server.hub import Changes, Hub
 from server.inputs import Inputs
 from server.jobs import JobList
@@ -52,6 +53,7 @@ from server.spaces import Spaces
 from server.state import Front
 from server.stats import SystemStats
 from server.submission import Submission
+from server.turns import THREADS
 from server.version import weft_version
 from server.webroot import WebRoot, find_web_root
 from server.wishes import Wishes
@@ -156,7 +158,7 @@ class Server:
         self.url = ""
         self._sites: list[web.TCPSite] = []
         self._runner = web.AppRunner(
-            make_app(front), handle_signals=False, access_log=None, shutdown_timeout=CLOSING_TIME_S
+            make_app(front), handle_signals=False, access_log=None, shutdown_timeout=CLOSING_TIME_S, **PROTOCOL
         )
 
     async def start(self) -> None:
@@ -170,6 +172,7 @@ class Server:
         await front.store.open()
         front.definitions.load()
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="front"))
 
         def tell(entry: Entry) -> None:
             if front.hub.is_log_read():
@@ -286,11 +289,12 @@ async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> N
     _hear_signals(stopping)
     server = Server(build(settings, make_engine(settings), logbook=logbook, argv=argv))
     await server.start()
-    gc.freeze()  # what was imported stays: the collector need not walk it again and again
+    garbage = asyncio.create_task(collect_on_a_clock(), name="garbage")
     sys.stdout.write(f"Weft {weft_version()} is listening on {server.url}\n")
     sys.stdout.flush()
     log.info("bound to %s; %s", settings.host, keys_told(server.front))
     await stopping.wait()
+    garbage.cancel()
     log.info("stopping; a running prompt has %g s to end", settings.drain_timeout_s)
     await server.stop()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import mimetypes
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from unicodedata import category
 
 from executor.errors import BadInput
+from server import largepicture
+from server.largepicture import MOST_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,7 +56,7 @@ CONTENT_TYPES = {
 }
 """Types that clients rely on, whatever the machine's own table says."""
 
-Source = Path | BinaryIO
+Source = BinaryIO
 """Where a picture is read from."""
 
 ANY_BYTES = "application/octet-stream"
@@ -107,7 +110,7 @@ def file_headers(name: str, destination: str = "") -> dict[str, str]:
     disposition = f'filename="{_quotable(name)}"'
     headers = {"X-Content-Type-Options": "nosniff"}
     if is_active(kind):
-        headers |= {"Vary": "Sec-Fetch-Dest", "Cache-Control": "no-store", "Content-Security-Policy": NO_RIGHTS}
+        headers |= {"Vary": "Sec-Fetch-Dest", "Content-Security-Policy": NO_RIGHTS}
         if (kind, destination) != (SVG, "image"):
             kind, disposition = ANY_BYTES, f"attachment; {disposition}"
     return {"Content-Type": kind, "Content-Disposition": disposition, **headers}
@@ -117,34 +120,54 @@ def _quotable(name: str) -> str:
     return "".join("_" if letter in '"\\' or category(letter) in ("Cc", "Cs") else letter for letter in name)
 
 
-def preview(source: Source, wish: str, channel: str) -> Encoded:
+def shown(source: Source, wish: str | None, channel: str) -> Encoded:
+    """A picture file as /view is asked for it, a large one by another process; see `encoded`."""
+    if pixels(source) <= MOST_PIXELS:
+        return encoded(source, wish, channel)
+    return Encoded(largepicture.shown(source, wish, channel), f"image/{_form(wish, channel)}")
+
+
+def preview(source: Source, wish: str = "webp", channel: str = "") -> Encoded:
+    """A picture file re-encoded, a large one by another process; see `encoded`."""
+    return shown(source, wish, channel)
+
+
+def encoded(source: Source, wish: str | None, channel: str) -> Encoded:
     """A picture file re-encoded as `wish` says: `webp` or `jpeg`, then perhaps `;` and a quality.
 
-    Any other word means webp, and so does any `channel` that asks for alpha. BadInput if the file is no picture.
+    Any other word means webp, and so does any `channel` that asks for alpha. Without a wish it is a PNG: of the colours
+    for the channel `rgb`, else of the alpha over black (opaque if there is none). BadInput if the file is no picture.
     """
-    word, _, quality_text = wish.partition(";")
-    kind = word if word in ("webp", "jpeg") and "a" not in channel else "webp"
-    quality = min(max(int(quality_text), 1), 100) if quality_text.isdecimal() else 90
+    form = _form(wish, channel)
+    if wish is None:
+        return _encode(_open(source).convert("RGB") if channel == "rgb" else _alpha_only(_open(source)), form)
+    quality_text = wish.partition(";")[2]
+    quality = min(max(int(quality_text), 1), 100) if re.fullmatch("[0-9]{1,9}", quality_text) else 90
     image = _open(source)
-    if kind == "jpeg" or channel == "rgb":
-        image = image.convert("RGB")
-    return _encode(image, kind, quality)
+    return _encode(image.convert("RGB") if form == "jpeg" or channel == "rgb" else image, form, quality)
 
 
-def without_alpha(source: Source) -> Encoded:
-    """A picture file as a PNG of its colours; BadInput if the file is no picture."""
-    return _encode(_open(source).convert("RGB"), "png")
+def pixels(source: Source) -> int:
+    """How many pixels a picture file says it has; BadInput if it is none."""
+    size = _open(source, load=False).size
+    source.seek(0)
+    return size[0] * size[1]
 
 
-def alpha_only(source: Source) -> Encoded:
-    """A picture file's alpha over black, as an RGBA PNG (opaque if it has none); BadInput if it is no picture."""
+def _form(wish: str | None, channel: str) -> str:
+    if wish is None:
+        return "png"
+    word = wish.partition(";")[0]
+    return word if word in ("webp", "jpeg") and "a" not in channel else "webp"
+
+
+def _alpha_only(image: Image) -> Image:
     from PIL import Image
 
-    image = _open(source)
     alpha = image.convert("RGBA").getchannel("A")
     black = Image.new("RGBA", image.size)
     black.putalpha(alpha)
-    return _encode(black, "png")
+    return black
 
 
 def with_alpha_of(original: Path, mask: bytes, ending: str) -> bytes:
@@ -155,7 +178,8 @@ def with_alpha_of(original: Path, mask: bytes, ending: str) -> bytes:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    image = _open(original)
+    with original.open("rb") as file:
+        image = _open(file)
     alpha = _open(io.BytesIO(mask)).convert("RGBA").getchannel("A")
     if alpha.size != image.size:
         raise BadInput(f"the mask measures {alpha.size}, its original {image.size}")
@@ -187,13 +211,20 @@ def require_picture(source: Source) -> None:
         raise BadInput(f"not a picture that can be read: {error}") from error
 
 
-def _open(source: Source) -> Image:
+def _open(source: Source, *, load: bool = True) -> Image:
     from PIL import Image
 
     try:
         image = Image.open(source)
-        image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadInput(f"not a picture that can be read: {error}") from error
+    return _loaded(image) if load else image
+
+
+def _loaded(image: Image) -> Image:
+    try:
+        image.load()
+    except (OSError, ValueError, SyntaxError) as error:
         raise BadInput(f"not a picture that can be read: {error}") from error
     return image
 

@@ -95,9 +95,6 @@ def _other_answer(request: web.Request, answer: web.HTTPException) -> web.Respon
         return web.Response(status=405, text="405: Method Not Allowed")
     if answer.status == 405 and reading:
         return web.Response(status=404, text="404: Not Found")
-    if answer.status == 413:
-        limit = request.client_max_size
-        return web.Response(status=413, text=f"Maximum request body size {limit} exceeded.")
     return None
 
 

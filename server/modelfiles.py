@@ -59,11 +59,12 @@ def cover(model: Path) -> Encoded | None:
     beside = [stem.with_name(stem.name + middle + ending) for middle in ("", ".preview") for ending in PICTURE_ENDINGS]
     for path in beside:
         if path.is_file():
-            return preview(path, "webp", "")
+            with path.open("rb") as file:
+                return preview(file)
     metadata = metadata_of(model) if model.suffix == ".safetensors" else None
     try:
         covers = json.loads(str((metadata or {}).get("ssmd_cover_images", "")))
         picture = base64.b64decode(str(covers[0]), validate=True)
-        return preview(io.BytesIO(picture), "webp", "")
+        return preview(io.BytesIO(picture))
     except (ValueError, LookupError, TypeError, binascii.Error, BadInput):
         return None

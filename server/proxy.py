@@ -132,9 +132,7 @@ def _session_over(base: str, connector: aiohttp.BaseConnector) -> aiohttp.Client
 
 
 async def _exchange(request: web.Request, session: aiohttp.ClientSession, address: str) -> web.StreamResponse | None:
-    # a packed body comes unpacked out of the front's parser, and has another length then
-    packed = ("content-encoding", "content-length") if request.headers.get("Content-Encoding") else ()
-    headers = _headers(request, address, leave_out=packed)
+    headers = _headers(request, address, leave_out=())
     body = request.content if request.body_exists else None
     async with session.request(
         request.method, request.rel_url, headers=headers, data=body, allow_redirects=False

@@ -8,9 +8,11 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from itertools import islice
 
 from executor.errors import BadInput, WeftError
-from executor.graph.prompt import Prompt, prompt_of, require_object
+from executor.graph.prompt import LONGEST_ID, Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
 from executor.queue.job import Job, Key, about, make_job
@@ -18,6 +20,7 @@ from server.bodies import texts
 from server.definitions import Definitions
 from server.folding import Folding
 from server.inputs import Inputs
+from server.largejson import QUICK_BYTES, Bulky, dumped, read
 from server.packs import PackHost
 from server.refusals import refusal_lines
 from server.renewal import Renewal
@@ -26,6 +29,8 @@ from server.spaces import Spaces
 log = logging.getLogger("weft.front")
 
 Note = Callable[[Job], None]
+MOST_LINES = 50
+"""Errors of a prompt that the log tells."""
 HOOKS_WAIT_S = 5.0
 """How long the packs' hooks may take to look at a prompt; after that it goes on as it came."""
 
@@ -107,10 +112,11 @@ class Submission:
         )
         if verdict.node_errors:
             lines = refusal_lines(verdict.node_errors, prompt, definitions, folders)
-            for line in await asyncio.to_thread(list, lines):
+            for line in await asyncio.to_thread(list, islice(lines, MOST_LINES)):
                 log.warning("%s", line)
         verdict.require_good()
-        job = make_job(
+        make = partial(
+            make_job,
             prompt_id=prompt_id,
             number=number,
             prompt=verdict.prompt,
@@ -120,6 +126,7 @@ class Submission:
             digest=digest,
             owner=owner,
         )
+        job = await asyncio.to_thread(make) if isinstance(body, Bulky) else make()
         stored = await self._dispatcher.submit(job, key)
         if note is not None:
             note(stored)
@@ -138,11 +145,12 @@ class Submission:
         try:
             answer = await self._dispatcher.ask(
                 "prompt_hook",
-                json.dumps(body).encode(),
+                await asyncio.to_thread(dumped, body),
                 timeout_s=HOOKS_WAIT_S,
                 worker=self._dispatcher.host().id,
             )
-            return require_object(json.loads(answer), "what the packs' hooks make of a prompt")
+            changed = json.loads(answer) if len(answer) <= QUICK_BYTES else await asyncio.to_thread(read, answer)
+            return require_object(changed, "what the packs' hooks make of a prompt")
         except (WeftError, ValueError) as error:
             log.warning("a prompt goes on as it came, past the hooks of packs: %s", error)
             return body
@@ -161,7 +169,7 @@ def _given_number(value: object) -> float:
             number = math.nan
         if math.isfinite(number):
             return number
-    raise BadInput(f"number must be a number, not {json.dumps(value)}")
+    raise BadInput(f"number must be a number, not {str(value)[:LONGEST_ID]!r}")
 
 
 def _targets(value: object) -> list[str] | None:
@@ -173,7 +181,13 @@ def _prompt_id(value: object) -> str:
         return str(uuid.uuid4())
     if isinstance(value, dict | list):
         raise BadInput("prompt_id must be a text")
-    return str(value)
+    return _short(str(value), "prompt_id")
+
+
+def _short(text: str, what: str) -> str:
+    if len(text) > LONGEST_ID:
+        raise BadInput(f"{what} has at most {LONGEST_ID} characters")
+    return text
 
 
 def _extra_data(body: Mapping[str, object]) -> dict[str, object]:
@@ -181,4 +195,6 @@ def _extra_data(body: Mapping[str, object]) -> dict[str, object]:
     extra = {} if given is None else dict(require_object(given, "extra_data"))
     if "client_id" in body:
         extra["client_id"] = body["client_id"]
+    if isinstance(extra.get("client_id"), str):
+        _short(str(extra["client_id"]), "client_id")
     return extra

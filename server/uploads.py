@@ -19,6 +19,9 @@ from server.users import write_bytes
 log = logging.getLogger("weft.front")
 
 
+LONGEST_REFERENCE = 1 << 16
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
     """One uploaded file and where its sender wants it."""
@@ -115,8 +118,8 @@ def as_root(text: str) -> Root:
 def read_reference(text: str) -> dict[str, object]:
     """The `original_ref` field of a mask upload; BadInput if it names no file."""
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(text) if len(text) <= LONGEST_REFERENCE else None
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"original_ref is not valid JSON: {error}") from error
     if not isinstance(value, dict) or not isinstance(value.get("filename"), str) or not value["filename"]:
         raise BadInput("original_ref must be a JSON object with a filename")

@@ -17,13 +17,14 @@ from executor.contract.uploads import is_stored, upload_kind
 from executor.contract.wire import fill
 from executor.errors import UnsafePath, nearest
 from executor.files import Folders
-from executor.graph.prompt import Link, Prompt, is_link, unwrapped
+from executor.graph.prompt import Link, Prompt, is_finite, is_link, unwrapped
 
 Error = dict[str, object]
 
 FOREIGN_PATH = " (a path of another machine; upload the file first, then give its name)"
 LONGEST_LIST_SHOWN = 20
 MOST_COMPARED = 500  # comparing takes some 20 microseconds each, on the event loop
+LONGEST_ECHO = 5000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,12 +146,14 @@ class InputChecker:
         content = unwrapped(value)
         try:
             converted = converted_to(item.own_type or item.type, content)
+            if not is_finite(content):
+                raise ValueError("NaN and infinite numbers are no values of inputs")
         except (ValueError, TypeError, OverflowError) as failure:
             return make_error(
                 "invalid_input_type",
                 f"Failed to convert an input value to a {item.own_type or item.type} value",
-                f"{item.shown}, {content}, {failure}",
-                self._info(item, received_value=content, exception_message=str(failure)),
+                f"{item.shown}, {_echo(str(content))}, {failure}",
+                self._info(item, received_value=_echo(content), exception_message=str(failure)),
             )
         if not is_link(converted) and (converted is not value):
             # A wrapped list that looks like a link stays wrapped: it would be followed as one.
@@ -187,9 +190,9 @@ class InputChecker:
         is_long = len(choices) > LONGEST_LIST_SHOWN
         shown = f"(list of length {len(choices)})" if is_long else str(choices)
         near = nearest(str(value), _comparable(str(value), choices))
-        details = f"{item.shown}: '{value}' not in {shown}" + (f"; did you mean {near!r}?" if near else "")
+        details = f"{item.shown}: '{_echo(str(value))}' not in {shown}" + (f"; did you mean {near!r}?" if near else "")
         config = None if is_long else self.config(item)
-        info: Error = {"input_name": item.name, "input_config": config, "received_value": value}
+        info: Error = {"input_name": item.name, "input_config": config, "received_value": _echo(value)}
         return make_error("value_not_in_list", "Value not in list", details, info)
 
     def _file(self, item: InputDef, value: object) -> Error | None:
@@ -200,7 +203,9 @@ class InputChecker:
         if exists:
             return None
         hint = FOREIGN_PATH if "\\" in str(value) else ""
-        return custom_error(item.name, f"Invalid {item.file_check or upload_kind(item)} file: {value}{hint}")
+        return custom_error(
+            item.name, f"Invalid {item.file_check or upload_kind(item)} file: {_echo(str(value))}{hint}"
+        )
 
     def _info(self, item: InputDef, **more: object) -> Error:
         return {"input_name": item.name, "input_config": self.config(item), **more}
@@ -212,6 +217,11 @@ def _comparable(value: str, choices: Sequence[object]) -> list[str]:
     if len(texts) > MOST_COMPARED:
         texts = [text for text in texts if text[:1].lower() == value[:1].lower()][:MOST_COMPARED]
     return texts
+
+
+def _echo(value: object) -> object:
+    """What was sent as an error repeats it: a long text is cut."""
+    return f"{value[:LONGEST_ECHO]}..." if isinstance(value, str) and len(value) > LONGEST_ECHO else value
 
 
 def takes(names: tuple[str, ...] | None, item: InputDef) -> bool:

@@ -11,6 +11,11 @@ from executor.errors import BadInput, InvalidPrompt, nearest
 
 Json = object
 
+MOST_NODES = 20_000
+"""Nodes of a prompt; the largest workflows that are passed on have some thousand."""
+LONGEST_ID = 1000
+"""Characters of the id of a node, a prompt or a client."""
+
 
 class Link(NamedTuple):
     """Output `slot` of node `node`."""
@@ -49,6 +54,8 @@ class Prompt:
         """
         if not isinstance(value, dict):
             raise InvalidPrompt("invalid_prompt", f"The prompt must be a JSON object, not {_kind(value)}.")
+        if len(value) > MOST_NODES:
+            raise InvalidPrompt("invalid_prompt", f"A prompt has at most {MOST_NODES} nodes.", f"it has {len(value)}")
         known: Container[str] = classes if isinstance(classes, Mapping) else frozenset(classes)
         if isinstance(value.get("nodes"), list) and "links" in value:
             text = "This is a workflow as the editor saves it, not a prompt. Export it as API and send that."
@@ -58,7 +65,9 @@ class Prompt:
 
 
 def _node(node_id: str, value: Json, known: Container[str], classes: Iterable[str]) -> PromptNode:
-    where = f"Node ID '#{node_id}'"
+    where = f"Node ID '#{node_id[:LONGEST_ID]}'"
+    if len(node_id) > LONGEST_ID:
+        raise InvalidPrompt("invalid_prompt", f"A node's id has at most {LONGEST_ID} characters.", where)
     if not isinstance(value, dict):
         raise InvalidPrompt("invalid_prompt", f"A node must be a JSON object, not {_kind(value)}.", where)
     if value.get("class_type") is None:
@@ -76,7 +85,7 @@ def _node(node_id: str, value: Json, known: Container[str], classes: Iterable[st
 
 
 def _unknown_class(class_type: Json, classes: Iterable[str]) -> str:
-    message = f"Cannot execute because node {class_type} does not exist."
+    message = f"Cannot execute because node {str(class_type)[:LONGEST_ID]} does not exist."
     near = nearest(class_type, classes) if isinstance(class_type, str) else None
     return message if near is None else f"{message} Did you mean {near}?"
 
@@ -113,6 +122,21 @@ def unwrapped(value: Json) -> Json:
     if isinstance(value, dict) and "__value__" in value:
         return value["__value__"]
     return value
+
+
+def is_finite(value: Json) -> bool:
+    """Tell whether a JSON value holds neither NaN nor an infinite number, however deep."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, float):
+            if not math.isfinite(item):
+                return False
+        elif isinstance(item, dict):
+            rest.extend(item.values())
+        elif isinstance(item, list):
+            rest.extend(item)
+    return True
 
 
 def require_object(value: object, what: str) -> dict[str, Json]:

@@ -6,21 +6,32 @@ loop are named, as servers of 2026 do.
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import ParamSpec, TypeVar
 
 from executor.contract.definition import InputDef, NodeDef
 from executor.errors import InvalidPrompt
 from executor.files import Folders
 from executor.graph.components import components, is_loop
 from executor.graph.input_checks import Checked, Error, InputChecker, custom_error, make_error, takes
-from executor.graph.prompt import Link, Prompt, is_link
+from executor.graph.prompt import Link, Prompt, PromptNode, is_link
 
 Json = dict[str, object]
 
 LONGEST_LOOP_SHOWN = 12
 """Nodes of a loop that an error names: a loop of thousands must not make an answer of millions."""
+
+FEW_NODES = 50
+"""Graphs of more nodes are looked through off the event loop."""
+MOST_TOLD = 200
+"""Nodes whose errors are told, and outputs named at each: what comes after them is counted, not told."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 AskValidator = Callable[[Json], Awaitable[Json]]
 """Asks a worker to run a class's own check: the request `check_request` makes, answered by `checks.answer`."""
@@ -71,14 +82,20 @@ async def validate(
     if not outputs:
         error = make_error("prompt_no_outputs", "Prompt has no outputs", "", {})
         return Verdict(prompt=dict(prompt.raw), targets=(), error=error, node_errors={})
-    survey = Survey(InputChecker(prompt, definitions, folders), outputs)
+    apart = len(prompt.nodes) > FEW_NODES
+    survey = await _done(apart, Survey, InputChecker(prompt, definitions, folders), outputs)
     stale = survey.classes_to_refresh()
     if refresh is not None and stale:
         fresh = {**definitions, **await refresh(stale)}
-        survey = Survey(InputChecker(prompt, fresh, folders), outputs)
+        survey = await _done(apart, Survey, InputChecker(prompt, fresh, folders), outputs)
     if ask is not None:
         await survey.ask_validators(ask)
-    return survey.verdict()
+    return await _done(apart, survey.verdict)
+
+
+async def _done(apart: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` returns; it may run `apart`, in a thread, where it would hold the event loop."""
+    return await asyncio.to_thread(work, *args, **kwargs) if apart else work(*args, **kwargs)
 
 
 @dataclass(slots=True)
@@ -123,9 +140,11 @@ class Survey:
     def verdict(self) -> Verdict:
         """Sum up: good outputs, and errors with the outputs that depend on them, all in prompt order."""
         errors = {node_id: list(checked.errors) for node_id, checked in self.checked.items()}
-        for node_id, checked in self.checked.items():
-            if checked.failure is not None:
-                errors[node_id].append(self._failure(node_id, checked.failure))
+        failed = [node_id for node_id in self.checker.prompt.nodes if node_id in self.checked]
+        failed = [node_id for node_id in failed if self.checked[node_id].failure is not None]
+        for number, node_id in enumerate(failed):
+            failure = self.checked[node_id].failure
+            errors[node_id].append(self._failure(node_id, failure) if failure and number < MOST_TOLD else {})
         for part in self.parts:
             if is_loop(part, self._sources):
                 for node_id, error in _loop_errors(part):
@@ -140,8 +159,7 @@ class Survey:
                 "dependent_outputs": _chosen(outputs, dependents[node_id]),
                 "class_type": node.class_type,
             }
-            for node_id, node in self.checker.prompt.nodes.items()
-            if errors.get(node_id)
+            for node_id, node in islice(self._bad_nodes(errors), MOST_TOLD)
         }
         return Verdict(
             prompt=self._converted(), targets=good, error=None if good else self._error(errors), node_errors=node_errors
@@ -186,6 +204,10 @@ class Survey:
 
     # ---------------------------------------------------------------- shapes
 
+    def _bad_nodes(self, errors: Mapping[str, list[Error]]) -> Iterator[tuple[str, PromptNode]]:
+        nodes = self.checker.prompt.nodes
+        return ((node_id, node) for node_id, node in nodes.items() if errors.get(node_id))
+
     def _failure(self, node_id: str, failure: Exception) -> Error:
         kind, text, lines = _told(failure)
         info: Error = {"exception_type": kind, "traceback": lines}
@@ -201,7 +223,8 @@ class Survey:
         return make_error("exception_during_inner_validation", "Exception when validating inner node", text, info)
 
     def _error(self, errors: Mapping[str, list[Error]]) -> Error:
-        lines = [f"{error['message']}: {error['details']}" for output in self.outputs for error in errors[output]]
+        told = (error for output in self.outputs for error in errors[output] if error)
+        lines = [f"{error['message']}: {error['details']}" for error in islice(told, MOST_TOLD)]
         message = "Prompt outputs failed validation"
         return make_error("prompt_outputs_failed_validation", message, "\n".join(lines), {})
 
@@ -265,9 +288,9 @@ def _custom_errors(request: Json, answer: Json, shown: Mapping[str, str]) -> lis
 
 
 def _chosen(outputs: list[str], bits: int) -> list[str]:
-    """The outputs whose place is set in `bits`, in order."""
+    """The outputs whose place is set in `bits`, in order, MOST_TOLD of them."""
     found: list[str] = []
-    while bits:
+    while bits and len(found) < MOST_TOLD:
         lowest = bits & -bits
         found.append(outputs[lowest.bit_length() - 1])
         bits ^= lowest

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -213,13 +214,15 @@ class Store:
 
     async def delete(self, ids: Iterable[str], owner: str | None = None) -> list[Job]:
         """Remove the first waiting job of each id, of one owner or anybody's; returns what was removed."""
+        wanted = Counter(ids)
         chosen: list[Job] = []
-        for wanted in ids:
-            found = next((job for job in self._pending if job.id == wanted and job.belongs_to(owner)), None)
-            if found is not None:
-                self._pending.remove(found)
-                chosen.append(found)
+        for job in self._pending if wanted else ():
+            if wanted[job.id] > 0 and job.belongs_to(owner):
+                wanted[job.id] -= 1
+                chosen.append(job)
         if chosen:
+            rows = {job.row for job in chosen}
+            self._pending = [job for job in self._pending if job.row not in rows]
             await self._whole(self._remove(chosen))
         return chosen
 

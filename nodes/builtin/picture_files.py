@@ -20,6 +20,7 @@ from torch import Tensor
 
 from executor import wholefile
 from executor.files import ROOTS, Root
+from executor.inference.devices import refuse_unless_free
 from executor.inference.pixels import to_pil
 from executor.inference.values import Image as Pictures
 from executor.inference.values import Mask
@@ -27,6 +28,8 @@ from nodes.builtin.services import attempt, services
 
 NO_MASK = (64, 64)  # size of the empty mask that a picture without alpha gives
 SINGLE_FRAME = frozenset({"MPO"})  # formats whose further frames are other views of the first
+SMALL_BYTES = 1 << 28  # of values that are read without asking how much memory is free
+BYTES_A_PIXEL = 16  # three colours and a mask as 32-bit numbers
 Saved = dict[str, str]
 
 
@@ -47,7 +50,7 @@ def opened(path: Path, name: str, field: str) -> Iterator[Image.Image]:
         raise UnidentifiedImageError(text) from error
     except Image.DecompressionBombError as error:
         raise OSError(f"input {field!r}: image file {name!r} is too large to be read: {error}") from error
-    except (OSError, SyntaxError) as error:  # Pillow's decoders raise SyntaxError for broken chunks
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow: broken chunks, and texts that unpack to megabytes
         raise OSError(f"input {field!r}: cannot read image file {name!r}: {error}") from error
 
 
@@ -56,7 +59,10 @@ def read_pictures(picture: Image.Image) -> tuple[Pictures, Mask]:
     images: list[Tensor] = []
     masks: list[Tensor] = []
     size: tuple[int, int] | None = None
-    for raw in ImageSequence.Iterator(picture):
+    for number, raw in enumerate(ImageSequence.Iterator(picture), start=1):
+        nbytes = number * raw.width * raw.height * BYTES_A_PIXEL
+        if nbytes > SMALL_BYTES:  # the frames that are read already are joined to a batch beside them
+            refuse_unless_free(nbytes, f"a file of {number} frames and more of {raw.width} x {raw.height} pixels")
         frame = upright(raw)
         if size is None:
             size = frame.size

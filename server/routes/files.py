@@ -15,6 +15,7 @@ from server import media, sentfile
 from server.bodies import Fields, read_form
 from server.modelfiles import metadata_of
 from server.state import space
+from server.turns import turns
 from server.uploads import Upload, as_root, read_reference
 
 ROUTES = web.RouteTableDef()
@@ -28,9 +29,11 @@ async def get_view(request: web.Request) -> web.StreamResponse:
     """Show a file of the output, input or temp folder, whole, re-encoded, or one channel of it."""
     path, fence, wish = _viewed(request), space(request).folders.fence, request.query
     headers = media.file_headers(path.name, request.headers.get("Sec-Fetch-Dest", ""))
+    if media.is_active(media.content_type(path.name)):
+        headers["Cache-Control"] = "no-store"
     try:
         if "preview" in wish or wish.get("channel") in ("rgb", "a"):
-            encoded = await asyncio.to_thread(_encoded, fence, path, wish.get("preview"), wish.get("channel", ""))
+            encoded = await turns(request).picture(_encoded, fence, path, wish.get("preview"), wish.get("channel", ""))
             return web.Response(body=encoded.body, headers={**headers, "Content-Type": encoded.content_type})
         return await sentfile.send(fence, path, headers)
     except UnsafePath as error:
@@ -40,9 +43,7 @@ async def get_view(request: web.Request) -> web.StreamResponse:
 def _encoded(fence: Fence, path: Path, preview: str | None, channel: str) -> media.Encoded:
     """A picture file re-encoded, or one channel of it; belongs in a thread."""
     with sentfile.opened(fence, path) as file:
-        if preview is not None:
-            return media.preview(file, preview, channel)
-        return media.without_alpha(file) if channel == "rgb" else media.alpha_only(file)
+        return media.shown(file, preview, channel)
 
 
 def _viewed(request: web.Request) -> Path:
@@ -94,7 +95,7 @@ async def post_upload_mask(request: web.Request) -> web.Response:
     reference = await _text(fields, "original_ref")
     if not reference:
         raise BadInput("a mask upload needs the field original_ref")
-    name = await asyncio.to_thread(space(request).uploads.store_mask, upload, read_reference(reference))
+    name = await turns(request).picture(space(request).uploads.store_mask, upload, read_reference(reference))
     return web.json_response({"name": name, "subfolder": upload.subfolder, "type": upload.root})
 
 

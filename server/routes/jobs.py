@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import get_args
 
@@ -9,6 +10,7 @@ from aiohttp import web
 
 from server.bodies import read_object
 from server.jobs import STATUSES, JobQuery, Status, find_job
+from server.largejson import dumped
 from server.spaces import Space
 from server.state import Front, front, space
 
@@ -18,6 +20,10 @@ WEFT = web.RouteTableDef()
 
 STATE_KEYS = ("state", "queue_position", "percent", "current_node", "step", "steps", "seconds_left")
 SORT_KEYS = ("created_at", "execution_duration")
+MOST_IDS = 10_000
+"""Jobs that one request may cancel."""
+AT_ONCE = 100
+"""Jobs that are cancelled before others have their turn."""
 SORT_ORDERS = ("desc", "asc")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -83,7 +89,8 @@ async def get_job(request: web.Request) -> web.Response:
         return web.json_response({"error": "Job not found"}, status=404)
     state = await here.job_states.of(job_id, owner) or {}
     told = {name: state[name] for name in STATE_KEYS if state.get(name) is not None}
-    return web.json_response({**found, **told})
+    body = await asyncio.to_thread(dumped, {**found, **told})  # with the whole workflow
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @WEFT.get("/weft/jobs/{id}")
@@ -111,10 +118,17 @@ async def post_jobs_cancel(request: web.Request) -> web.Response:
     ids = body.get("job_ids")
     if not isinstance(ids, list):
         return web.json_response({"error": "job_ids must be a list of ids", "invalid_ids": []}, status=400)
+    if len(ids) > MOST_IDS:
+        return web.json_response({"error": f"at most {MOST_IDS} ids at once", "invalid_ids": []}, status=400)
     invalid = [wanted for wanted in ids if not await _may_be_an_id(here, own, wanted)]
     if invalid:
         return web.json_response({"error": "job_ids holds what is no id", "invalid_ids": invalid}, status=400)
-    return web.json_response({"cancelled": any([await _cancel(here, own, str(wanted)) for wanted in ids])})
+    any_was = False
+    for number, wanted in enumerate(ids):
+        any_was = await _cancel(here, own, str(wanted)) or any_was
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return web.json_response({"cancelled": any_was})
 
 
 async def _may_be_an_id(here: Front, own: Space, wanted: object) -> bool:

@@ -10,6 +10,7 @@ from executor.errors import BadInput, UnsafePath
 from executor.files import Folders, inside
 from server import modelfiles
 from server.state import space
+from server.turns import turns
 
 ROUTES = web.RouteTableDef()
 
@@ -82,7 +83,7 @@ async def get_model_preview(request: web.Request) -> web.Response:
         raise web.HTTPForbidden from error
     except IndexError as error:
         raise web.HTTPNotFound from error
-    encoded = await asyncio.to_thread(modelfiles.cover, path)
+    encoded = await turns(request).picture(modelfiles.cover, path)
     if encoded is None:
         raise web.HTTPNotFound
     return web.Response(body=encoded.body, content_type=encoded.content_type)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
 from executor.errors import BadInput
-from server.bodies import read_object, texts
+from server.bodies import read_json, read_object, texts
 from server.state import front, space
 
 ROUTES = web.RouteTableDef()
@@ -37,8 +35,8 @@ async def post_queue(request: web.Request) -> web.Response:
 async def post_interrupt(request: web.Request) -> web.Response:
     """Stop the running prompt, or one by id only if it runs; a body is optional."""
     try:
-        body = json.loads(await request.read() or b"{}")
-    except (ValueError, RecursionError):
+        body = await read_json(request, empty={})
+    except (BadInput, web.HTTPRequestEntityTooLarge):
         body = {}
     wanted = body.get("prompt_id") if isinstance(body, dict) else None
     force = isinstance(body, dict) and body.get("force") is True

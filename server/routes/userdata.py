@@ -10,6 +10,7 @@ from aiohttp import web
 
 from executor.errors import BadInput, UnsafePath
 from server import media, sentfile
+from server.bodies import read_bytes
 from server.state import space
 from server.userfiles import file_info, listed_below, listed_in, store_file
 
@@ -80,7 +81,7 @@ async def get_file(request: web.Request) -> web.StreamResponse:
 async def post_file(request: web.Request) -> web.Response:
     """Store the body as a user file."""
     path = _path(request, "file", new=True)
-    body = await request.read()
+    body = await read_bytes(request, request.client_max_size)
     overwrite = request.query.get("overwrite") != "false"
     if not await asyncio.to_thread(store_file, path, body, overwrite=overwrite):
         return web.Response(status=409, text="File already exists")

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from executor.errors import BadInput
 from server.bodies import read_json, read_object
+from server.largejson import dumped
 from server.state import space
 
 ROUTES = web.RouteTableDef()
@@ -39,7 +40,9 @@ async def post_users(request: web.Request) -> web.Response:
 async def get_settings(request: web.Request) -> web.Response:
     """Show all settings of the user."""
     users = space(request).users
-    return web.json_response(await asyncio.to_thread(users.settings, users.user_of(request.headers)))
+    user = users.user_of(request.headers)
+    body = await asyncio.to_thread(lambda: dumped(users.settings(user)))
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @ROUTES.get("/settings/{id}")

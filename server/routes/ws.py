@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 
@@ -15,6 +16,11 @@ from server.state import Front, front, space
 
 ROUTES = web.RouteTableDef()
 
+LONGEST_FLAGS = 1 << 16
+"""Characters of a frame that may be one of feature flags."""
+AT_ONCE = 50
+"""Messages of one client that are read before others have their turn."""
+
 
 @ROUTES.get("/ws")
 async def get_ws(request: web.Request) -> web.WebSocketResponse:
@@ -26,7 +32,7 @@ async def get_ws(request: web.Request) -> web.WebSocketResponse:
     sid = request.query.get("clientId") or uuid.uuid4().hex
     if last:
         event_number(last)
-    socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
+    socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20, autoping=False)
     writer = await socket.prepare(request)
     transport = request.transport
 
@@ -54,9 +60,17 @@ async def get_ws(request: web.Request) -> web.WebSocketResponse:
 
 async def _read(here: Front, client: Client) -> None:
     """Read until the client is gone. Only feature flags are heard, and only as the first valid frame."""
-    first = True
+    first, count = True, 0
     async for message in client.socket:
-        if not first or message.type is not WSMsgType.TEXT:
+        count += 1
+        if count % AT_ONCE == 0:  # many small messages come at once, and reading them waits for nothing
+            await asyncio.sleep(0)
+        if message.type is WSMsgType.PING:
+            try:
+                await client.socket.pong(message.data)
+            except ConnectionError:
+                return
+        if not first or message.type is not WSMsgType.TEXT or len(message.data) > LONGEST_FLAGS:
             continue
         try:
             value = json.loads(message.data)

@@ -30,9 +30,11 @@ Json = dict[str, Any]
 class House:
     """One base folder and the server that lives in it now."""
 
-    def __init__(self, base: Path, *flags: str) -> None:
+    def __init__(self, base: Path, *flags: str, module: str = "tests.fake_server", loader: str = LOADER) -> None:
         self.base = base
         self.flags = flags
+        self.module = module
+        self.loader = loader
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
         self.session = requests.Session()
@@ -41,8 +43,8 @@ class House:
 
     def start(self) -> House:
         """Start a server and wait until it listens."""
-        command = [sys.executable, "-m", "tests.fake_server", "--base-directory", str(self.base), "--port", "0"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "WEFT_TEST_LOADER": LOADER, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", self.module, "--base-directory", str(self.base), "--port", "0"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "WEFT_TEST_LOADER": self.loader, "OMP_NUM_THREADS": "1"}
         with (self.base / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *self.flags], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True

@@ -7,8 +7,9 @@ import shutil
 import pytest
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
-from executor.errors import UnsafePath
+from executor.errors import NodeInputError, UnsafePath
 from nodes.builtin.image_io import LoadImage, LoadImageMask, LoadImageOutput
 from nodes.builtin.latent_io import LoadLatent
 from tests.unit.nodes.recorded import FOLDER, tensors
@@ -119,3 +120,20 @@ def test_latent_of_today(place):
 def test_latent_without_version_is_scaled(place):
     (latent,) = LoadLatent().load(put(place, "old.latent"))
     assert off(latent["samples"], RECORDED["latent/loaded_old"]) <= 1e-6
+
+
+def test_frames_that_no_memory_holds_are_refused_before_they_are_read(place, monkeypatch):
+    first, *rest = [Image.new("RGB", (64, 64), (shade, 0, 0)) for shade in range(20)]
+    first.save(place.folders.root("input") / "long.gif", save_all=True, append_images=rest)
+    monkeypatch.setattr("nodes.builtin.picture_files.SMALL_BYTES", 0)
+    monkeypatch.setattr("executor.inference.devices.free_bytes", lambda device: 10 * 64 * 64 * 16)
+    with pytest.raises(NodeInputError, match="a file of 11 frames and more of 64 x 64 pixels"):
+        LoadImage().load_image("long.gif")
+
+
+def test_texts_that_unpack_to_megabytes_are_told(place):
+    info = PngInfo()
+    info.add_text("bomb", "x" * 2_000_000, zip=True)
+    Image.new("RGB", (4, 4)).save(place.folders.root("input") / "bomb.png", pnginfo=info)
+    with pytest.raises(OSError, match=r"input 'image': cannot read image file 'bomb.png'"):
+        LoadImage().load_image("bomb.png")

@@ -19,7 +19,7 @@ from executor.contract.definition import FileChoices, InputDef, NodeDef, OutputD
 from executor.engine.base import EngineMessage, Question, WorkerInfo
 from executor.messages import Blob, Clients, Device, Emit, Finished, Ready, Reply, Run
 from executor.settings import Settings
-from server.app import make_app
+from server.app import PROTOCOL, make_app
 from server.main import build
 from server.state import Front
 from server.webroot import WebRoot
@@ -229,8 +229,9 @@ async def make_stand(tmp_path: Path) -> AsyncIterator[MakeStand]:
         front.folders.create()
         await front.store.open()
         front.definitions.load()
-        client = TestClient(TestServer(make_app(front)))
-        await client.start_server()
+        server = TestServer(make_app(front))
+        await server.start_server(**PROTOCOL)
+        client = TestClient(server)
         await front.dispatcher.start()
         stand = Stand(front, client, engine)
         stands.append(stand)

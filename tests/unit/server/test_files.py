@@ -231,3 +231,29 @@ async def test_metadata_of_a_model_file(stand, put):
 async def test_metadata_that_cannot_be_had_is_404(stand, put, body, query):
     put("checkpoints/m.safetensors", body)
     assert (await stand.get(f"/view_metadata/{query}")).status == 404
+
+
+@pytest.mark.parametrize(
+    "query", ["preview=webp", "preview=jpeg;50", "preview=webp&channel=rgb", "channel=rgb", "channel=a"]
+)
+async def test_large_pictures_are_shown_by_another_process_in_the_same_way(stand, put, make_png, monkeypatch, query):
+    put("a.png", make_png((40, 20), (10, 20, 30, 40)))
+    here = await (await stand.get(f"/view?filename=a.png&{query}")).read()
+    monkeypatch.setattr(media, "MOST_PIXELS", 1)
+    answer = await stand.get(f"/view?filename=a.png&{query}")
+    assert answer.status == 200
+    assert await answer.read() == here
+
+
+async def test_a_large_picture_that_is_damaged_is_refused(stand, put, make_png, monkeypatch):
+    monkeypatch.setattr(media, "MOST_PIXELS", 1)
+    put("a.png", make_png((400, 200))[:-40])
+    answer = await stand.get("/view?filename=a.png&preview=webp")
+    assert answer.status == 400
+    assert "not a picture that can be read" in (await answer.json())["error"]["message"]
+
+
+@pytest.mark.parametrize("wish", ["webp;" + "9" * 5000, "jpeg;٣", "webp;-1", ";;;", "\0"])
+async def test_odd_wishes_mean_a_picture_all_the_same(stand, put, make_png, wish):
+    put("a.png", make_png())
+    assert (await stand.get("/view", params={"filename": "a.png", "preview": wish})).status == 200

@@ -590,3 +590,27 @@ def test_pack_classes_whose_choice_did_not_match_are_described_anew(folders):
     prompt = Prompt.parse({"1": node("Pick", v="b")}, {"Pick": old})
     verdict = asyncio.run(validate(prompt, {"Pick": old}, folders, refresh=refresh))
     assert (verdict.error, asked) == (None, ["Pick"])
+
+
+def test_errors_are_told_up_to_a_number(judge):
+    verdict = judge({str(number): node("Preview") for number in range(300)})
+    assert len(verdict.node_errors) == 200
+    assert verdict.error["details"].count("\n") == 199
+
+
+def test_outputs_that_depend_on_an_error_are_told_up_to_a_number(judge):
+    graph = {"bad": node("EmptyImage"), **{str(number): node("Preview", images=("bad", 0)) for number in range(300)}}
+    assert len(judge(graph).node_errors["bad"]["dependent_outputs"]) == 200
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), {"a": [float("nan")]}])
+def test_numbers_that_are_none_are_no_values(judge, value):
+    graph = {"1": node("EmptyImage", width=8, height=8), "2": node("Preview", images=("1", 0), extra=value)}
+    assert judge(graph).error is None  # an input that the class does not have
+    graph["1"] = node("EmptyImage", width=value, height=8)
+    assert only_error(judge(graph), "1")["type"] == "invalid_input_type"
+
+
+def test_a_long_value_is_cut_where_it_is_told(judge):
+    verdict = judge({"1": node("EmptyImage", width="x" * 100_000, height=8), "2": node("Preview", images=("1", 0))})
+    assert len(str(only_error(verdict, "1"))) < 30_000

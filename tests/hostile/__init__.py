@@ -1,0 +1,1 @@
+"""Requests that mean harm, sent to a real server: what it answers, and whom it keeps waiting."""
