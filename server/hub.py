@@ -197,7 +197,8 @@ class Hub:
         if self._clients.get(client.name) is client:
             del self._clients[client.name]
             self._log_readers.discard(client.name)
-            self.on_change({client.sid: None})
+            if not (self._separate and any(other.sid == client.sid for other in self._clients.values())):
+                self.on_change({client.sid: None})
 
     def take_flags(self, client: Client, flags: Mapping[str, object]) -> None:
         """Note what a client says it can do."""

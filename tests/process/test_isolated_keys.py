@@ -239,6 +239,21 @@ def graph(file: str, prefix: str) -> dict[str, object]:
     }
 
 
+WRITTEN = {
+    "VHS_LoadImagesPath": {"directory": "", "image_load_cap": 0, "skip_first_images": 0, "select_every_nth": 1},
+    "VHS_LoadImagePath": {"image": "/copy.png", "custom_width": 0, "custom_height": 0},
+}
+"""Nodes that take a path, and what stands behind the folder in it."""
+
+
+def reading(kind: str, base: Path) -> dict[str, object]:
+    """A prompt that reads what Anna saved by its path."""
+    name, *_ = WRITTEN[kind]
+    path = f"{base}/output/keys/{folder_name('anna')}{WRITTEN[kind][name]}"
+    show = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    return {"1": {"class_type": kind, "inputs": {**WRITTEN[kind], name: path}}, "2": show}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose keys separate, with a pack, and a file of the operators'."""
@@ -254,15 +269,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @dataclass
 class Scene:
-    """What stands on the server: both keys' ended prompts, and Anna's that run and wait."""
+    """What stands on the server: prompts that ended, of the same words for both, of paths; Anna's run and wait."""
 
     server: Server
     ended: dict[str, dict[str, object]]
+    same: dict[str, dict[str, object]]
+    tried: dict[str, dict[str, object]]
 
 
 @pytest.fixture(scope="module")
 def scene(server: Server) -> Iterator[Scene]:
     """Both keys used the server, one after the other and in the same way; then Anna has it busy."""
+    drawn = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}}
+    drawn["2"] = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "same"}}
+    same = {name: server.run(name, drawn, f"same-{name}") for name in ("anna", "bert")}
     ended = {}
     for name, file in (("anna", SECRET), ("bert", "berts"), ("chief", CHIEFS)):
         if name != "chief":
@@ -271,14 +291,16 @@ def scene(server: Server) -> Iterator[Scene]:
         server.post(name, "/settings", {file: f"value of {file}"})
         server.post(name, f"/userdata/workflows%2F{file}.json", {"of": file})
         ended[name] = server.run(name, graph(f"{file}.png", file), f"{file}-ended")
+    saved = server.base / "output" / "keys" / folder_name("anna")
+    shutil.copy(saved / f"{SECRET}_00001_.png", saved / "copy.png")
+    tried = {kind: server.run("bert", reading(kind, server.base), kind) for kind in WRITTEN}
     for kind in ("checkpoints", "vae"):
-        folder = server.base / "output" / "keys" / folder_name("anna") / kind
-        folder.mkdir()
-        (folder / f"{SECRET}.safetensors").write_bytes(b"")
+        (saved / kind).mkdir()
+        (saved / kind / f"{SECRET}.safetensors").write_bytes(b"")
     wait = {"1": {"class_type": "ProbeWait", "inputs": {"note": SECRET}}}
     server.post("anna", "/prompt", {"prompt": wait, "prompt_id": f"{SECRET}-running"})
     server.post("anna", "/prompt", {"prompt": graph(f"{SECRET}.png", SECRET), "prompt_id": f"{SECRET}-pending"})
-    yield Scene(server, ended)
+    yield Scene(server, ended, same, tried)
     server.post("anna", "/queue", {"clear": True})
     server.post("anna", "/interrupt", {})
 
@@ -351,9 +373,7 @@ def test_no_route_shows_what_is_anothers(looks: dict[str, list[Told]]):
     foreign = [
         (told.route, told.ask.path)
         for told in (*looks["bert"], *looks["absent"])
-        if CHIEFS.encode() in told.everything
-        or (SECRET.encode() in told.everything and SECRET not in told.ask.path)
-        or b"folder_name" in told.everything
+        if CHIEFS.encode() in told.everything or (SECRET.encode() in told.everything and SECRET not in told.ask.path)
     ]
     assert foreign == []
     assert unlike(looks["bert"], looks["absent"]) == []
@@ -391,10 +411,39 @@ def test_no_path_leads_into_anothers_folder(scene: Scene, below: str):
     assert scene.server.ask("bert", "POST", Ask("/prompt", {"prompt": load})).status_code == 400
 
 
+def test_events_of_anothers_prompt_cannot_be_asked_for(scene: Scene):
+    for name, status in (("bert", 404), ("anna", 200)):
+        headers = {"Authorization": f"Bearer {name}-0123456789abcdef"}
+        url = f"{scene.server.url}/weft/events?prompt_id={SECRET}-ended"
+        with requests.get(url, headers=headers, stream=True, timeout=PATIENCE_S) as answer:
+            assert answer.status_code == status
+
+
+@pytest.mark.parametrize("kind", ["VHS_LoadImagesPath", "VHS_LoadImagePath"])
+def test_a_written_path_leads_into_no_other_folder(scene: Scene, kind: str):
+    event, data = scene.tried[kind]["status"]["messages"][-1]
+    assert event == "execution_error"
+    assert "outside the input, output and temp folders" in data["exception_message"]
+
+
 def test_names_are_as_if_there_were_nobody_else(scene: Scene):
     for name, file in (("anna", SECRET), ("bert", "berts")):
         saved = scene.ended[name]["outputs"]["2"]["images"]
         assert saved == [{"filename": f"{file}_00001_.png", "subfolder": "", "type": "output"}]
+
+
+def test_a_result_in_the_cache_is_not_handed_to_another_key(scene: Scene):
+    for name in ("anna", "bert"):
+        assert [shown["filename"] for shown in scene.same[name]["outputs"]["2"]["images"]] == ["same_00001_.png"]
+        event, data = scene.same[name]["status"]["messages"][1]
+        assert (event, data["nodes"]) == ("execution_cached", [])
+        assert scene.server.get(name, "/view?filename=same_00001_.png").status_code == 200
+
+
+def test_what_is_listed_for_all_names_nobodys_files(scene: Scene):
+    listed = (scene.server.base / "user" / "weft.definitions.msgpack").read_bytes()
+    assert b"ProbeFiles" in listed
+    assert CHIEFS.encode() not in listed
 
 
 def test_a_packs_node_sees_the_folders_and_the_history_of_its_prompts_owner(scene: Scene):
@@ -403,7 +452,7 @@ def test_a_packs_node_sees_the_folders_and_the_history_of_its_prompts_owner(scen
         folder = str(scene.server.base / "output" / "keys" / folder_name(name))
         assert {seen["kept"], seen["attribute"], seen["thread"]} == {folder}
         assert Path(seen["path"]).parts[-2:] == (folder_name(name), f"{file}.png")
-        assert seen["history"] == []
+        assert seen["history"] == [f"same-{name}"]
 
 
 def test_operators_share_the_servers_own_folders(scene: Scene):
@@ -419,11 +468,11 @@ async def test_events_and_frames_of_another_key_do_not_come(scene: Scene):
     frames: list[bytes] = []
     async with aiohttp.ClientSession(scene.server.url, headers=headers) as session:
         async with session.ws_connect("/ws?clientId=shared&last_event=0") as socket:
-            while b"execution_success" not in b"".join(frames):
+            while b"".join(frames).count(b"execution_success") < 2:
                 message = await socket.receive(PATIENCE_S)
                 frames.append(message.data.encode() if isinstance(message.data, str) else message.data)
         async with session.get("/weft/events", headers={"Last-Event-ID": "0"}) as stream:
-            while frames.count(b"event: execution_success\n") < 1:
+            while frames.count(b"event: execution_success\n") < 2:
                 frames.append(await stream.content.readline())
     told = b"".join(frames)
     assert b"berts-ended" in told

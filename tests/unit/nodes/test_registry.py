@@ -142,6 +142,34 @@ def test_changed_choices_are_told_once(listed, choices):
     assert listed.changed(1.0) == ([], {})
 
 
+def names_seen(told) -> list[str]:
+    definitions, listings = told
+    assert [definition.name for definition in definitions] == list(listings)
+    return list(listings)
+
+
+def test_an_owner_sees_what_differs_and_what_it_asks_for(listed, choices):
+    choices.append("of the owner")
+    seen = listed.seen([], differing=True, limit_s=9)
+    assert names_seen(seen) == ["Changing"]
+    assert seen[1]["Changing"]["input"]["required"]["choice"] == [["a", "of the owner"]]
+    assert names_seen(listed.seen(["Constant"], differing=True, limit_s=9)) == ["Constant", "Changing"]
+    assert names_seen(listed.seen(["Constant", "Unknown"], differing=False, limit_s=9)) == ["Constant"]
+    assert names_seen(listed.seen(["Constant"], differing=True, limit_s=-1)) == []
+
+
+def test_what_an_owner_sees_is_not_noted(listed, choices):
+    choices.append("of the owner")
+    listed.seen([], differing=True, limit_s=9)
+    choices.pop()
+    assert listed.changed(9.0) == ([], {})
+
+
+def test_a_class_that_cannot_be_listed_for_an_owner_is_left_out(listed, choices):
+    listed.get("Changing")[1].INPUT_TYPES = classmethod(lambda cls: 1 / 0)
+    assert names_seen(listed.seen(["Changing"], differing=True, limit_s=9)) == []
+
+
 def test_definition_changes_with_the_listing(listed, choices):
     choices.append("b")
     listed.changed(1.0)

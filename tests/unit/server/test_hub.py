@@ -139,3 +139,24 @@ async def test_a_client_whose_place_was_taken_goes_unnoticed(client):
     await here.attend(client, [], replaced)
     assert told == []
     assert here.connected() == {"me": {}}
+
+
+def of(owner: str) -> Client:
+    """A client of an owner's, under the session id that all owners use."""
+    return Client(sid="me", socket=None, abort=lambda: None, write=Written().write, owner=owner)
+
+
+async def test_a_session_is_gone_for_packs_when_no_owner_has_it_any_more():
+    here, told = hub.Hub(separate=True), []
+
+    async def while_bert_is_there():
+        here._clients["bert", "me"] = of("bert")
+        here.on_change = told.append
+
+    async def alone():
+        del here._clients["bert", "me"]
+
+    await here.attend(of("anna"), [], while_bert_is_there)
+    assert told == []
+    await here.attend(of("anna"), [], alone)
+    assert told[-1] == {"me": None}

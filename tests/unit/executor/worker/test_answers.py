@@ -32,6 +32,11 @@ class Packs(SimpleNamespace):
     def describe(self, names: Iterable[str]) -> tuple[list[object], dict[str, object]]:
         return [], {name: {} for name in names}
 
+    def seen(
+        self, owner: str, names: Iterable[str], *, differing: bool, limit_s: float
+    ) -> tuple[list[object], dict[str, object]]:
+        return [], {f"{name} of {owner}": {"differing": differing} for name in names}
+
     def changed(self, limit_s: float, enough: Callable[[], bool]) -> tuple[list[object], dict[str, object]]:
         return [], {"changed": {}}
 
@@ -61,6 +66,14 @@ async def test_packs_describe_their_classes(services: Services, body: object, to
     services.complete(packs=Packs())
     answered = msgspec.json.decode(await answer(load(services), services, ask("describe", body)))
     assert answered == {"definitions": [], "wire": told}
+
+
+async def test_packs_describe_their_classes_as_an_owner_sees_them(services: Services):
+    body = {"owner": "anna", "names": ["A"], "differing": True}
+    without = json.loads(await answer(load(services), services, ask("describe", body)))
+    services.complete(packs=Packs())
+    told = json.loads(await answer(load(services), services, ask("describe", body)))
+    assert (without["wire"], told["wire"]) == ({}, {"A of anna": {"differing": True}})
 
 
 async def test_prompt_passes_the_hooks_of_packs(services: Services):
