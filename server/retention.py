@@ -37,6 +37,7 @@ HISTORY = "history"
 ROUND_S = 60.0  # between two rounds
 PAUSE_S = 0.02  # between two steps of a round: others want the disk too
 STEP = 200  # records in one step
+MOST_RECORDS = 100_000  # in one round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,12 +165,10 @@ class Retention:
 
     def _intake(self, account: Account) -> Iterator[list[Gone]]:
         """Take what jobs wrote into account."""
-        folder = ended_folder(self._settings)
-        while records := ended_records(folder, STEP):
-            account.take(records)
+        records = ended_records(ended_folder(self._settings), MOST_RECORDS)
+        for start in range(0, len(records), STEP):
+            account.take(records[start : start + STEP])
             yield []
-            if all(record.exists() for record in records):  # they cannot be removed: the folder is read-only
-                return
 
     def _sweeps(self, account: Account, keeps: Keeps, *, dry: bool) -> Iterator[Iterator[list[Gone]]]:
         def sweep(folder: str, root: Path, keep: Keep) -> Sweep:
