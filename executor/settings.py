@@ -467,6 +467,7 @@ def build_parser(prog: str = "weft") -> argparse.ArgumentParser:
     parser = _Parser(
         prog=prog,
         description="Weft: a server that runs ComfyUI workflows.",
+        epilog="Beside serving: weft config, weft doctor, weft clean, weft profile WORKFLOW.json (docs/operations.md).",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.settings import FLAGS
+from executor.settings import FLAGS, build_parser
+from server.commands import COMMANDS
 from server.configuration import read_configuration, show, variable_of
 
 
@@ -184,3 +185,8 @@ def test_bounds_that_are_none_are_refused_with_words(argv, words, capsys):
     with pytest.raises(SystemExit):
         read_configuration(argv, {})
     assert words in capsys.readouterr().err
+
+
+def test_the_help_names_every_command():
+    text = " ".join(build_parser().format_help().split())
+    assert [name for name in COMMANDS if f"weft {name}" not in text] == []
