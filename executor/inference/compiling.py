@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,14 +16,16 @@ from executor.inference.weights import first_line
 from executor.inference.wrappers import WrapperExecutor
 
 KEY = "weft.compile"
+CACHE = "TORCHINDUCTOR_CACHE_DIR"  # read by torch when it compiles
 COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
 class Compiled:
     """Stands around a network's call and calls a compiled form of it; the network itself stays as it is."""
 
-    def __init__(self, backend: str) -> None:
-        self.backend = backend
+    def __init__(self, backend: str, folder: Path | None = None) -> None:
+        """`folder`: where what was compiled is kept, so that the next start need not compile it again."""
+        self.backend, self.folder = backend, folder
         self._forms: dict[int, tuple[nn.Module, Callable[..., object]]] = {}
 
     def __call__(self, executor: WrapperExecutor, *args: object, **kwargs: object) -> object:
@@ -44,6 +47,8 @@ class Compiled:
         """The compiled form of a network, made at its first use."""
         kept = self._forms.get(id(network))
         if kept is None:
+            if self.folder is not None:
+                os.environ.setdefault(CACHE, str(self.folder))  # the user's own choice comes first
             kept = cast(nn.Module, network), cast("Callable[..., object]", torch.compile(network, backend=self.backend))
             self._forms = {id(network): kept}
         return kept[1]

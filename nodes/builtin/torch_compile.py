@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from executor.inference.compiling import KEY, Compiled, check_backend
 from executor.inference.wrappers import DIFFUSION_MODEL
 from nodes.builtin.inputs import InputTypes, combo
+from nodes.builtin.services import services
 
 if TYPE_CHECKING:
     from executor.inference.handle import ModelHandle
@@ -32,8 +34,16 @@ class TorchCompileModel:
         check_backend(backend, model.load_device)
         changed = model.clone()
         changed.remove_wrappers_with_key(DIFFUSION_MODEL, KEY)
-        changed.add_wrapper_with_key(DIFFUSION_MODEL, KEY, Compiled(backend))
+        changed.add_wrapper_with_key(DIFFUSION_MODEL, KEY, Compiled(backend, kept_in()))
         return (changed,)
+
+
+def kept_in() -> Path | None:
+    """Where compiled networks are kept from start to start; None outside a worker."""
+    try:
+        return services().settings.folder("user") / "compiled"
+    except RuntimeError:
+        return None
 
 
 NODES = (TorchCompileModel,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -94,6 +95,16 @@ def test_the_compiled_network_is_called_and_the_model_stays_as_it_is(model, monk
     [changed] = TorchCompileModel().patch(model, "inductor")
     torch.testing.assert_close(answer(changed), answer(model), rtol=0, atol=0)
     assert told.calls == ["inductor"]
+
+
+@pytest.mark.parametrize("own", [None, "/elsewhere"])
+def test_what_was_compiled_is_kept_unless_the_user_says_where(own, monkeypatch, tmp_path):
+    monkeypatch.setenv(compiling.CACHE, own or "")
+    if own is None:
+        monkeypatch.delenv(compiling.CACHE)
+    monkeypatch.setattr(torch, "compile", lambda network, backend: network)
+    compiling.Compiled("inductor", tmp_path).compiled(torch.nn.Identity())
+    assert os.environ[compiling.CACHE] == (own or str(tmp_path))
 
 
 def test_without_a_compiler_the_node_says_what_is_missing(model, monkeypatch):
