@@ -44,6 +44,8 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     cors_origin: str | None = None
     public_url: str | None = None
+    webhook: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
     allow_outbound: tuple[str, ...] = ()
     max_upload_mb: float = 100.0
     compress: bool = False
@@ -220,6 +222,20 @@ FLAGS: tuple[Flag, ...] = (
         optional_value=True,
         metavar="ORIGIN",
         help="let pages of this origin (alone: of any) call the API",
+    ),
+    Flag(
+        names=("--webhook",),
+        field="webhook",
+        kind=str,
+        metavar="URL",
+        help="tell this address how every prompt ended, see docs/calls.md",
+    ),
+    Flag(
+        names=("--webhook-secret",),
+        field="webhook_secret",
+        kind=str,
+        metavar="SECRET",
+        help="sign what webhooks tell with this secret (better given as WEFT_WEBHOOK_SECRET, unseen by `ps`)",
     ),
     Flag(
         names=("--public-url",),

@@ -23,7 +23,7 @@ PREFIX = "WEFT_"
 FILE_VARIABLE = "WEFT_CONFIG"
 ON = frozenset({"1", "true", "yes", "on"})
 OFF = frozenset({"", "0", "false", "no", "off"})
-SECRETS = frozenset({"auth_token"})
+SECRETS = frozenset({"auth_token", "webhook_secret"})
 HIDDEN = "(hidden)"
 DEFAULT = "default"
 

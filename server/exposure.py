@@ -15,7 +15,7 @@ from executor.settings import Settings
 log = logging.getLogger("weft.front")
 
 TOKEN_BYTES = 24
-SECRET_FLAG = "--auth-token"
+SECRET_FLAGS = frozenset({"--auth-token", "--webhook-secret"})
 
 
 def require_keys(settings: Settings, argv: Sequence[str], *, may_be_open: bool = False) -> None:
@@ -54,8 +54,8 @@ def without_secrets(argv: Sequence[str]) -> list[str]:
     shown: list[str] = []
     for word in argv:
         flag, given, _ = word.partition("=")
-        if shown and shown[-1] == SECRET_FLAG:
+        if shown and shown[-1] in SECRET_FLAGS:
             shown.append("(hidden)")
         else:
-            shown.append(f"{flag}=(hidden)" if flag == SECRET_FLAG and given else word)
+            shown.append(f"{flag}=(hidden)" if flag in SECRET_FLAGS and given else word)
     return shown

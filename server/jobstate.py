@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from executor.queue.deliveries import Delivery
 from executor.queue.dispatcher import Dispatcher
 from executor.queue.job import HistoryEntry, Job
 from executor.queue.progress import Progress
+from server.addresses import origin
 
 View = dict[str, object]
 
@@ -26,7 +28,8 @@ class JobStates:
         job = self.queued(job_id, owner)
         if job is not None:
             state = self.state(job, owner)
-            return {"id": job_id, **state, **times_of(job), "end_time": None, "error": None, "outputs": {}}
+            end: View = {"end_time": None, "error": None, "outputs": {}, "webhooks": self._hooks(job)}
+            return {"id": job_id, **state, **times_of(job), **end}
         entry = await self._store.past.entry(job_id, owner)
         if entry is None:
             return None
@@ -37,7 +40,13 @@ class JobStates:
             "end_time": entry.ended_ms,
             "error": error_of(entry),
             "outputs": json.loads(entry.result.outputs_json),
+            "webhooks": [_told(each) for each in self._store.deliveries.of(job_id, owner, entry.ended_ms)],
         }
+
+    def _hooks(self, job: Job) -> list[View]:
+        """Whom the end of a job will be told."""
+        hooks = (job.hook, self._store.deliveries.everyone)
+        return [_hook_view(hook.url, "pending") for hook in hooks if hook is not None]
 
     def queued(self, job_id: str, owner: str | None = None) -> Job | None:
         """The job of that id that runs, else the first that waits: of one owner, or anybody's."""
@@ -49,6 +58,27 @@ class JobStates:
         if job.state == "pending":
             return {**_view("pending", Progress()), "queue_position": self._store.position(job.row, owner)}
         return {**_view("running", self._dispatcher.progress(job.row) or Progress()), "queue_position": 0}
+
+
+def _told(delivery: Delivery) -> View:
+    """How far one delivery is."""
+    told = _hook_view(delivery.url, delivery.state)
+    waits = delivery.state == "waiting"
+    known = {"id": delivery.id, "tries": delivery.tries, "status": delivery.status, "reason": delivery.reason}
+    return {**told, **known, "next_time": delivery.next_ms if waits else None}
+
+
+def _hook_view(url: str, state: str) -> View:
+    """A receiver, of whose address only the place is told: the rest may be secret."""
+    return {
+        "url": origin(url),
+        "state": state,
+        "id": None,
+        "tries": 0,
+        "status": None,
+        "reason": None,
+        "next_time": None,
+    }
 
 
 def ended_state(entry: HistoryEntry) -> View:

@@ -32,6 +32,7 @@ from server.configuration import read_configuration
 from server.definitions import Definitions
 from server.exposure import require_keys, without_secrets
 from server.garbage import collect_on_a_clock
+from server.hooks import composer, key_of, read_hook
 from server.hub import Changes, Hub
 from server.inputs import Inputs
 from server.jobs import JobList
@@ -50,11 +51,12 @@ from server.readiness import Readiness
 from server.renewal import Renewal
 from server.retention import Retention
 from server.spaces import Spaces
-from server.state import Front
+from server.state import Front, public_url
 from server.stats import SystemStats
 from server.submission import Submission
 from server.turns import THREADS
 from server.version import weft_version
+from server.webhooks import Webhooks
 from server.webroot import WebRoot, find_web_root
 from server.wishes import Wishes
 
@@ -107,8 +109,12 @@ def build(
     renewal = Renewal(definitions, dispatcher, separate=settings.isolate_keys)
     outbound = Outbound(opened(settings.allow_outbound))
     inputs = Inputs(folders, outbound, most_bytes=settings.upload_bytes)
+    store.deliveries.compose = composer(public_url(settings))
+    store.deliveries.everyone = read_hook(settings.webhook, "--webhook", outbound.check)
+    if settings.webhook_secret is not None:
+        key_of(settings.webhook_secret, "--webhook-secret")
     spaces = Spaces(folders, separate=settings.isolate_keys, multi_user=settings.multi_user)
-    submission = Submission(definitions, spaces, dispatcher, packs, renewal, inputs)
+    submission = Submission(definitions, spaces, dispatcher, packs, renewal, inputs, outbound.check)
     news.wishes = Wishes(store, dispatcher, submission)
     return Front(
         settings=settings,
@@ -122,6 +128,7 @@ def build(
         dispatcher=dispatcher,
         submission=submission,
         calls=Calls(submission, dispatcher),
+        webhooks=Webhooks(store.deliveries, outbound, settings.webhook_secret, told=metrics.webhook),
         queue=QueueList(store, id_first=settings.queue_items == "id-first"),
         jobs=JobList(store),
         job_states=JobStates(dispatcher),
@@ -183,6 +190,7 @@ class Server:
         await self._runner.setup()
         await self._listen()
         await front.dispatcher.start()
+        front.webhooks.start()
         front.retention.start()
 
     async def stop(self) -> None:
@@ -190,6 +198,7 @@ class Server:
         front = self.front
         await front.dispatcher.stop(front.settings.drain_timeout_s)
         front.store.waiters.close()
+        await front.webhooks.stop()
         for site in self._sites:
             await site.stop()
         await front.hub.close()

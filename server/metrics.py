@@ -41,6 +41,7 @@ class Metrics:
         self._results = counter("node_results", "Results of nodes, computed or had from the cache", ("source",))
         self._removed = counter("retention_removed", "Files and entries that were too much", ("folder",))
         self._removed_bytes = counter("retention_removed_bytes", "Their size", ("folder",))
+        self._webhooks = counter("webhook_tries", "Tries of webhooks, by what came of them", ("outcome",))
         self._requests = counter("http_requests", "Answered requests", ("method", "route", "status"))
         self._answers = histogram("http_request_seconds", "Time to answer requests, by route", ("route",), REQUESTS_S)
 
@@ -72,6 +73,10 @@ class Metrics:
         """Files of a folder, or entries of the history, were removed because they were too much."""
         self._removed.labels(folder).inc(files)
         self._removed_bytes.labels(folder).inc(nbytes)
+
+    def webhook(self, outcome: str) -> None:
+        """A webhook was tried: delivered, failed and to be tried again, or given up."""
+        self._webhooks.labels(outcome).inc()
 
     def answered(self, method: str, route: str | None, status: int, seconds: float | None) -> None:
         """A request was answered; `route` is the pattern of its path, `seconds` None where it goes on."""
@@ -109,6 +114,9 @@ class _State(Collector):
         """The metrics of this moment."""
         yield _gauge("queue_pending", "Prompts that wait", len(self._store.pending()))
         yield _gauge("queue_running", "Prompts that run", len(self._store.running()))
+        yield _gauge(
+            "webhooks_waiting", "Webhooks that are still to be delivered", len(self._store.deliveries.waiting())
+        )
         yield _gauge("websocket_clients", "Open websockets", self._clients())
         loads, evictions = self._moves()
         yield CounterMetricFamily("weft_model_loads", "Modules of models that were placed on a device", value=loads)

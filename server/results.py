@@ -46,7 +46,7 @@ class OutputFile:
     def view(self, base: str) -> View:
         """The file for clients; `base` is the address of the server, empty where it is not known."""
         place = {"filename": self.filename, "subfolder": self.subfolder, "type": self.root}
-        url = f"{base}/view?{urlencode(place, quote_via=quote)}"
+        url = f"{base}/view?{urlencode(place, quote_via=quote, errors='replace')}"
         return {"node_id": self.node_id, **place, "content_type": self.content_type, "url": url}
 
     def path(self, folders: Folders) -> Path:

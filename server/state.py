@@ -30,6 +30,7 @@ from server.retention import Retention
 from server.spaces import KEY, Space, Spaces
 from server.stats import SystemStats
 from server.submission import Submission
+from server.webhooks import Webhooks
 from server.webroot import WebRoot
 
 
@@ -48,6 +49,7 @@ class Front:
     dispatcher: Dispatcher
     submission: Submission
     calls: Calls
+    webhooks: Webhooks
     queue: QueueList
     jobs: JobList
     job_states: JobStates
@@ -66,7 +68,12 @@ class Front:
     @property
     def public_url(self) -> str:
         """What addresses of files begin with; empty where nobody said it: then they begin at the server's root."""
-        return (self.settings.public_url or "").rstrip("/")
+        return public_url(self.settings)
+
+
+def public_url(settings: Settings) -> str:
+    """What addresses of files begin with; empty where nobody said it."""
+    return (settings.public_url or "").rstrip("/")
 
 
 FRONT = web.AppKey("front", Front)

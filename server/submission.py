@@ -19,6 +19,7 @@ from executor.queue.job import Job, Key, about, make_job
 from server.bodies import texts
 from server.definitions import Definitions
 from server.folding import Folding
+from server.hooks import read_hook
 from server.inputs import Inputs
 from server.largejson import QUICK_BYTES, Bulky, dumped, read
 from server.packs import PackHost
@@ -46,13 +47,16 @@ class Submission:
         packs: PackHost,
         renewal: Renewal,
         inputs: Inputs,
+        check_url: Callable[[str], None],
     ) -> None:
+        """`check_url` refuses addresses that webhooks may not have (Outbound.check)."""
         self._definitions = definitions
         self._spaces = spaces
         self._dispatcher = dispatcher
         self._packs = packs
         self._renewal = renewal
         self._inputs = inputs
+        self._check_url = check_url
         self._counter = 0
         self._folding = Folding(dispatcher.store)
 
@@ -99,6 +103,7 @@ class Submission:
         prompt_id = _prompt_id(body.get("prompt_id"))
         log.info("got prompt", extra=about(prompt_id))
         extra_data = _extra_data(body)
+        hook = read_hook(extra_data.pop("webhook", None), "extra_data.webhook", self._check_url)
         definitions = await self._definitions.nodes()
         folders = self._spaces.named(owner).folders
         prompt = await self._inputs.taken(Prompt.parse(raw, definitions), definitions, folders)
@@ -125,6 +130,7 @@ class Submission:
             node_errors=verdict.node_errors,
             digest=digest,
             owner=owner,
+            hook=hook,
         )
         job = await asyncio.to_thread(make) if isinstance(body, Bulky) else make()
         stored = await self._dispatcher.submit(job, key)

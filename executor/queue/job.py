@@ -21,6 +21,27 @@ SECRET_KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
 """Keys of extra_data that are never written to disk nor shown (reference/http_api.md section 2)."""
 
 
+END_EVENTS = ("succeeded", "failed", "interrupted", "removed")
+"""How a job ends; `removed`: it was taken out of the queue before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """Where the end of a job is told: an address, the ends that are wanted, and a secret that signs what is told.
+
+    `own_secret` tells that it was given one; `secret` is that while it is remembered (in memory only).
+    """
+
+    url: str
+    events: frozenset[str] = frozenset(END_EVENTS)
+    own_secret: bool = False
+    secret: str | None = field(default=None, repr=False)
+
+    def wants(self, event: str) -> bool:
+        """Tell whether an end of this kind is told."""
+        return event in self.events
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One submitted prompt. `row` is its number in the database (0: not stored yet), `id` the client's name for it.
@@ -46,6 +67,7 @@ class Job:
     digest: str | None = None
     node_errors_json: bytes = b"{}"
     owner: str = ""
+    hook: Hook | None = None
     row: int = 0
 
     def answer(self) -> dict[str, object]:
@@ -149,6 +171,7 @@ def make_job(
     node_errors: Mapping[str, object] | None = None,
     digest: str | None = None,
     owner: str = "",
+    hook: Hook | None = None,
 ) -> Job:
     """A job to submit, with its secrets split off; the client that hears of it is `extra_data["client_id"]`.
 
@@ -174,6 +197,7 @@ def make_job(
         digest=digest,
         node_errors_json=json.dumps(node_errors or {}).encode(),
         owner=owner,
+        hook=hook,
     )
 
 

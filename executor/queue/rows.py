@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from executor.queue.job import EndState, HistoryEntry, Job, Result
+from executor.queue.job import EndState, HistoryEntry, Hook, Job, Result
 
 JOB_COLUMNS = "owner, id, number, prompt, targets, extra, client_id, workflow_id"
-QUEUE_COLUMNS = f"{JOB_COLUMNS}, digest, node_errors"
+QUEUE_COLUMNS = f"{JOB_COLUMNS}, digest, node_errors, hook"
 ENTRY_COLUMNS = f"{JOB_COLUMNS}, attempts, worker, created_ms, started_ms, state, outputs, meta, messages, ended_ms"
 
 Row = tuple[Any, ...]
@@ -24,7 +24,7 @@ def job_values(job: Job) -> Row:
 
 def queue_values(job: Job) -> Row:
     """The values of QUEUE_COLUMNS."""
-    return (*job_values(job), job.digest, job.node_errors_json)
+    return (*job_values(job), job.digest, job.node_errors_json, hook_json(job.hook))
 
 
 def entry_values(entry: HistoryEntry) -> Row:
@@ -36,9 +36,25 @@ def entry_values(entry: HistoryEntry) -> Row:
 
 
 def waiting_job_of(row: Row) -> Job:
-    """The job of a row of the queue: as `job_of`, then digest and node_errors."""
-    *known, digest, node_errors = row
-    return replace(job_of(tuple(known)), digest=digest, node_errors_json=bytes_of(node_errors))
+    """The job of a row of the queue: as `job_of`, then digest, node_errors and hook."""
+    *known, digest, node_errors, hook = row
+    job = job_of(tuple(known))
+    return replace(job, digest=digest, node_errors_json=bytes_of(node_errors), hook=hook_of(hook))
+
+
+def hook_json(hook: Hook | None) -> str | None:
+    """A job's hook as its row keeps it: without the secret."""
+    if hook is None:
+        return None
+    return json.dumps({"url": hook.url, "events": sorted(hook.events), "own_secret": hook.own_secret})
+
+
+def hook_of(text: str | None) -> Hook | None:
+    """The hook of a row; a secret that it had is gone."""
+    if text is None:
+        return None
+    told = json.loads(text)
+    return Hook(url=told["url"], events=frozenset(told["events"]), own_secret=told["own_secret"])
 
 
 def bytes_of(value: bytes | str) -> bytes:

@@ -122,3 +122,26 @@ FROM idempotency;
 DROP TABLE idempotency;
 ALTER TABLE owned_keys RENAME TO idempotency;
 CREATE INDEX idempotency_created ON idempotency (created_ms);
+
+-- version 5
+
+-- Where the end of a prompt is told: JSON of the address and the wished events. Its secret never gets here.
+ALTER TABLE queue ADD COLUMN hook TEXT;
+
+-- What is told of ends, until the receiver has it or nobody tries any more; the body goes when it is over.
+CREATE TABLE deliveries (
+    id         TEXT PRIMARY KEY,
+    owner      TEXT NOT NULL,
+    prompt_id  TEXT NOT NULL,
+    url        TEXT NOT NULL,
+    own_secret INTEGER NOT NULL,
+    event      TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    state      TEXT NOT NULL CHECK (state IN ('waiting', 'delivered', 'given_up')),
+    tries      INTEGER NOT NULL DEFAULT 0,
+    next_ms    INTEGER NOT NULL,
+    status     INTEGER,
+    reason     TEXT,
+    created_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX deliveries_created ON deliveries (created_ms);

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from executor.queue.ageing import Ageing
 from executor.queue.begun import Begun
 from executor.queue.database import Database
+from executor.queue.deliveries import Deliveries, Delivery
 from executor.queue.history import History
 from executor.queue.job import HistoryEntry, Job, Key, Result, crash_result, now_ms
 from executor.queue.keys import Keys
@@ -35,10 +36,11 @@ CLAIM_S = 0.05
 
 _INSERT = f"""
 INSERT INTO queue ({QUEUE_COLUMNS}, state, attempts, worker, started_ms, created_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _LOAD = f"""
-SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms, digest, node_errors
+SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms, digest, node_errors,
+    hook
 FROM queue ORDER BY row
 """
 
@@ -52,6 +54,7 @@ class Store:
         self.ageing = Ageing(self._database, self.past)
         self.keys = Keys(self._database)
         self.waiters = Waiters()
+        self.deliveries = Deliveries(self._database)
         self._pending: list[Job] = []  # in the order of execution
         self._running: dict[int, Job] = {}  # by row
         self._named: dict[tuple[str, str, str], Job] = {}  # what waits or runs and has a digest, by owner, id and it
@@ -68,6 +71,7 @@ class Store:
         jobs = await self._database.run(lambda connection: self._recover(connection, begun))
         await asyncio.to_thread(self._begun.clear)
         await self.past.load()
+        await self.deliveries.load()
         self._pending = sorted(jobs, key=Job.order)
         for job in self._pending:
             self._name(job)
@@ -195,10 +199,12 @@ class Store:
             return stale
         entry = HistoryEntry(job=job, result=result, ended_ms=now_ms())
         self._unwritten.discard(job.row)
+        told: list[Delivery] = []
 
         def written(rank: int | None) -> bool:
             if rank is not None:
                 self.past.note(rank, entry)
+                self.deliveries.note(told)
             self._begun.forget(job.row)
             self._running.pop(job.row, None)
             self._unname(job)
@@ -206,7 +212,7 @@ class Store:
                 self.waiters.tell(job.row, entry)
             return rank is not None
 
-        return self._change(lambda connection: self._store_end(connection, entry), written)
+        return self._change(lambda connection: self._store_end(connection, entry, told), written)
 
     async def requeue(self, job: Job, *, counted: bool = True) -> bool:
         """Put a running job back at the head; `counted=False` takes the attempt back. False as with finish."""
@@ -331,15 +337,20 @@ class Store:
         rows = [(job.row,) for job in jobs]
         for job in jobs:
             self._unname(job)
+        told: list[Delivery] = []
+
+        def remove(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM queue WHERE row = ?", rows)
+            told[:] = [each for job in jobs for each in self.deliveries.record(connection, job, None)]
+
         try:
-            await self._database.run(
-                lambda connection: connection.executemany("DELETE FROM queue WHERE row = ?", rows) and None
-            )
+            await self._database.run(remove)
         except sqlite3.Error:
             for job in jobs:
                 self._wait(job)
                 self._name(job)
             raise
+        self.deliveries.note(told)
         for job in jobs:
             self.waiters.tell(job.row, None)
 
@@ -349,10 +360,16 @@ class Store:
     def _is_current(self, job: Job) -> bool:
         return self._running.get(job.row) == job  # an attempt that was taken back leaves its number to the next
 
-    def _store_end(self, connection: sqlite3.Connection, entry: HistoryEntry) -> int | None:
-        """Move the row of a running job into history; its rank there, None if there is no such row."""
+    def _store_end(self, connection: sqlite3.Connection, entry: HistoryEntry, told: list[Delivery]) -> int | None:
+        """Move the row of a running job into history; its rank there, None if there is no such row.
+
+        What is to be told of it goes into `told`.
+        """
         gone = connection.execute("DELETE FROM queue WHERE row = ?", (entry.job.row,))
-        return self.past.record(connection, entry) if gone.rowcount == 1 else None
+        if gone.rowcount != 1:
+            return None
+        told[:] = self.deliveries.record(connection, entry.job, entry)
+        return self.past.record(connection, entry)
 
     def _recover(self, connection: sqlite3.Connection, begun: Collection[tuple[int, int]]) -> list[Job]:
         """Put running rows back once, end them the second time; returns everything that waits.
@@ -364,7 +381,7 @@ class Store:
             if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
                 reason = f"the server ended {job.attempts} times while it ran this prompt; it is not tried again"
                 result = crash_result(job, reason)
-                self._store_end(connection, HistoryEntry(job=job, result=result, ended_ms=now_ms()))
+                self._store_end(connection, HistoryEntry(job=job, result=result, ended_ms=now_ms()), [])
             elif job.state == "running":
                 back = replace(job, state="pending", at_head=True, worker=None, started_ms=None)
                 waiting.append(back)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from executor.queue.job import END_EVENTS
 from server.jobs import STATUSES
 from server.openapi.parts import (
     ANY,
@@ -48,7 +49,7 @@ SCHEMAS: Mapping[str, Schema] = {
         {
             "client_id": TEXT,
             "prompt_id": either(TEXT, NULL),
-            "extra_data": either(OBJECT, NULL),
+            "extra_data": either(members({}, {"webhook": either(TEXT, ref("Webhook"), NULL)}), NULL),
             "number": either(NUMBER, TEXT),
             "front": BOOLEAN,
             "partial_execution_targets": either(TEXTS, NULL),
@@ -131,7 +132,22 @@ SCHEMAS: Mapping[str, Schema] = {
             "end_time": either(_WHEN, NULL),
             "error": either(OBJECT, NULL),
             "outputs": OBJECT,
+            "webhooks": array(ref("WebhookState")),
         }
+    ),
+    "Webhook": members({"url": TEXT}, {"secret": TEXT, "events": array(one_of(*END_EVENTS))}),
+    "WebhookState": members(
+        {
+            "url": {"description": "where it lies: scheme, host and port", **TEXT},
+            "state": one_of("pending", "waiting", "delivered", "given_up"),
+            "tries": INTEGER,
+        },
+        {
+            "id": either(TEXT, NULL),
+            "status": either(INTEGER, NULL),
+            "reason": either(TEXT, NULL),
+            "next_time": either(_WHEN, NULL),
+        },
     ),
     "Cancelled": members({"cancelled": BOOLEAN}),
     "JobError": members({"error": TEXT}, {"invalid_ids": array(ANY)}),
