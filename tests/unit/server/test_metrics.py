@@ -22,7 +22,11 @@ class Nothing:
     def pending(self) -> list[object]:
         return []
 
-    running = workers = pending
+    running = workers = waiting = pending
+
+    @property
+    def deliveries(self) -> "Nothing":
+        return self
 
 
 @pytest.fixture
