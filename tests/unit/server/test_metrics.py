@@ -25,7 +25,7 @@ class Nothing:
     running = workers = waiting = pending
 
     @property
-    def deliveries(self) -> "Nothing":
+    def deliveries(self) -> Nothing:
         return self
 
 
