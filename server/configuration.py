@@ -75,7 +75,9 @@ def _of_rivals(field: str, rivals: str, configuration: Configuration) -> list[tu
     flags = [flag for flag in FLAGS if flag.rivals == rivals]
     if field != flags[0].field:
         return []
-    chosen = next(flag for flag in flags if _is_chosen(flag, configuration.settings))
+    chosen = next((flag for flag in flags if _is_chosen(flag, configuration.settings)), None)
+    if chosen is None:
+        return [(f"# {', '.join(map(_bare, flags))}", f"none of these: {rivals}")]
     origin = configuration.origins.get(chosen.field, DEFAULT)
     text = f"{_bare(chosen)} = {_shown(chosen, getattr(configuration.settings, chosen.field))}"
     others = ", ".join(_bare(flag) for flag in flags if flag is not chosen)

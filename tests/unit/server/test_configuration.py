@@ -168,6 +168,15 @@ def test_of_rivals_the_one_that_holds_is_shown_and_the_others_as_such(argv, chos
     assert chosen.strip("# ").partition(" ")[0] not in lines[1]
 
 
+def test_of_rivals_of_which_none_holds_all_are_shown_as_such():
+    (line,) = [line for line in show(read_configuration([], {})).splitlines() if "bf16-unet" in line]
+    assert line.startswith("# ")
+    assert "none of these" in line
+    (chosen, others) = [line for line in show(read_configuration(["--bf16-unet"], {})).splitlines() if "-unet" in line]
+    assert chosen.startswith("bf16-unet = true ")
+    assert "or one of these" in others
+
+
 def test_bounds_of_what_is_kept_come_from_every_source(tmp_path: Path):
     told = read_configuration(
         [*written(tmp_path, 'keep-temp = ["2d", "1GB"]\nkeep-history = "9d"\n'), "--keep-outputs", "30d", "20GB"],
