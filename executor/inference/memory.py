@@ -275,7 +275,7 @@ class Memory:
 
         What is kept beside modules in use, such as weights under hooks, goes last.
         """
-        self._drop_recordings(nbytes, spare)
+        self._drop_recordings(nbytes, [spare, *self._kept])
         for part in list(self.resident()):
             if self.free() >= nbytes:
                 break
@@ -289,14 +289,15 @@ class Memory:
             if self.free() < nbytes and part.let_go is not None:
                 part.let_go()
                 self._give_back()
-        self._drop_recordings(nbytes, None)
+        self._drop_recordings(nbytes, [])
         return self.free() >= nbytes
 
-    def _drop_recordings(self, nbytes: int, spare: Part[nn.Module] | None) -> None:
+    def _drop_recordings(self, nbytes: int, spared: Sequence[Part[nn.Module] | None]) -> None:
         """Forget recorded calls until so much is free: they are made anew sooner than weights are brought back."""
         for part in self.resident():
-            if part is not spare and part.recordings is not None and len(part.recordings) and self.free() < nbytes:
-                part.recordings.clear()
+            held = part.recordings
+            if held is not None and len(held) and part not in spared and nbytes > 0 and self.free() < nbytes:
+                held.clear()
 
     def kernels(self) -> AttentionKernels | None:
         """Which attention kernels its device is fastest with; None where there is no choice."""

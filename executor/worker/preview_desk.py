@@ -34,6 +34,14 @@ class PreviewDesk:
             thread.join()
 
     def _work(self) -> None:
+        try:
+            self._make_all()
+        finally:  # a picture that failed in a way nobody foresaw ends the thread; the next one gets another
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _make_all(self) -> None:
         while True:
             with self._lock:
                 make, self._next = self._next, None

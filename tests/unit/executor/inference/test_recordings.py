@@ -323,6 +323,27 @@ def test_recordings_make_room_before_models_do(tiny: Checkpoint, tape: Tape, mon
     assert (len(recordings), tiny.model.model.part.placement is not None) == (0, True)
 
 
+def test_recordings_of_what_samples_stay_while_others_can_go(
+    tiny: Checkpoint, tape: Tape, monkeypatch: pytest.MonkeyPatch
+):
+    drawn(tiny.model)
+    memory, part = tiny.model.memory, tiny.model.model.part
+    assert part.recordings is not None
+    tiny.vae.decode(torch.zeros(1, 4, 8, 8))
+    monkeypatch.setattr(Memory, "free", lambda self: 0 if tiny.vae.part.placement is not None else 10)
+    with memory.keeping([part]):
+        assert memory.evict(5)
+    assert (len(part.recordings), tiny.vae.part.placement) == (1, None)
+
+
+def test_asking_for_nothing_drops_nothing(tiny: Checkpoint, tape: Tape, monkeypatch: pytest.MonkeyPatch):
+    drawn(tiny.model)
+    monkeypatch.setattr(Memory, "free", lambda self: -1)
+    tiny.model.memory.evict(0, spare=tiny.model.model.part)
+    assert tiny.model.model.part.recordings is not None
+    assert len(tiny.model.model.part.recordings) == 1
+
+
 def test_an_interrupt_reaches_a_recorded_sampling(tiny: Checkpoint, tape: Tape):
     drawn(tiny.model)
     flag = InterruptFlag()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from executor.messages import Blob, Emit, FromWorker
@@ -103,6 +104,22 @@ def test_a_desk_without_work_has_no_thread():
     assert done.wait(LONG_S)
     desk.settle()
     assert not [thread for thread in threading.enumerate() if thread.name == "previews"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_picture_that_fails_does_not_end_the_desk():
+    desk, done = PreviewDesk(), threading.Event()
+
+    def failing() -> None:
+        raise OSError("no picture")
+
+    desk.offer(failing)
+    desk.settle()
+    desk.offer(failing)
+    for thread in [each for each in threading.enumerate() if each.name == "previews"]:
+        thread.join(LONG_S)
+    desk.offer(done.set)
+    assert done.wait(LONG_S)
 
 
 def test_a_desk_that_is_asked_for_more_while_it_works_goes_on():
