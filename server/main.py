@@ -314,7 +314,10 @@ def keys_told(front: Front) -> str:
     told = f"asks for one of {count} keys" if count > 1 else "asks for a key" if count else "asks for no key"
     if not front.settings.isolate_keys:
         return told
-    return f"{told}, {front.keys.separate()} of which see only what is their own"
+    separate = front.keys.separate()
+    if not separate:
+        return f"{told}; --isolate-keys separates none: each has the scope manage, or isolate = false"
+    return f"{told}, {separate} of which see only what is their own"
 
 
 def _hear_signals(stopping: asyncio.Event) -> None:

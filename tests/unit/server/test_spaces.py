@@ -13,6 +13,7 @@ from executor.messages import Blob, Emit, Request
 from executor.settings import Settings
 from server.eventlog import Event, Wanted
 from server.keys import key_ring
+from server.main import keys_told
 
 KEYS = """
 [[key]]
@@ -283,6 +284,23 @@ def test_isolate_is_true_or_false(tmp_path: Path):
     file.write_text('[[key]]\nname = "x"\ntoken = "x token 0123456789"\nisolate = "no"\n')
     with pytest.raises(KeysUnusable, match="isolate is true or false"):
         key_ring(Settings(auth_keys=file))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "asks for no key"),
+        ({"auth_token": "one for everything"}, "asks for a key"),
+        ({"auth_token": "one for everything", "isolate_keys": True}, "separates none: each has the scope manage"),
+        ({"auth_keys": "keys.toml"}, "asks for one of 4 keys"),
+        ({"auth_keys": "keys.toml", "isolate_keys": True}, "one of 4 keys, 2 of which see only what is their own"),
+    ],
+)
+async def test_the_start_tells_how_many_keys_are_separated(make_stand, tmp_path: Path, options, told):
+    (tmp_path / "keys.toml").write_text(KEYS)
+    if "auth_keys" in options:
+        options = {**options, "auth_keys": tmp_path / "keys.toml"}
+    assert told in keys_told((await make_stand(**options)).front)
 
 
 async def test_without_the_flag_owners_of_before_change_nothing(make_stand, tmp_path: Path, graph):
