@@ -1,6 +1,7 @@
 """The full-size random checkpoints, made once into the folder WEFT_FULL_DIR (default .cache/full)."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,14 @@ import pytest
 from tests.full.random_checkpoint import SDXL_SHA256, SHA256, SVD_SHA256, write_random_checkpoint
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def on_the_cpu() -> Iterator[None]:
+    """Hide GPUs from the servers: `--cpu` excludes the flags that say how weights are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
 
 
 def made(layout: str, expected: str) -> Path:

@@ -43,7 +43,7 @@ def full_server(models: Path, base: Path, *flags: str) -> Iterator[str]:
         (base / "models" / kind).mkdir(parents=True)
         (base / "models" / kind / f"{name}.safetensors").symlink_to(models / f"{name}.safetensors")
     shutil.copytree(FOLDER / "h_inputs", base / "input")
-    with serving(base, "--cpu", *flags) as url:
+    with serving(base, *flags) as url:
         yield url
 
 

@@ -56,7 +56,7 @@ def drawn(full_sdxl: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = base / "models" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / full_sdxl.name).symlink_to(full_sdxl)
-    with serving(base, "--cpu", "--lowvram", "--cache-none") as url:
+    with serving(base, "--lowvram", "--cache-none") as url:
         pictures = [draw(url, workflow(text)) for text in (CAT, SHIP, CAT)]
         yield Drawn(pictures, worker_peak_bytes(base))
 

@@ -23,7 +23,7 @@ def test_the_workflow_gives_the_recorded_frames_in_little_memory(full_svd: Path,
     folder.mkdir(parents=True)
     (folder / full_svd.name).symlink_to(full_svd)
     shutil.copytree(FOLDER / "h_inputs", tmp_path / "input")
-    with serving(tmp_path, "--cpu", "--lowvram") as url:
+    with serving(tmp_path, "--lowvram") as url:
         latent, pixels = draw(url, WORKFLOW)
         peak = worker_peak_bytes(tmp_path)
     recorded = tensors("full_svd")

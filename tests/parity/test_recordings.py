@@ -6,7 +6,6 @@ import functools
 import json
 import re
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -49,8 +48,7 @@ def test_a_case_is_as_recorded(index: int) -> None:
 @pytest.mark.parametrize("file", sorted(path.stem for path in SHIPPED.glob("*.json")))
 def test_every_case_of_a_file_is_claimed(file: str) -> None:
     described = RECORDING.described(file)
-    with ExitStack() as stack:
-        claimed = {check.name for check in (*CHECKS, *full.checks(RECORDING, stack)) if check.file == file}
+    claimed = {check.name for check in (*CHECKS, *full.checks(RECORDING)) if check.file == file}
     cases = described.get("cases", {})
     names = {str(number) for number in range(len(cases))} if isinstance(cases, list) else set(cases)
     answered = {name for name in names if isinstance(cases, list) or "error" not in cases[name]}
