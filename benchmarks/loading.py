@@ -1,0 +1,107 @@
+"""A checkpoint from its file into memory, weights in the file's type, beside one reading of the file's bytes.
+
+Weft maps the file, so a load reads nothing by itself: here it counts as done when every page of every weight was
+touched. Imports are done before. Cold: the system was told to drop the file's pages (posix_fadvise), which it does for
+pages that nobody maps. Figure and floor take turns.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.figures import Figure, median
+from benchmarks.model_files import DEMO, full_size
+from executor.inference.checkpoint import load_checkpoint
+from executor.inference.memory import Memory
+
+ROUNDS = 3
+BLOCK = 1 << 24
+PAGE = 4096
+
+
+def figures(path: Path | None = None) -> list[Figure]:
+    """Cold and warm loads of a file, the full-size one by default, and what the load takes before a page is touched."""
+    path = full_size() if path is None else path
+    load_s(DEMO)  # imports
+    load_s(path)
+    rows = [(floor_s(path), load_s(path), map_s(path)) for _ in range(ROUNDS)]
+    chilly = [(cold(path, floor_s), cold(path, load_s)) for _ in range(ROUNDS)] if can_cool() else []
+    floor, warm, mapped = (median(column) for column in zip(*rows, strict=True))
+    found = [
+        Figure(name="checkpoint load, warm", value=warm, unit="s", floor=floor, floor_name="read the file's bytes",
+               most_ratio=1.3),
+        Figure(name="checkpoint mapped, pages untouched", value=mapped, unit="s"),
+    ]  # fmt: skip
+    if chilly:
+        floor, load = (median(column) for column in zip(*chilly, strict=True))
+        found.insert(0, Figure(name="checkpoint load, cold", value=load, unit="s", floor=floor,
+                               floor_name="read the file's bytes, cold", most_ratio=1.3))  # fmt: skip
+    return found
+
+
+def can_cool() -> bool:
+    """Whether this system can be told to drop a file's pages."""
+    return hasattr(os, "posix_fadvise")
+
+
+def cold(path: Path, measure: Callable[[Path], float]) -> float:
+    """A measurement after the file's pages were dropped."""
+    gc.collect()  # mappings of earlier loads
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(file)
+    return measure(path)
+
+
+def floor_s(path: Path) -> float:
+    """Seconds to read a file's bytes once, into one buffer."""
+    block = bytearray(BLOCK)
+    start = time.perf_counter()
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(block):
+            pass
+    return time.perf_counter() - start
+
+
+def load_s(path: Path) -> float:
+    """Seconds until a checkpoint's weights are in memory."""
+    start = time.perf_counter()
+    checkpoint = opened(path)
+    for weights in checkpoint:
+        for weight in weights:
+            touch(weight)
+    return time.perf_counter() - start
+
+
+def map_s(path: Path) -> float:
+    """Seconds until a checkpoint is open."""
+    start = time.perf_counter()
+    checkpoint = opened(path)
+    taken = time.perf_counter() - start
+    del checkpoint
+    return taken
+
+
+def opened(path: Path) -> list[list[Tensor]]:
+    """The weights of a checkpoint's three parts, as nodes would have them."""
+    checkpoint = load_checkpoint(path, Memory(torch.device("cpu"), "low"))
+    assert checkpoint.clip is not None
+    parts = (checkpoint.model.model.part, checkpoint.clip.part, checkpoint.vae.part)
+    for part in parts:
+        checkpoint.model.memory.load(part)
+    return [list(part.weights.values()) for part in parts]
+
+
+def touch(weight: Tensor) -> None:
+    """Read one byte of every page of a tensor."""
+    weight.flatten().view(torch.uint8)[::PAGE].sum()
