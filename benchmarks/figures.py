@@ -31,6 +31,11 @@ class Figure:
         """The value over its floor."""
         return None if not self.floor else self.value / self.floor
 
+    @property
+    def more_is_better(self) -> bool:
+        """Whether it is a rate."""
+        return self.least_ratio is not None or self.least is not None
+
     def holds(self, margin: float = 1.0) -> bool:
         """Whether every target is met, each widened by the factor `margin`."""
         ratio, floor = self.ratio, self.floor
@@ -47,8 +52,8 @@ class Figure:
     def target(self) -> str:
         """The targets in words; empty without any."""
         words = [
-            f"<= {self.most_ratio:g}x" if self.most_ratio is not None else "",
-            f">= {self.least_ratio:g}x" if self.least_ratio is not None else "",
+            f"<= {self.most_ratio:.3g}x" if self.most_ratio is not None else "",
+            f">= {self.least_ratio:.3g}x" if self.least_ratio is not None else "",
             f"<= floor + {self.most_above:g}" if self.most_above is not None else "",
             f">= {self.least:g}" if self.least is not None else "",
             f"<= {self.most:g}" if self.most is not None else "",

@@ -53,7 +53,11 @@ class Peer:
         unet, vae = unet_of(sizes), vae_of(sizes)
         self.text = filled(text_of(sizes), text_names(convert.convert_ldm_clip_checkpoint(dict(tensors))))
         scheduler = EulerDiscreteScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            timestep_spacing="leading",
+            steps_offset=1,
         )
         self.pipeline: Any = StableDiffusionPipeline(
             vae=filled(vae, convert.convert_ldm_vae_checkpoint(dict(tensors), dict(vae.config))),

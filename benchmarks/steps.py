@@ -1,7 +1,7 @@
 """A step of a sampling, both sides of the guidance in it, beside the bare network called at the same shapes.
 
-The floor is the same module, called with nothing around it. Samplings and bare calls take turns; figures are medians
-over all steps.
+The floor is the same module, called with nothing around it. Samplings and bare calls take turns; figures are the least
+of all steps, since what else the machine does only adds.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.figures import Figure, median
+from benchmarks.figures import Figure
 from benchmarks.model_files import DEMO, full_size
 from benchmarks.pictures import CFG, NEGATIVE, PROMPT, Weft
 from executor.inference.denoising import Guidance, sample_sigmas
+from executor.inference.devices import Ways
+from executor.inference.packing import packable_types
 from executor.inference.samplers import sampler
 from executor.inference.values import Latent
 
@@ -34,13 +36,14 @@ class Case:
     rounds: int
 
 
-FULL = (Case(side=64, steps=5, rounds=3), Case(side=256, steps=3, rounds=2))
+FULL = (Case(side=64, steps=5, rounds=4), Case(side=256, steps=3, rounds=3))
 SMALL = (Case(side=128, steps=20, rounds=20), Case(side=512, steps=10, rounds=4))
 
 
 def figures() -> list[Figure]:
     """The demo's model at its own size and a large one, SD1.5 at full size at two."""
-    return [*measured("demo", Weft(DEMO), SMALL), *measured("SD1.5", Weft(full_size()), FULL)]
+    full = Weft(full_size())
+    return [*measured("demo", Weft(DEMO), SMALL), *measured("SD1.5", full, FULL), *in_bfloat16(full)]
 
 
 def measured(name: str, weft: Weft, cases: tuple[Case, ...]) -> list[Figure]:
@@ -56,10 +59,25 @@ def measured(name: str, weft: Weft, cases: tuple[Case, ...]) -> list[Figure]:
             calls += bare()
             steps += sampling()
         found.append(
-            Figure(name=f"{name} step {case.side}x{case.side}", value=median(steps) * 1000, unit="ms",
-                   floor=median(calls) * 1000, floor_name="the bare network, both sides", most_ratio=MOST_RATIO)
+            Figure(name=f"{name} step {case.side}x{case.side}", value=min(steps) * 1000, unit="ms",
+                   floor=min(calls) * 1000, floor_name="the bare network, both sides", most_ratio=MOST_RATIO)
         )  # fmt: skip
     return found
+
+
+def in_bfloat16(full: Weft) -> list[Figure]:
+    """A step as `--bf16-unet` computes it, another picture, beside the usual one; none without the hardware."""
+    if torch.bfloat16 not in packable_types():
+        return []
+    half, case = Weft(full_size(), Ways(diffusion=torch.bfloat16)), FULL[-1]
+    sides = [sampling_of(weft, case) for weft in (half, full)]
+    taken: list[list[float]] = [[], []]
+    for _ in range(case.rounds):
+        for side, kept in zip(sides, taken, strict=True):
+            kept += side()
+    value, floor = (min(steps) * 1000 for steps in taken)
+    name = f"SD1.5 step {case.side}x{case.side}, bfloat16"
+    return [Figure(name=name, value=value, unit="ms", floor=floor, floor_name="the same in float32")]
 
 
 def sampling_of(weft: Weft, case: Case) -> Callable[[], list[float]]:

@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from executor.errors import NodeInputError, OutOfMemory
+from executor.inference.packing import packable_types
 from executor.settings import Settings, VramMode
 
 Role = Literal["diffusion", "text", "vae"]
@@ -62,8 +63,9 @@ class Placement:
 
     @property
     def packs(self) -> bool:
-        """Whether convolutions lay their weights out once: on the CPU, in float32, where copies may be held."""
-        return self.compute_device.type == "cpu" and self.dtype == self.compute_dtype == torch.float32
+        """Whether convolutions lay their weights out once: on the CPU, where copies may be held."""
+        is_kept = self.compute_device.type == "cpu" and self.dtype == self.compute_dtype
+        return is_kept and self.compute_dtype in packable_types()
 
 
 def choose_device(mode: VramMode) -> torch.device:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class Layout:
 
     weight: Tensor
     shape: torch.Size
+    dtype: torch.dtype
     packed: Tensor
     asked: torch.Size
 
@@ -38,14 +40,14 @@ class PackedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """x * W + b for x [B, C, H, W]; as a plain convolution where gradients or a pack's own arithmetic are asked."""
+        bias = None if self.bias is None else self.bias.to(input)
         if self._is_plain(input):
-            bias = None if self.bias is None else self.bias.to(input)
             plain: Tensor = self._conv_forward(input, self.weight.to(input), bias)
             return plain
         sizes = list(self.padding), list(self.stride), list(self.dilation)
         packed = self._packed(input)
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            input, packed, self.bias, *sizes, self.groups, "none", [], ""
+            input, packed, bias, *sizes, self.groups, "none", [], ""
         )
         return result
 
@@ -53,7 +55,7 @@ class PackedConv2d(nn.Conv2d):
         return (
             torch.compiler.is_compiling()
             or input.requires_grad
-            or input.dtype != torch.float32
+            or input.dtype not in packable_types()
             or input.device.type != "cpu"
             or self.padding_mode != "zeros"
             or "_conv_forward" in self.__dict__
@@ -65,15 +67,16 @@ class PackedConv2d(nn.Conv2d):
         Weights that were laid out for another size compute the same, more slowly.
         """
         layout, weight, shape = self.layout, self.weight, input.shape
-        if layout is not None and layout.weight is weight and (layout.shape == shape or layout.asked != shape):
+        is_made_of_it = layout is not None and layout.weight is weight and layout.dtype == input.dtype
+        if layout is not None and is_made_of_it and (layout.shape == shape or layout.asked != shape):
             layout.asked = shape
             return layout.packed
         self.layout = None  # freed before the next one is made
         sizes = list(self.padding), list(self.stride), list(self.dilation)
         packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.detach().to(torch.float32), *sizes, self.groups, list(shape)
+            weight.detach().to(input.dtype), *sizes, self.groups, list(shape)
         )
-        self.layout = Layout(weight, shape, packed, shape)
+        self.layout = Layout(weight, shape, input.dtype, packed, shape)
         return packed
 
 
@@ -83,6 +86,15 @@ def can_pack() -> bool:
     return available and all(
         hasattr(torch.ops.mkldnn, name) for name in ("_reorder_convolution_weight", "_convolution_pointwise")
     )
+
+
+@cache
+def packable_types() -> frozenset[torch.dtype]:
+    """The types that this processor's convolutions compute in with weights laid out."""
+    if not can_pack():
+        return frozenset()
+    halves = {torch.bfloat16} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else set()
+    return frozenset({torch.float32, *halves})
 
 
 def pack_leaves(module: nn.Module) -> Set[str]:

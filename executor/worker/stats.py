@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
+from pathlib import Path
+
 import psutil
 import torch
 
 from executor.messages import Device
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def devices(*, cpu_only: bool = False) -> tuple[Device, ...]:
@@ -44,8 +50,24 @@ def is_device_lost(failure: BaseException) -> bool:
 
 
 def set_threads() -> None:
-    """Let torch use as many threads as there are cores, hyperthreads not counted."""
-    torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
+    """Let torch use as many threads as there are cores for it; OMP_NUM_THREADS says how many by itself."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(usable_cores())
+
+
+def usable_cores(quota: Path = CPU_QUOTA) -> int:
+    """Cores that this process may use: hyperthreads not counted, within its affinity and its container's quota.
+
+    `quota` is a cgroup's cpu.max: microseconds of computing in a period, and the period.
+    """
+    limits = [psutil.cpu_count(logical=False) or 1]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(len(os.sched_getaffinity(0)))
+    if quota.is_file():
+        most, _, period = quota.read_text(encoding="ascii").strip().partition(" ")
+        if most.isdigit() and period.isdigit():
+            limits.append(math.ceil(int(most) / int(period)))
+    return max(1, min(limits))
 
 
 def _cpu() -> Device:

@@ -50,6 +50,21 @@ def test_half_precision_weights_compute_in_float32():
     torch.testing.assert_close(module(x), copy.deepcopy(convolution_of(layer))(x), **CLOSE)
 
 
+@pytest.mark.skipif(torch.bfloat16 not in packing.packable_types(), reason="this processor lacks bfloat16")
+def test_bfloat16_computes_as_a_plain_layer_does():
+    layer = convolution().bfloat16()
+    x = torch.randn(1, 96, 8, 8).bfloat16()
+    torch.testing.assert_close(packed(layer)(x), layer(x), rtol=1.6e-2, atol=1e-2)
+
+
+def test_another_type_of_input_is_laid_out_anew():
+    layer = convolution()
+    module = packed(layer)
+    module(torch.randn(1, 96, 4, 4))
+    x = torch.randn(1, 96, 4, 4).bfloat16()
+    torch.testing.assert_close(module(x), copy.deepcopy(layer).bfloat16()(x), rtol=1.6e-2, atol=1e-2)
+
+
 def convolution_of(layer: nn.Conv2d) -> nn.Conv2d:
     """A plain float32 layer of the same weights."""
     plain = convolution()

@@ -4,7 +4,7 @@ import psutil
 import pytest
 import torch
 
-from executor.worker.stats import device_works, devices, is_device_lost
+from executor.worker.stats import device_works, devices, is_device_lost, set_threads, usable_cores
 
 
 def test_the_cpu_stands_in_with_the_machine_s_memory():
@@ -32,3 +32,36 @@ def test_an_unused_device_counts_as_working():
 )
 def test_which_errors_say_that_the_device_is_lost(failure: BaseException, lost: bool):
     assert is_device_lost(failure) == lost
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    """A machine of 32 cores, all of them allowed."""
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 64 if logical else 32)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("told", "cores"),
+    [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", 32), ("6400000 100000", 32)],
+)
+def test_a_containers_quota_limits_the_cores(many_cores, tmp_path, told, cores):
+    (tmp_path / "cpu.max").write_text(f"{told}\n")
+    assert usable_cores(tmp_path / "cpu.max") == cores
+
+
+def test_without_a_quota_every_core_is_used_once(many_cores, tmp_path):
+    assert usable_cores(tmp_path / "cpu.max") == 32
+
+
+def test_affinity_limits_the_cores(many_cores, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {3, 5}, raising=False)
+    assert usable_cores(tmp_path / "cpu.max") == 2
+
+
+def test_a_number_of_threads_from_outside_stays(many_cores, monkeypatch):
+    given: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    set_threads()
+    assert given == []
