@@ -24,7 +24,7 @@ from executor.errors import AddressRefused, BadInput, FetchFailed, InvalidPrompt
 from executor.files import Folders
 from executor.graph.input_checks import Error, make_error
 from executor.graph.prompt import Prompt
-from server.media import require_picture
+from server.media import pixels
 from server.outbound import Outbound
 from server.sniffing import ACCEPTED, sniff
 from server.users import write_bytes
@@ -104,7 +104,7 @@ def _store(body: bytes, kind: FileKind, folders: Folders) -> str:
         what = "of no known format" if found is None else f"a {found.ending} file"
         raise BadInput(f"the content is {what}; here fits {', '.join(sorted(ACCEPTED[kind]))}")
     if found.kind == "image":
-        require_picture(io.BytesIO(body))
+        pixels(io.BytesIO(body))  # refuses what is no picture, or too large a one to decode
     name = f"{STORED}/{hashlib.sha256(body).hexdigest()}.{found.ending}"
     path = folders.place(folders.root("input"), name)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import mimetypes
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -197,18 +196,6 @@ def with_alpha_of(original: Path, mask: bytes, ending: str) -> bytes:
     except (OSError, KeyError, ValueError) as error:
         raise BadInput(f"a mask cannot be stored as {kind}: {error}") from error
     return buffer.getvalue()
-
-
-def require_picture(source: Source) -> None:
-    """Raise BadInput for what is no picture, or one too large to decode; only its beginning is read."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            Image.open(source).close()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(f"not a picture that can be read: {error}") from error
 
 
 def _open(source: Source, *, load: bool = True) -> Image:

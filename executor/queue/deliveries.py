@@ -22,6 +22,8 @@ log = logging.getLogger("weft.webhooks")
 KEEP_MS = 7 * 24 * 3600 * 1000
 MOST_KEPT = 10_000
 """How long, and how many of, the deliveries that are over can still be asked for."""
+LOOK_EACH = 256
+"""Tries between two looks for old ones: a look goes through all."""
 
 State = Literal["waiting", "delivered", "given_up"]
 Compose = Callable[[Job, HistoryEntry | None, int], bytes]
@@ -31,7 +33,7 @@ _COLUMNS = "id, owner, prompt_id, url, own_secret, event, state, tries, next_ms,
 _RECORD = f"INSERT INTO deliveries ({_COLUMNS}, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SETTLE = """
 UPDATE deliveries SET state = ?, tries = ?, next_ms = ?, status = ?, reason = ?,
-    body = CASE WHEN ? = 'waiting' THEN body ELSE '' END
+    body = CASE WHEN ? = 'waiting' THEN body ELSE x'' END
 WHERE id = ?
 """
 _FORGET = "DELETE FROM deliveries WHERE id = ?"
@@ -70,7 +72,8 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Delivery] = {}  # by id, the oldest first
-        self._of: dict[tuple[str, str], list[str]] = {}  # ids by owner and prompt
+        self._of: dict[str, list[str]] = {}  # ids by prompt
+        self._settled = 0
         self.everyone: Hook | None = None  # who hears of every job
         self.compose: Compose = _bare
         self.on_new: Callable[[Sequence[Delivery]], None] = _tell_nobody
@@ -115,11 +118,8 @@ class Deliveries:
 
     def of(self, prompt_id: str, owner: str | None, created_ms: int) -> list[Delivery]:
         """Those of a job that ended at that time, of one owner or anybody's."""
-        if owner is None:
-            ids = [key for (_, known), keys in self._of.items() if known == prompt_id for key in keys]
-        else:
-            ids = self._of.get((owner, prompt_id), [])
-        return [self._known[key] for key in ids if self._known[key].created_ms == created_ms]
+        found = (self._known[key] for key in self._of.get(prompt_id, ()))
+        return [each for each in found if each.created_ms == created_ms and owner in (None, each.owner)]
 
     async def body(self, delivery: Delivery) -> bytes:
         """The body of one that is still to be told."""
@@ -133,7 +133,9 @@ class Deliveries:
         values = (told.state, told.tries, told.next_ms, told.status, told.reason, told.state, told.id)
         self._known[delivery.id] = delivery if delivery.state == "waiting" else replace(delivery, secret=None)
         await self._database.run(lambda connection: connection.execute(_SETTLE, values) and None)
-        await self._forget_old()
+        self._settled += 1
+        if self._settled % LOOK_EACH == 0:
+            await self._forget_old()
 
     async def _forget_old(self) -> None:
         over = [delivery for delivery in self._known.values() if delivery.state != "waiting"]
@@ -142,16 +144,16 @@ class Deliveries:
             return
         for delivery in old:
             if self._known.pop(delivery.id, None) is not None:
-                ids = self._of[delivery.owner, delivery.prompt_id]
+                ids = self._of[delivery.prompt_id]
                 ids.remove(delivery.id)
                 if not ids:
-                    del self._of[delivery.owner, delivery.prompt_id]
+                    del self._of[delivery.prompt_id]
         rows = [(delivery.id,) for delivery in old]
         await self._database.run(lambda connection: connection.executemany(_FORGET, rows) and None)
 
     def _put(self, delivery: Delivery) -> None:
         if delivery.id not in self._known:
-            self._of.setdefault((delivery.owner, delivery.prompt_id), []).append(delivery.id)
+            self._of.setdefault(delivery.prompt_id, []).append(delivery.id)
         self._known[delivery.id] = delivery
 
 
