@@ -44,7 +44,7 @@ class Place:
         for path in paths:
             attempt.made(path, path)
         attempt.close()
-        Leftovers(self.base / "attempts", self.base / "ended").forget(self.row)
+        Leftovers(self.base / "attempts", self.base / "ended").forget((self.row,))
         self.account.take(ended_records(self.base / "ended", 1000))
 
     def written(self, name: str, days: float, size: int = 10) -> Path:
