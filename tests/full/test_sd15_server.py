@@ -50,7 +50,7 @@ def full_server(models: Path, base: Path, *flags: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def url(full_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with default memory use, shared by the workflows: the checkpoint is loaded once."""
-    with full_server(full_folder, tmp_path_factory.mktemp("full"), "--cache-lru", "20") as address:
+    with full_server(full_folder, tmp_path_factory.mktemp("full"), "--cpu", "--cache-lru", "20") as address:
         yield address
 
 
