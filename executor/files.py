@@ -389,7 +389,11 @@ def _next_counter(folder: Path, stem: str) -> int:
         taken = [pattern.match(name) for name in names]
     else:  # no pattern of its own: previews have a new stem each, and compiled patterns are kept by Python
         own, length = os.path.normcase(stem), len(stem)
-        taken = [NUMBER.match(name, length) for name in names if os.path.normcase(name[:length]) == own]
+        if own != stem or os.path.normcase("A") != "A":
+            names = [name for name in names if os.path.normcase(name[:length]) == own]
+        else:
+            names = [name for name in names if name.startswith(stem)]
+        taken = [NUMBER.match(name, length) for name in names]
     return max((int(match[1]) for match in taken if match), default=0) + 1
 
 

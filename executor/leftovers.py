@@ -43,7 +43,7 @@ class Attempt:
     """The record of one attempt, written by its worker; a `wholefile.Record`. Its file is made at the first line."""
 
     def __init__(self, folder: Path, row: int, number: int) -> None:
-        self._path = folder / f"{row}-{number}"
+        self._folder, self._name = folder, f"{row}-{number}"
         self._file: BinaryIO | None = None
         self._known: set[str] = set()
         self._began_ns = 0
@@ -69,8 +69,8 @@ class Attempt:
 
     def shown(self, output: object, folders: Folders) -> None:
         """A node tells files in its `ui`: those that were written since the attempt began are its own."""
-        for path in _named_in(output, folders):
-            if str(path) in self._known or not path.is_file():
+        for path in _named_in(output, folders, self._known):
+            if not path.is_file():
                 continue
             with suppress(OSError):
                 if path.stat().st_mtime_ns >= self._began_ns:
@@ -85,8 +85,8 @@ class Attempt:
         """Write a line; where the record cannot be written the file is written all the same, if it can be."""
         try:
             if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("ab", buffering=0)
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._file = (self._folder / self._name).open("ab", buffering=0)
             self._file.write(json.dumps(line).encode() + b"\n")
         except OSError as error:
             log.warning("what this attempt writes cannot be recorded: %s", error)
@@ -179,14 +179,17 @@ def files_stand(output: object, folders: Folders) -> bool:
     return all(path.is_file() for path in _named_in(output, folders))
 
 
-def _named_in(output: object, folders: Folders) -> Iterator[Path]:
-    """The files that a `ui` names in the output and temp folders, there or not."""
+def _named_in(output: object, folders: Folders, known: Collection[str] = ()) -> Iterator[Path]:
+    """The files that a `ui` names in the output and temp folders, there or not, but for those that are known."""
     for values in output.values() if isinstance(output, Mapping) else ():
         for value in values if isinstance(values, list) else ():
             if not isinstance(value, Mapping) or value.get("type") not in SHOWN_ROOTS:
                 continue
             root = folders.root(value["type"])
             with suppress(UnsafePath, ValueError):
-                path = inside(root, os.path.join(str(value.get("subfolder") or ""), str(value.get("filename") or "")))
+                name = os.path.join(str(value.get("subfolder") or ""), str(value.get("filename") or ""))
+                if os.path.normpath(os.path.join(root, name)) in known:
+                    continue
+                path = inside(root, name)
                 if path != root:
                     yield path

@@ -24,7 +24,7 @@ Audience = Literal["owner", "owner_or_all", "all"]
 
 
 class WireEvents:
-    """The events of one prompt on their way to the front; `titles` names nodes for people, by id."""
+    """The events of one prompt on their way to the front; `titles` tells the names of nodes for people, by id."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class WireEvents:
         flush: Callable[[], None],
         preview_size: int,
         terminal: Terminal,
-        titles: Mapping[str, str],
+        titles: Callable[[], Mapping[str, str]],
         previews: PreviewChoice | None = None,
     ) -> None:
         self._job = job
@@ -147,7 +147,7 @@ class WireEvents:
         """Show a step to people on the terminal."""
         value, total, node = step.get("value"), step.get("max"), step.get("node")
         if isinstance(value, int | float) and isinstance(total, int | float):
-            self._terminal.step(str(node), self._titles.get(str(node), str(node)), value, total)
+            self._terminal.step(str(node), self._titles().get(str(node), str(node)), value, total)
 
     def text(self, node_id: str, message: str) -> None:
         """Send a line of text that belongs to a node."""

@@ -17,6 +17,7 @@ class PromptLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: _Threads | None = None
+        self._left = False  # whether the last coroutine left tasks
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """The coroutine's value; tasks and threads that it leaves are ended, and the loop with them."""
@@ -26,30 +27,30 @@ class PromptLoop:
             self._threads = _Threads()
             loop.set_default_executor(self._threads)
         try:
-            return loop.run_until_complete(main)
+            return loop.run_until_complete(self._swept(main))
         finally:
-            self._sweep(loop)
+            if not loop.is_closed() and (self._left or (self._threads is not None and self._threads.used)):
+                loop.run_until_complete(loop.shutdown_default_executor())
+                loop.close()
 
     def close(self) -> None:
         """End the loop."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.close()
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop.is_closed():  # a node closed it: the next prompt gets another
-            return
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(_ended(loop, left))
-        if left or (self._threads is not None and self._threads.used):
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
-
-
-async def _ended(loop: asyncio.AbstractEventLoop, left: set[asyncio.Task[Any]]) -> None:
-    await asyncio.gather(*left, return_exceptions=True)
-    await loop.shutdown_asyncgens()
+    async def _swept(self, main: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's value, once the tasks and generators that it leaves are over."""
+        loop = asyncio.get_running_loop()
+        self._left = True
+        try:
+            return await main
+        finally:
+            left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await loop.shutdown_asyncgens()
+            self._left = bool(left)
 
 
 class _Threads(ThreadPoolExecutor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import json
@@ -11,6 +12,7 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -63,6 +65,7 @@ class Worker:
     registry: NodeTable
     cache: Cache
     cpu_only: bool
+    records: Path  # where attempts note the files that they write
     address: str = ""  # where the packs' routes are served
     told: Packs = field(default_factory=Packs)
     device_lost: bool = False  # by what a node raised: no later prompt can compute
@@ -86,6 +89,7 @@ def load_worker(control: Control, services: Services, loader: str, *, in_process
         registry=registry,
         cache=make_cache(settings.cache_mode, settings.cache_size, headroom_gb=settings.cache_ram_gb, gauge=RamGauge()),
         cpu_only=cpu_only,
+        records=record_folder(settings),
         address=_serve_routes(services),
     )
     if services.packs is not None:
@@ -173,7 +177,7 @@ def _run(worker: Worker, job: Job) -> Finished:
     terminal = make_terminal()
     line = worker.services.line
     worker.device_lost = False
-    attempt = Attempt(record_folder(worker.services.settings), job.run.row, job.run.attempt)
+    attempt = Attempt(worker.records, job.run.row, job.run.attempt)
     attempt.begin(time.time_ns())
     previews = PreviewChoice(preview_method(job.run, worker.services.previews.method))
     if line is not None:
@@ -185,7 +189,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         flush=worker.control.flush,
         preview_size=worker.services.settings.preview_size,
         terminal=terminal,
-        titles=_titles(job),
+        titles=functools.cache(lambda: _titles(job)),
         previews=previews,
     )
     events.line, events.attempt, events.folders = line, attempt, services.folders
@@ -299,6 +303,8 @@ def _refresh(worker: Worker) -> None:
 
 def preview_method(job: Run, usual: str) -> str:
     """How pictures of the work so far are made: as the prompt's own `preview_method` says, else as the server's."""
+    if b"preview_method" not in job.extra_json:
+        return usual
     extra: dict[str, object] = json.loads(job.extra_json)
     chosen = extra.get("preview_method")
     return str(chosen) if chosen in ("none", "auto", "latent2rgb", "taesd") else usual

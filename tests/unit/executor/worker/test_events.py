@@ -32,7 +32,7 @@ class Recorder:
             flush=self.flush,
             preview_size=64,
             terminal=terminal,
-            titles={"3": "Sampler"},
+            titles=lambda: {"3": "Sampler"},
             previews=self.choice,
         )
 

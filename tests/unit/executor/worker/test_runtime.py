@@ -38,6 +38,7 @@ def worker(tmp_path: Path) -> Worker:
         registry=load(services),
         cache=make_cache("classic"),
         cpu_only=True,
+        records=Path("attempts"),
     )
 
 
