@@ -24,7 +24,7 @@ from aiohttp import ClientConnectionError, WSCloseCode, web
 
 from executor.messages import Blob
 from server import frames
-from server.eventlog import Event, EventLog
+from server.eventlog import TERMINAL, Event, EventLog
 
 log = logging.getLogger("weft.front")
 
@@ -35,6 +35,7 @@ LAGGING_BYTES = 4 << 20
 MOST_FRAMES = 20_000
 MOST_BYTES = 64 << 20
 BATCH_BYTES = 64 << 10
+GATHER_S = 0.002  # how long a frame waits for others to go with, but for the last words about a prompt
 CLOSING_TIME_S = 2.0
 CROWD = 32
 """With more clients than this, those that own no prompt hear the queue's length at most once in STATUS_PAUSE_S."""
@@ -80,6 +81,7 @@ class Client:
     newest: dict[str, int] = field(default_factory=dict)  # kind -> number of the last frame of it
     number: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    soon: asyncio.TimerHandle | None = None  # what will wake the sender
     overrun: bool = False
     owns: bool = False  # it has had a prompt
     missed: Frame | None = None  # the newest status, held back
@@ -104,6 +106,14 @@ class Client:
         self.waiting_bytes += len(frame.payload)
         if len(self.waiting) > MOST_FRAMES or self.waiting_bytes > MOST_BYTES:
             self._give_up()
+        if self.soon is None:
+            self.soon = asyncio.get_running_loop().call_later(GATHER_S, self.hurry)
+
+    def hurry(self) -> None:
+        """Send what waits now."""
+        if self.soon is not None:
+            self.soon.cancel()
+            self.soon = None
         self.wake.set()
 
     def catch_up(self) -> bool:
@@ -258,6 +268,8 @@ class Hub:
             return
         for client in receivers:
             client.put(frame)
+            if event in TERMINAL:
+                client.hurry()  # with what is told in the same breath
 
     def _publish_status(self, frame: Frame, receivers: Iterable[Client]) -> None:
         """Tell the queue's length: in a crowd, those without a prompt only the newest, a few times a second.

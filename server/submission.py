@@ -101,7 +101,6 @@ class Submission:
             number = self._number({})
         raw = prompt_of(body)
         prompt_id = _prompt_id(body.get("prompt_id"))
-        log.info("got prompt", extra=about(prompt_id))
         extra_data = _extra_data(body)
         hook = read_hook(extra_data.pop("webhook", None), "extra_data.webhook", self._check_url)
         definitions = await self._definitions.nodes()
@@ -134,6 +133,7 @@ class Submission:
         )
         job = await asyncio.to_thread(make) if isinstance(body, Bulky) else make()
         stored = await self._dispatcher.submit(job, key)
+        log.info("got prompt", extra=about(prompt_id))
         if note is not None:
             note(stored)
         return {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}

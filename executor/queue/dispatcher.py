@@ -425,16 +425,14 @@ class Dispatcher:
             result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
         writing = self.store.finish(running.job, result)  # on its way before anything else is done
-        self._ears.ended(running.job, message)
-        text, seconds = "prompt %s %s after %.2f s", (now_ms() - (running.job.started_ms or now_ms())) / 1000
-        log.info(text, running.job.id, result.state, seconds, extra=about(running.job.id))
-        end = self._finish(running, result, writing, wrote_files=message.wrote_files)
+        end = self._finish(running, result, writing, message)
         task = asyncio.create_task(end, name=f"end {running.job.id}")
         task.add_done_callback(_tell_failure)
         self._ends[worker] = Ending(running, task)
         self._leave(running)  # the next job begins meanwhile
 
-    async def _finish(self, running: Running, result: Result, writing: Awaitable[bool], *, wrote_files: bool) -> None:
+    async def _finish(self, running: Running, result: Result, writing: Awaitable[bool], message: Finished) -> None:
+        seconds = (now_ms() - (running.job.started_ms or now_ms())) / 1000
         try:
             await self._end(running, result, writing)
             following = self._running.get(running.worker)
@@ -443,8 +441,12 @@ class Dispatcher:
         finally:
             del self._ends[running.worker]
             self._freed.set()
-        if wrote_files:
+        if message.wrote_files:
             self._litter.ended(running.job)
+        await asyncio.sleep(0)  # who waits for the end has it first
+        self._ears.ended(running.job, message)
+        text = "prompt %s %s after %.2f s"
+        log.info(text, running.job.id, result.state, seconds, extra=about(running.job.id))
 
     async def _lost(self, worker: str, reason: str) -> None:
         running = self._running.get(worker)

@@ -39,27 +39,27 @@ def payloads(client):
     return [frame.payload for frame in client.waiting.values()]
 
 
-def test_nothing_is_replaced_for_a_client_that_keeps_up(client):
+async def test_nothing_is_replaced_for_a_client_that_keeps_up(client):
     client.put(Frame("1", "progress"))
     client.put(Frame("2", "progress"))
     assert payloads(client) == ["1", "2"]
 
 
-def test_newer_progress_replaces_older_for_a_lagging_client(client, monkeypatch):
+async def test_newer_progress_replaces_older_for_a_lagging_client(client, monkeypatch):
     monkeypatch.setattr(hub, "LAGGING_FRAMES", 2)
     for frame in (Frame("a"), Frame("1", "progress"), Frame("2", "progress"), Frame("b")):
         client.put(frame)
     assert payloads(client) == ["a", "2", "b"]
 
 
-def test_other_frames_are_never_dropped(client, monkeypatch):
+async def test_other_frames_are_never_dropped(client, monkeypatch):
     monkeypatch.setattr(hub, "LAGGING_FRAMES", 2)
     for number in range(10):
         client.put(Frame(str(number)))
     assert len(client.waiting) == 10
 
 
-def test_kinds_do_not_replace_each_other(client, monkeypatch):
+async def test_kinds_do_not_replace_each_other(client, monkeypatch):
     monkeypatch.setattr(hub, "LAGGING_FRAMES", 1)
     client.put(Frame("1", "progress"))
     client.put(Frame(b"2", "preview"))
@@ -67,7 +67,7 @@ def test_kinds_do_not_replace_each_other(client, monkeypatch):
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MOST_FRAMES", 2), ("MOST_BYTES", 2)])
-def test_client_beyond_the_limit_is_cut_off(client, aborted, monkeypatch, limit, value):
+async def test_client_beyond_the_limit_is_cut_off(client, aborted, monkeypatch, limit, value):
     monkeypatch.setattr(hub, limit, value)
     for _ in range(5):
         client.put(Frame("x"))
@@ -75,7 +75,7 @@ def test_client_beyond_the_limit_is_cut_off(client, aborted, monkeypatch, limit,
     assert not client.waiting
 
 
-def test_bytes_are_counted(client):
+async def test_bytes_are_counted(client):
     client.put(Frame("abc"))
     client.put(Frame(b"de"))
     assert client.waiting_bytes == 5
@@ -83,6 +83,7 @@ def test_bytes_are_counted(client):
 
 async def sent(client):
     """Let the sender of a client work until nothing waits."""
+    client.hurry()
     sender = asyncio.create_task(client.send_forever())
     while client.waiting or client.wake.is_set():
         await asyncio.sleep(0)
@@ -94,6 +95,36 @@ async def test_what_waits_goes_in_one_write(client, written):
         client.put(Frame(payload))
     await sent(client)
     assert written.writes == [b"\x81\x01a\x82\x01b\x81\x01c"]
+
+
+async def test_frames_wait_for_others_but_not_for_long(client, written, monkeypatch):
+    monkeypatch.setattr(hub, "GATHER_S", 0.001)
+    sender = asyncio.create_task(client.send_forever())
+    client.put(Frame("a"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    client.put(Frame("b"))
+    assert written.writes == []
+    async with asyncio.timeout(5):
+        while not written.writes:
+            await asyncio.sleep(0.001)
+    assert written.writes == [b"\x81\x01a\x81\x01b"]
+    sender.cancel()
+
+
+async def test_last_words_wait_for_nothing(client, written, monkeypatch):
+    monkeypatch.setattr(hub, "GATHER_S", 3600.0)
+    here = hub.Hub()
+    here._clients[client.name] = client
+    sender = asyncio.create_task(client.send_forever())
+    here.publish("progress", {}, audience="owner", client_id="me")
+    here.publish("execution_success", {}, audience="owner", client_id="me")
+    here.publish("executing", {"node": None}, audience="owner", client_id="me")
+    async with asyncio.timeout(5):
+        while not written.writes:
+            await asyncio.sleep(0)
+    assert (len(written.writes), written.writes[0].count(b'"type"')) == (1, 3)
+    sender.cancel()
 
 
 async def test_one_write_takes_no_more_than_the_socket_should_hold(client, written, monkeypatch):
