@@ -38,7 +38,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     """Run one prompt. `secrets_json` holds the keys of extra_data that are stored nowhere, `row` names the job.
 
     `owner` is whose it is where keys separate: its files lie in folders of their own. `trace` is the file that tells
-    what ran when, "" for none; `trace_operators` has torch's operators in it.
+    what ran when, "" for none; `trace_operators` has torch's operators in it. `alone`: nothing waits behind it, so that
+    the front has time to hear of it while it runs.
     """
 
     job_id: str
@@ -52,6 +53,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     owner: str = ""
     trace: str = ""
     trace_operators: bool = False
+    alone: bool = False
 
 
 class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):

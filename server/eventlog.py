@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 Audience = Literal["owner", "owner_or_all", "all"]
 
 MOST_EVENTS = 10_000
@@ -23,8 +25,7 @@ SPARE = 1000  # events beyond either limit before the oldest are dropped togethe
 TERMINAL = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event as it was told, and to whom; `owner` is whose prompt it is of where keys separate."""
 
     number: int

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 from aiohttp import ClientConnectionError, WSCloseCode, web
 
 from executor.messages import Blob
@@ -55,8 +56,7 @@ def _nobody_asks(changes: Changes) -> None:
     """Tell nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One message on its way; `kind` names what a newer frame may take the place of (None: nothing).
 
     `number` is that of its event, 0 where it is none.
@@ -106,7 +106,7 @@ class Client:
         self.waiting_bytes += len(frame.payload)
         if len(self.waiting) > MOST_FRAMES or self.waiting_bytes > MOST_BYTES:
             self._give_up()
-        if self.soon is None:
+        if self.soon is None and not self.wake.is_set():
             self.soon = asyncio.get_running_loop().call_later(GATHER_S, self.hurry)
 
     def hurry(self) -> None:

@@ -309,7 +309,7 @@ class Dispatcher:
         if self._limits.job_timeout_s > 0:
             running.watch = asyncio.create_task(self._watch(running), name=f"time of {job.id}")
         try:
-            await self.engine.run(worker, _run_message(job))
+            await self.engine.run(worker, _run_message(job, alone=self.store.next() is None))
         except WorkerCrashed as error:
             log.warning("prompt %s: %s", job.id, error, extra=about(job.id))
             if self._running.get(worker) is running and not running.ending:
@@ -500,7 +500,7 @@ def _tell_failure(task: asyncio.Task[None]) -> None:
         log.error("%s failed", task.get_name(), exc_info=failure)
 
 
-def _run_message(job: Job) -> Run:
+def _run_message(job: Job, *, alone: bool) -> Run:
     return Run(
         job_id=job.id,
         prompt_json=job.prompt_json,
@@ -511,4 +511,5 @@ def _run_message(job: Job) -> Run:
         attempt=job.attempts,
         row=job.row,
         owner=job.owner,
+        alone=alone,
     )

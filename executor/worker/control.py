@@ -44,6 +44,7 @@ from executor.outbox import Outbox
 log = logging.getLogger("weft.worker")
 
 HOLD_S = 0.005  # how long a message may wait for others to go with
+ALONE_S = 0.0002
 MAX_QUEUED = 64 << 20  # bytes waiting for the socket before the sender has to wait
 
 
@@ -77,6 +78,7 @@ class Control:
         self._closed = False
         self._outbox: Outbox | None = None
         self._held = threading.Event()  # something waits in the outbox
+        self._held_since_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outgoing: asyncio.Queue[bytes] | None = None
         self._up = threading.Event()
@@ -102,20 +104,25 @@ class Control:
         self._outbox = outbox
         threading.Thread(target=self._let_go, name="weft-outbox", daemon=True).start()
 
-    def hold(self, message: FromWorker) -> None:
+    def hold(self, message: FromWorker, *, alone: bool = False) -> None:
         """Send a message with the next one, or after HOLD_S; its order among others and its safety are those of `send`.
 
         For small messages that come close together: one call of the system takes them all, and wakes the front once.
+        `alone`: the front does nothing else, and hears of what is older than ALONE_S while this process goes on.
         """
         outbox = self._outbox
         if outbox is None:
             self.send(message)
             return
         with self._room:
+            is_first = not outbox
             if not outbox.put(body := frame(message)):
                 self._write(body)
-            elif not self._held.is_set():
+            elif is_first:
+                self._held_since_s = time.monotonic()
                 self._held.set()
+            elif alone and time.monotonic() - self._held_since_s > ALONE_S:
+                self._write(b"")
 
     def release(self) -> None:
         """Send what is held."""
@@ -128,7 +135,8 @@ class Control:
         while not self._closed:
             self._held.wait()
             self._held.clear()
-            time.sleep(HOLD_S)
+            while self._outbox and (left_s := self._held_since_s + HOLD_S - time.monotonic()) > 0:
+                time.sleep(left_s)
             self.release()
 
     def _write(self, body: bytes) -> None:

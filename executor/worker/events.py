@@ -6,7 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 from executor.context import Preview, PreviewChoice, ProgressSink
 from executor.messages import Blob, Emit, FromWorker, Run
@@ -23,6 +23,14 @@ AT_BORDERS = frozenset({"execution_start", "execution_cached", "executing", "exe
 Audience = Literal["owner", "owner_or_all", "all"]
 
 
+class Hold(Protocol):
+    """Sends a message with others that come soon (`Control.hold`)."""
+
+    def __call__(self, message: FromWorker, *, alone: bool) -> None:
+        """Take one message."""
+        ...
+
+
 class WireEvents:
     """The events of one prompt on their way to the front; `titles` tells the names of nodes for people, by id."""
 
@@ -31,7 +39,7 @@ class WireEvents:
         job: Run,
         send: Callable[[FromWorker], None],
         *,
-        hold: Callable[[FromWorker], None],
+        hold: Hold,
         flush: Callable[[], None],
         preview_size: int,
         terminal: Terminal,
@@ -69,7 +77,7 @@ class WireEvents:
             owner=self._job.owner,
         )
         if event in AT_BORDERS:
-            self._hold(message)
+            self._hold(message, alone=self._job.alone)
         else:
             self._send(message)
 

@@ -150,6 +150,15 @@ def test_what_is_held_keeps_its_order_and_what_has_no_room_goes_at_once(collecti
     assert heard(collecting, 2) == ["2", "3"]
 
 
+def test_a_front_that_has_time_hears_of_what_is_held_meanwhile(collecting: Line, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("executor.worker.control.ALONE_S", -1.0)
+    for number in range(3):
+        collecting.control.hold(emit(number), alone=True)
+    assert heard(collecting, 2) == ["0", "1"]
+    collecting.control.flush()
+    assert heard(collecting, 1) == ["2"]
+
+
 def test_held_messages_are_let_go_after_a_while(line: Line, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("executor.worker.control.HOLD_S", 0.001)
     memory = shared_memory()

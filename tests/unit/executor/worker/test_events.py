@@ -36,7 +36,7 @@ class Recorder:
             previews=self.choice,
         )
 
-    def hold(self, message: FromWorker) -> None:
+    def hold(self, message: FromWorker, *, alone: bool) -> None:
         self.held.append(message)
         self.sent.append(message)
 
