@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import chains, crowds, gpu, loading, pictures, prompts, routes, startup, steps
+from benchmarks import chains, crowds, gpu, loading, pictures, prompts, routes, startup, steps, workers
 from benchmarks.figures import Figure, table
 from benchmarks.record import machine, record, report, rows_of
 
@@ -18,6 +18,7 @@ GROUPS: Mapping[str, Callable[[], list[Figure]]] = {
     "prompts": prompts.figures,
     "chains": chains.figures,
     "crowds": crowds.figures,
+    "workers": workers.figures,
     "loading": loading.figures,
     "steps": steps.figures,
     "pictures": pictures.figures,

@@ -97,6 +97,20 @@ class Meet(_Output):
         return {"ui": {"pid": [os.getpid()]}}
 
 
+class Burn(_Output):
+    """Takes so many seconds of a processor."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"seconds": ("FLOAT", {}), "salt": ("INT", {})}}
+
+    def run(self, seconds: float, salt: int) -> Json:
+        end_s = time.thread_time() + seconds
+        while time.thread_time() < end_s:
+            pass
+        return {"ui": {"salt": [salt]}}
+
+
 class Turn(_Output):
     """Is over at once, or takes its worker with it."""
 
@@ -152,7 +166,7 @@ class Picky(_Output):
 
 
 CLASSES: Mapping[str, type] = {
-    cls.__name__: cls for cls in (Say, Sleep, SleepAsync, Crash, Meet, Turn, Raise, HoldInterpreter, Picky)
+    cls.__name__: cls for cls in (Say, Sleep, SleepAsync, Crash, Meet, Burn, Turn, Raise, HoldInterpreter, Picky)
 }
 
 

@@ -1,0 +1,82 @@
+"""Several workers on one machine: prompts per second of N workers beside N times those of one.
+
+Each prompt burns BURN_S of processor time in its node, whatever else runs, so that contention for the processors shows.
+Front and client share them with the workers: where there are no more processors than workers, they cost their part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks.figures import Figure, median
+from tests.serving import serving
+
+BURN_S = 0.05
+PROMPTS = 60
+AT_ONCE = 16
+ROUNDS = 3
+PATIENCE_S = 60.0
+UP = re.compile(rb'^weft_worker_up\{worker="[^"]*"\} 1\.0$', re.MULTILINE)
+
+
+def figures() -> list[Figure]:
+    """The rate of as many workers as there are processors (eight at most), and of one."""
+    count = min(8, max(2, len(os.sched_getaffinity(0))))
+    several, one = [], []
+    for _ in range(ROUNDS):
+        one.append(measured(1))
+        several.append(measured(count))
+    return [
+        Figure(name=f"prompts of {BURN_S * 1000:g} ms, {count} workers", value=median(several), unit="/s",
+               floor=median(one) * count, floor_name=f"{count} x those of one worker", least_ratio=0.95),
+    ]  # fmt: skip
+
+
+def measured(workers: int) -> float:
+    """Prompts per second of a fresh server with so many workers."""
+    flags = ("--workers", str(workers))
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), *flags, module="tests.fake_server") as url:
+        deadline = time.monotonic() + PATIENCE_S
+        while len(UP.findall(urllib.request.urlopen(f"{url}/metrics", timeout=10).read())) < workers:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the workers do not start")
+            time.sleep(0.05)
+        return asyncio.run(rate(url, workers))
+
+
+async def rate(url: str, workers: int) -> float:
+    """Prompts per second from AT_ONCE submitters, after a warm-up of each worker."""
+    salts = itertools.count()
+    async with aiohttp.ClientSession(url) as session, session.ws_connect("/ws?clientId=measure") as socket:
+        await finish(session, socket, 4 * workers, salts)
+        start = time.perf_counter()
+        await finish(session, socket, PROMPTS, salts)
+        return PROMPTS / (time.perf_counter() - start)
+
+
+async def finish(
+    session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, count: int, salts: itertools.count[int]
+) -> None:
+    """Submit so many prompts and wait for their ends."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def submit() -> None:
+        graph = {"1": {"class_type": "Burn", "inputs": {"seconds": BURN_S, "salt": next(salts)}}}
+        async with gate:
+            await (await session.post("/prompt", json={"prompt": graph, "client_id": "measure"})).read()
+
+    submitting = asyncio.gather(*(submit() for _ in range(count)))
+    left = count
+    while left:
+        told = await socket.receive_json(timeout=PATIENCE_S)
+        left -= told["type"] == "executing" and told["data"]["node"] is None
+    await submitting
