@@ -345,6 +345,7 @@ class Dispatcher:
 
     async def _pump(self) -> None:
         async for worker, message in self.engine.messages():
+            self._follow(worker, message)
             held = self._held.get(worker)
             if not isinstance(message, OF_JOBS) or (held is None and worker not in self._ends):
                 await self._hear_one(worker, message)
@@ -372,7 +373,6 @@ class Dispatcher:
     async def _hear(self, worker: str, message: object) -> None:
         match message:
             case Emit():
-                self._follow(worker, message.job_id, message.event, message.data_json)
                 self._publish(
                     message.event,
                     message.data_json,
@@ -382,8 +382,6 @@ class Dispatcher:
                     owner=message.owner,
                 )
             case Blob():
-                if message.step_json:
-                    self._follow(worker, message.job_id, "progress", message.step_json)
                 self._publish_blob(message)
             case Finished():
                 await self._finished(worker, message)
@@ -404,10 +402,18 @@ class Dispatcher:
             case Stats():
                 self._ears.stats(worker, message)
 
-    def _follow(self, worker: str, job_id: str, event: str, data_json: bytes) -> None:
+    def _follow(self, worker: str, message: EngineMessage) -> None:
+        """Take in how far a job is at the moment at which it is told, whenever clients hear of it."""
         running = self._running.get(worker)
-        if running is not None and job_id == running.job.id:
-            running.follow.hear(event, data_json)
+        if running is None or not isinstance(message, Emit | Blob) or message.job_id != running.job.id:
+            return
+        try:
+            if isinstance(message, Emit):
+                running.follow.hear(message.event, message.data_json)
+            elif message.step_json:
+                running.follow.hear("progress", message.step_json)
+        except Exception:  # a pack may send anything under an event's name
+            log.exception("what worker %s told of its prompt could not be understood", worker)
 
     async def _finished(self, worker: str, message: Finished) -> None:
         running = self._running.get(worker)
