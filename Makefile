@@ -27,8 +27,8 @@ test: lint ## linters and every test that needs no GPU
 test-full: $(READY) ## the long checks: full-size SD1.5, SVD and SDXL files, made first (14 GB), every sampler on every schedule, thousands of odd requests
 	$(BIN)/python -m pytest -q -m "full or soak" $(ARGS)
 
-test-soak: $(READY) ## minutes of load: 5,000 prompts, 200 rounds of kill -9, 500 races of cancel, 10,000 refused posts
-	$(BIN)/python -m pytest -q -s -m soak tests/soak tests/process $(ARGS)
+test-soak: $(READY) ## minutes of load: 5,000 prompts, 200 rounds of kill -9, 500 races of cancel, 10,000 refused posts, 25,000 hostile requests
+	$(BIN)/python -m pytest -q -s -m soak tests/soak tests/process tests/hostile $(ARGS)
 
 test-ui: $(UI_TEST) $(OLD_FRONT_END) ## the web front end in Chromium, used as a person does; installs Chromium if it can
 	browser="$$(tests/ui/chromium.sh)" && CHROMIUM="$$browser" \

@@ -39,9 +39,9 @@ def make_app(front: Front) -> web.Application:
     if settings.cors_origin is not None:
         app.on_response_prepare.append(middleware.cors_headers(settings.cors_origin))
     for table in (*ALL, *BARE):
-        app.router.add_routes(table)
+        app.router.add_routes(expecting(table))
     for table in ALL:
-        app.router.add_routes(twins(table))
+        app.router.add_routes(expecting(twins(table)))
     return app
 
 
@@ -51,6 +51,16 @@ def twins(table: Iterable[web.AbstractRouteDef]) -> list[web.RouteDef]:
         web.RouteDef(route.method, "/api" + route.path, route.handler, route.kwargs)
         for route in table
         if isinstance(route, web.RouteDef)
+    ]
+
+
+def expecting(table: Iterable[web.AbstractRouteDef]) -> list[web.AbstractRouteDef]:
+    """The same routes with an answer to `Expect` of their own: aiohttp's fails at bytes that are no Unicode."""
+    return [
+        web.RouteDef(route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middleware.expected})
+        if isinstance(route, web.RouteDef)
+        else route
+        for route in table
     ]
 
 

@@ -64,6 +64,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.RequestPayloadError as error:
         reason = str(error).partition("message:")[2].strip() or "it breaks off"
         return web.json_response(problem("invalid_request", f"the body cannot be read: {reason}"), status=400)
+    except UnicodeEncodeError:  # what a client sent would be told back to it
+        return web.json_response(problem("invalid_request", "what was sent is not valid Unicode"), status=400)
     except ConnectionError:
         raise
     except OSError as error:
@@ -77,6 +79,14 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:  # the border of a route: the server goes on
         log.exception("%s %s failed", request.method, request.path)
         return _failure(error)
+
+
+async def expected(request: web.Request) -> None:
+    """Let a client that waits for it send its body; HTTPExpectationFailed for what else it expects."""
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun
 
 
 def _failure(error: Exception) -> web.Response:

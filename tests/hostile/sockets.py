@@ -27,7 +27,7 @@ def frame(kind: int, body: bytes = b"", *, final: bool = True) -> bytes:
     return bytes([(0x80 if final else 0) | kind]) + length + b"\0\0\0\0" + body
 
 
-def send_raw(url: str, data: bytes, *, answer: bool = True) -> bytes:
+def send_raw(url: str, data: bytes) -> bytes:
     """What the server answers to bytes until it ends the connection or says nothing more; b"" where it only ends it."""
     address = urlsplit(url)
     with (
@@ -35,7 +35,8 @@ def send_raw(url: str, data: bytes, *, answer: bool = True) -> bytes:
         contextlib.suppress(ConnectionError),
     ):
         own.sendall(data)
-        return _read(own) if answer else b""
+        own.shutdown(socket.SHUT_WR)
+        return _read(own)
     return b""
 
 

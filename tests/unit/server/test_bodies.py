@@ -96,3 +96,16 @@ def test_lists_of_ids_have_an_end():
     assert bodies.texts([1, "a"], "delete") == ["1", "a"]
     with pytest.raises(BadInput, match="at most 20000 at once"):
         bodies.texts(["a"] * 20_001, "delete")
+
+
+async def test_a_client_that_waits_with_its_body_is_told_to_go_on(stand):
+    assert (await stand.post("/prompt", data=BODY, expect100=True)).status == 200
+
+
+@pytest.mark.parametrize(("name", "status"), [("Expect", 417), ("Upgrade", 400)])
+async def test_headers_that_are_no_unicode_are_refused(stand, name, status):
+    reader, writer = await asyncio.open_connection("127.0.0.1", stand.client.port)
+    writer.write(f"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: \x80\r\n\r\n".encode("latin-1"))
+    assert (await reader.read()).split()[1] == str(status).encode()
+    writer.close()
+    await writer.wait_closed()
