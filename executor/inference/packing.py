@@ -23,6 +23,7 @@ class Layout:
     """Weights as they were laid out, from what and for which input; and for which one they were asked for last."""
 
     weight: Tensor
+    version: int | None
     shape: torch.Size
     dtype: torch.dtype
     packed: Tensor
@@ -33,7 +34,7 @@ class PackedConv2d(nn.Conv2d):
     """A convolution that keeps its weights laid out.
 
     Its parameter may stay in any type, mapped from the file: it is read when it is laid out, and again once another
-    tensor stands in its place. What is written into the parameter is not seen.
+    tensor stands in its place or it was written into. Not seen is what goes past torch's count of writes (`.data`).
     """
 
     layout: Layout | None = None
@@ -67,7 +68,9 @@ class PackedConv2d(nn.Conv2d):
         Weights that were laid out for another size compute the same, more slowly.
         """
         layout, weight, shape = self.layout, self.weight, input.shape
-        is_made_of_it = layout is not None and layout.weight is weight and layout.dtype == input.dtype
+        version = None if weight.is_inference() else weight._version  # of inference tensors writes are not counted
+        made_of = None if layout is None else (layout.weight is weight, layout.version, layout.dtype)
+        is_made_of_it = made_of == (True, version, input.dtype)
         if layout is not None and is_made_of_it and (layout.shape == shape or layout.asked != shape):
             layout.asked = shape
             return layout.packed
@@ -76,7 +79,7 @@ class PackedConv2d(nn.Conv2d):
         packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
             weight.detach().to(input.dtype), *sizes, self.groups, list(shape)
         )
-        self.layout = Layout(weight, shape, input.dtype, packed, shape)
+        self.layout = Layout(weight, version, shape, input.dtype, packed, shape)
         return packed
 
 

@@ -95,6 +95,22 @@ def test_another_weight_is_seen():
     torch.testing.assert_close(module(x), other(x), **CLOSE)
 
 
+def test_what_is_written_into_a_weight_is_seen():
+    layer = convolution()
+    module, x = packed(layer), torch.randn(1, 96, 4, 4)
+    module(x)
+    module[0].weight.mul_(2)
+    layer.weight.mul_(2)
+    torch.testing.assert_close(module(x), layer(x), **CLOSE)
+
+
+def test_weights_made_for_inference_alone_are_laid_out_too():
+    with torch.inference_mode():
+        layer = convolution()
+        x = torch.randn(1, 96, 4, 4)
+        torch.testing.assert_close(packed(layer)(x), layer(x), **CLOSE)
+
+
 def test_the_same_weight_is_laid_out_once():
     module, x = packed(convolution()), torch.randn(1, 96, 4, 4)
     module(x)
