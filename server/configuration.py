@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from executor.command_line import meant_flag, parse_flags
 from executor.errors import UnknownName
-from executor.settings import FLAGS, Flag, Settings, meant_flag, parse_flags, settings_of
+from executor.flags import FLAGS, Flag
+from executor.settings import Settings, settings_of
 
 FILE = "weft.toml"
 PREFIX = "WEFT_"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.settings import FLAGS, Flag
+from executor.flags import FLAGS, Flag
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("server", "executor", "nodes")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.settings import FLAGS, build_parser
+from executor.command_line import build_parser
+from executor.flags import FLAGS
 from server.commands import COMMANDS
 from server.configuration import read_configuration, show, variable_of
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from executor.command_line import parse_flags
 from executor.errors import FrontEndMissing
-from executor.settings import Settings, parse_flags, settings_of
+from executor.settings import Settings, settings_of
 from server.webroot import OWN_TEMPLATES, UNPACKED, WebRoot, find_web_root
 
 WISH = "comfyanonymous/ComfyUI_frontend@"

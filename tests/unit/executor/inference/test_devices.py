@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from executor.command_line import parse_flags
 from executor.inference.devices import CPU, Ways, choose_device, free_bytes, place, streamed, total_bytes, ways_of
-from executor.settings import parse_flags, settings_of
+from executor.settings import settings_of
 
 CUDA = torch.device("cuda", 0)
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32

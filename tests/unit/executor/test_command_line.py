@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from executor.settings import FLAGS, Settings, parse_flags, settings_of
+from executor.command_line import parse_flags
+from executor.flags import FLAGS
+from executor.settings import Settings, settings_of
 
 
 def parse_settings(argv: Sequence[str]) -> tuple[Settings, list[str]]:
