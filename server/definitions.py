@@ -18,7 +18,7 @@ from executor.errors import NotReady
 from executor.files import Folders
 from executor.messages import Device, Ready
 from server.listing import Text, joined, member, split, together
-from server.packs import PackHost, at_rest, is_of_a_pack
+from server.packs import PackHost, any_of_packs, at_rest
 from server.users import write_bytes
 
 log = logging.getLogger("weft.front")
@@ -137,7 +137,7 @@ class Definitions:
             members={name: member(name, entry) for name, entry in entries.items()},
         )
         self._seen = {}
-        self.has_packs = any(map(is_of_a_pack, ready.definitions))
+        self.has_packs = any_of_packs(ready.definitions, ready.packs.report_json)
         self.devices, self.torch_version = ready.devices, ready.torch_version
         self._arrived.set()
 

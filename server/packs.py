@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -21,6 +21,8 @@ PACK_MODULES = "custom_nodes"
 """How the module that is listed for a pack's node begins."""
 BROUGHT_ALONG = frozenset({"custom_nodes.websocket_image_save"})
 """Modules that say they are a pack's and are ours: ComfyUI brings SaveImageWebsocket as one."""
+STOOD_IN_FOR = frozenset({"custom_nodes.ComfyUI-VideoHelperSuite"})
+"""Modules of packs whose nodes are ours as long as the pack itself is not there."""
 
 NOTED_JOBS = 10_000
 
@@ -73,9 +75,18 @@ def at_rest(packs: Packs) -> Packs:
 
 def routed_modules(report_json: bytes) -> frozenset[str]:
     """The modules, as listed at their nodes, of the packs that have routes of their own."""
+    return frozenset(str(pack.get("module")) for pack in _reported(report_json) if pack.get("routes"))
+
+
+def any_of_packs(definitions: Iterable[NodeDef], report_json: bytes) -> bool:
+    """Tell whether some node came with a pack that is there, so that its inputs may change between prompts."""
+    ours = STOOD_IN_FOR - {str(pack.get("module")) for pack in _reported(report_json)}
+    return any(is_of_a_pack(definition) and definition.pack not in ours for definition in definitions)
+
+
+def _reported(report_json: bytes) -> list[dict[str, object]]:
     report: object = json.loads(report_json)
-    packs = [pack for pack in report if isinstance(pack, dict)] if isinstance(report, list) else []
-    return frozenset(str(pack.get("module")) for pack in packs if pack.get("routes"))
+    return [pack for pack in report if isinstance(pack, dict)] if isinstance(report, list) else []
 
 
 def is_of_a_pack(definition: NodeDef) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sqlite3
@@ -166,10 +167,12 @@ async def test_a_disk_that_takes_nothing_is_a_507_with_words(stand, monkeypatch,
 
 
 async def test_a_database_that_takes_nothing_is_a_507_and_nothing_is_queued(stand, monkeypatch):
-    async def fail(work):
-        raise sqlite3.OperationalError("attempt to write a readonly database")
+    def fail(work):
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(sqlite3.OperationalError("attempt to write a readonly database"))
+        return refused
 
-    monkeypatch.setattr(stand.front.store._database, "run", fail)
+    monkeypatch.setattr(stand.front.store._database, "start", fail)
     answer = await stand.post("/prompt", json={"prompt": GRAPH})
     assert (answer.status, (await answer.json())["error"]["type"]) == (507, "storage")
     monkeypatch.undo()

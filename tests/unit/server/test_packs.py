@@ -13,7 +13,7 @@ from executor.contract.definition import NodeDef
 from executor.engine.base import WorkerLost
 from executor.messages import Clients, Packs
 from executor.queue.job import make_job
-from server.packs import PackHost
+from server.packs import PackHost, any_of_packs
 
 PATIENCE_S = 5.0
 REPORT = [{"name": "pack", "module": "custom_nodes.pack", "state": "loaded", "nodes": ["Mine"], "routes": ["GET /x"]}]
@@ -176,6 +176,24 @@ def test_job_with_a_node_of_a_pack_with_routes_is_tied(classes, tied):
     packs.take(Packs(report_json=json.dumps(REPORT).encode()))
     prompt = {str(number): {"class_type": name, "inputs": {}} for number, name in enumerate(classes)}
     assert packs.is_tied(make_job(prompt_id="a", number=0, prompt=prompt, targets=[]), DEFINITIONS) is tied
+
+
+SUITE = "custom_nodes.ComfyUI-VideoHelperSuite"
+
+
+@pytest.mark.parametrize(
+    ("module", "report", "expected"),
+    [
+        ("nodes", [], False),
+        ("custom_nodes.pack", [], True),
+        ("custom_nodes.websocket_image_save", [], False),
+        (SUITE, [], False),
+        (SUITE, [{"module": SUITE, "nodes": ["Mine"]}], True),
+    ],
+    ids=["ours", "a pack's", "brought along", "stood in for", "the pack itself"],
+)
+def test_nodes_of_ours_that_bear_a_packs_module_are_no_pack(module, report, expected):
+    assert any_of_packs([node("Mine", module)], json.dumps(report).encode()) is expected
 
 
 async def test_workers_are_told_of_clients_once_they_are_ready_and_at_every_change(site):
