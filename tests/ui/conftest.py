@@ -126,12 +126,15 @@ def person(address: str, release: str, browser: Browser) -> Iterator[Person]:
         yield found
 
 
-@pytest.fixture
-def key_holder(browser: Browser, tmp_path: Path) -> Iterator[Person]:
+@pytest.fixture(params=["one key", "separate keys"])
+def key_holder(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> Iterator[Person]:
     """Somebody who opened the page of a server that asks for a key, by the address with the token."""
     (tmp_path / "models" / "checkpoints").mkdir(parents=True)
     shutil.copy(CHECKPOINT, tmp_path / "models" / "checkpoints")
-    with serving(tmp_path, "--cpu", "--auth-token", TOKEN) as url:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[[key]]\nname = "guest"\ntoken = "{TOKEN}"\nscopes = ["submit", "read"]\n', encoding="utf-8")
+    flags = ["--auth-token", TOKEN] if request.param == "one key" else ["--isolate-keys", "--auth-keys", str(keys)]
+    with serving(tmp_path, "--cpu", *flags) as url:
         urllib.request.urlopen(f"{url}/object_info?token={TOKEN}", timeout=PATIENCE_S).close()
         with visiting(url, version("comfyui-frontend-package"), browser, token=TOKEN) as found:
             yield found
