@@ -50,7 +50,7 @@ def cellwise(weight: Tensor) -> Tensor:
 
 
 def can_be_cellwise(module: nn.Module) -> bool:
-    """Whether all maps of a module are those of pictures: frames would be laid out to and fro."""
+    """Whether all maps of a module are those of pictures: frames would be laid out there and back."""
     return not any(isinstance(leaf, nn.Conv3d) for leaf in module.modules())
 
 

@@ -54,7 +54,7 @@ def test_an_object_chooses_ends_and_brings_a_secret_that_is_not_shown():
         ({"url": "u", "secret": "whsec_no base64 at all"}, "base64"),
         ({"url": "u", "events": []}, "events must be a list"),
         ({"url": "u", "events": "failed"}, "events must be a list"),
-        ({"url": "u", "events": ["faild"]}, "did you mean 'failed'"),
+        ({"url": "u", "events": ["fail"]}, "did you mean 'failed'"),
         ({"url": "u", "events": [["failed"]]}, "there is no event"),
     ],
 )
