@@ -218,6 +218,11 @@ FLAGS: tuple[Flag, ...] = (
         field="disable_gpu_layout",
         help="leave weights on a GPU laid out as in the file: channels not side by side, projections apart",
     ),
+    Flag(
+        names=("--compile",),
+        field="compile",
+        help="compile layers of networks beside the work, for later prompts: faster, last digits of pictures change",
+    ),
     _unet("--fp32-unet", "float32", "compute diffusion models in float32"),
     _unet("--fp16-unet", "float16", "compute diffusion models in float16"),
     _unet("--bf16-unet", "bfloat16", "compute diffusion models in bfloat16"),

@@ -26,6 +26,7 @@ class Ways:
     arranges: bool = True  # whether weights are laid out as matrix units like them
     measures: bool = True  # whether attention's kernels are chosen by measurement
     choices_file: Path | None = None  # where such choices are kept
+    compiled_in: Path | None = None  # where compiled layers are kept; None: nothing is compiled
     diffusion: torch.dtype | None = None  # the type that networks compute in; None: as suits device and file
     vae: torch.dtype | None = None  # the type that autoencoders compute in; None: as suits the device
 
@@ -37,6 +38,7 @@ def ways_of(settings: Settings) -> Ways:
         records=not settings.disable_cuda_graphs,
         arranges=not settings.disable_gpu_layout,
         choices_file=settings.folder("user") / "attention_kernels.json",
+        compiled_in=settings.folder("user") / "compiled" if settings.compile else None,
         diffusion=None if unet is None else getattr(torch, unet),
         vae=None if vae is None else getattr(torch, vae),
     )

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from executor.inference.crossing import sent, sent_like
 from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra
+from executor.inference.hooks import REGIONS
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
 from executor.inference.network_config import ModelType, NetworkConfig, model_type, unet_config
 from executor.inference.objects import ObjectPatches
 from executor.inference.recordable import is_plain
+from executor.inference.regions import Regions
 from executor.inference.unet import UNet
 from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, WrapperExecutor, functions
 
@@ -50,6 +52,7 @@ class DiffusionModel:
         self.objects = ObjectPatches(self)
         self.current_patcher: object = None  # the MODEL that was loaded last
         self.records = False  # whether calls may be recorded, in the sampling under way
+        self.regions: Regions | None = None  # compiled layers, in the sampling under way
 
     @property
     def sampling(self) -> ModelSampling:
@@ -158,6 +161,8 @@ class DiffusionModel:
             options[TOKENS] = given.pop(TOKENS)
         context = None if c_crossattn is None else sent(c_crossattn, x.device, dtype)
         timestep = sampling.timestep(t).float()
+        if self.regions is not None and is_plain(options):
+            options[REGIONS] = self.regions.of((id(self.part), self.part.changes))
         recordings = self.part.recordings
         if self.records and recordings is not None and is_plain(options):
             plain = partial(network, transformer_options=options)

@@ -27,7 +27,7 @@ from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Memory
 from executor.inference.objects import attribute
 from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
-from executor.inference.recordable import may_record
+from executor.inference.recordable import compiled_regions, may_record
 from executor.inference.shortage import attempt
 from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_DETACH, ON_LOAD, ON_PRE_RUN, ON_PREPARE_STATE
 
@@ -185,11 +185,11 @@ class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
             self.load(latent_shape)
             self.inject_model()
             self._call_back(ON_PRE_RUN)
-            self.model.records = may_record(self)
+            self.model.records, self.model.regions = may_record(self), compiled_regions(self)
             try:
                 yield
             finally:
-                self.model.records = False
+                self.model.records, self.model.regions = False, None
                 self.clean_hooks()
                 self._call_back(ON_CLEANUP)
                 self.eject_model()

@@ -8,9 +8,9 @@ protocols"): `patches` holds lists of functions by name, `patches_replace` funct
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Options: TypeAlias = dict[str, object]
 """transformer_options: what goes with a network call for the patches that see it."""
@@ -22,7 +22,24 @@ PairPatch: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
 Control: TypeAlias = Mapping[str, list[Tensor | None]]
 """What a ControlNet adds: features of "input", "middle" and "output" blocks; the last of a list is used first."""
 
+REGIONS = "weft.regions"
+"""What transformer_options call the compiled layers, in calls that run nothing but the network."""
+
 Module = TypeVar("Module")
+
+
+class LayerRunner(Protocol):
+    """What runs layers in the network's stead."""
+
+    def run(self, layer: nn.Module, x: Tensor, other: Tensor | None, options: Options) -> Tensor:
+        """What a layer answers to x [B, ...] and what it takes beside it."""
+        ...
+
+
+def through(layer: nn.Module, x: Tensor, other: Tensor | None, options: Options) -> Tensor:
+    """x [B, ...] through a layer that may be compiled; `other` is the time's embedding or the context."""
+    runner = cast("LayerRunner | None", options.get(REGIONS))
+    return layer(x, other, options) if runner is None else runner.run(layer, x, other, options)
 
 
 def patches(options: Options, name: str) -> list[Patch]:

@@ -31,6 +31,8 @@ from executor.inference.layout import (
 from executor.inference.packing import pack_leaves, unpack_leaves
 from executor.inference.patching import PatchSet
 from executor.inference.recordings import Recordings
+from executor.inference.region_process import RegionProcess
+from executor.inference.regions import Regions
 from executor.inference.streaming import Stream, carrier_to
 from executor.settings import VramMode
 
@@ -53,6 +55,8 @@ class Part(Generic[Module]):
         self.file_dtype = most_common_dtype(weights)
         self.stream: Stream | None = None  # while its weights travel layer by layer
         self.recordings: Recordings | None = None  # calls of its module that are played back
+        self.changes = 0  # of its weights so far
+        self.generation = 0  # of the compiled regions that its recordings were made with
         self.multiplies_eight_bits = False  # whether products may be of 8-bit numbers where the device has them
         self.is_arranged = self.is_cellwise = False  # whether its weights are laid out for a GPU, and its maps too
         self.packed: Set[str] = frozenset()  # weights that layers lay out themselves, from the file's
@@ -160,6 +164,7 @@ class Part(Generic[Module]):
 
     def _void_recordings(self) -> None:
         """Recordings hold the places of weights."""
+        self.changes += 1
         if self.recordings is not None:
             self.recordings.clear()
 
@@ -206,6 +211,7 @@ class Memory:
         self.is_tight = False  # memory ran out: no weights are copied
         self.ways = ways or Ways()
         self._kernels: AttentionKernels | None = None
+        self._regions: Regions | None = None
 
     def load(
         self,
@@ -304,6 +310,12 @@ class Memory:
         if self._kernels is None and self.device.type == "cuda" and self.ways.measures:
             self._kernels = AttentionKernels(device=self.device, file=self.ways.choices_file)
         return self._kernels
+
+    def regions(self) -> Regions | None:
+        """The compiled layers of its networks; None where nothing is compiled."""
+        if self._regions is None and self.ways.compiled_in is not None:
+            self._regions = Regions(RegionProcess(self.ways.compiled_in))
+        return self._regions
 
     def free(self) -> int:
         """Bytes of the device that may be taken."""

@@ -17,6 +17,7 @@ from executor.inference.unet import UNet
 
 if TYPE_CHECKING:
     from executor.inference.handle import ModelHandle
+    from executor.inference.regions import Regions
 
 OWN = ("executor.", "torch.")
 NETWORK = "diffusion_model"
@@ -25,11 +26,29 @@ AROUND_CALLS = ("model_function_wrapper",)
 
 def may_record(handle: ModelHandle) -> bool:
     """Whether calls of a MODEL's network may be recorded in the sampling that begins."""
+    return handle.memory.ways.records and handle.model.part.recordings is not None and runs_nothing_else(handle)
+
+
+def compiled_regions(handle: ModelHandle) -> Regions | None:
+    """The compiled layers for the sampling that begins; None where there are none, or a pack's code has a part in it.
+
+    Recordings that were made with other code are void.
+    """
+    regions, part = handle.memory.regions(), handle.model.part
+    if regions is None or not runs_nothing_else(handle):
+        return None
+    regions.begin()
+    if part.generation != regions.generation and part.recordings is not None:
+        part.recordings.clear()
+    part.generation = regions.generation
+    return regions
+
+
+def runs_nothing_else(handle: ModelHandle) -> bool:
+    """Whether a MODEL's network computes alone, from weights that lie where it computes."""
     part, network = handle.model.part, handle.model.diffusion_model
     placed = part.placement
-    if not handle.memory.ways.records or part.recordings is None or part.stream is not None:
-        return False
-    if placed is None or placed.device != placed.compute_device:
+    if part.stream is not None or placed is None or placed.device != placed.compute_device:
         return False
     if network is not part.module or not isinstance(network, UNet):
         return False

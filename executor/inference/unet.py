@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from executor import context as running
-from executor.inference.hooks import Control, Options, PairPatch, controlled, patched, patches
+from executor.inference.hooks import Control, Options, PairPatch, controlled, patched, patches, through
 from executor.inference.packing import channels_last
 from executor.inference.unet_layers import (
     Downsample,
@@ -86,7 +86,7 @@ class Block(nn.Sequential):
         for layer in self:
             stop_if_asked()
             if isinstance(layer, ResBlock):
-                x = layer(x, embedding, options)
+                x = through(layer, x, embedding, options)
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context, options)
             elif isinstance(layer, Upsample):

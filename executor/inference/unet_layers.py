@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from executor.inference import attention
-from executor.inference.hooks import Options, TriplePatch, patched, patches, replacement
+from executor.inference.hooks import Options, TriplePatch, patched, patches, replacement, through
 
 LONGEST_PERIOD = 10000.0
 
@@ -203,7 +203,7 @@ class SpatialTransformer(nn.Module):
 
     def run_block(self, number: int, tokens: Tensor, context: Tensor | None, options: Options) -> Tensor:
         """Tokens [B, N, C] through one transformer block."""
-        return self.transformer_blocks[number](tokens, context, options)  # type: ignore[no-any-return]
+        return through(self.transformer_blocks[number], tokens, context, options)
 
 
 class Downsample(nn.Module):
