@@ -48,10 +48,21 @@ class Compiled:
         kept = self._forms.get(id(network))
         if kept is None:
             if self.folder is not None:
-                os.environ.setdefault(CACHE, str(self.folder))  # the user's own choice comes first
+                keep_in(self.folder)
             kept = cast(nn.Module, network), cast("Callable[..., object]", torch.compile(network, backend=self.backend))
             self._forms = {id(network): kept}
         return kept[1]
+
+
+def keep_in(folder: Path) -> None:
+    """Let what is compiled be kept in a folder, unless the user chose another one."""
+    chosen = os.environ.get(CACHE)
+    # Imported here: it takes more than a second, and writes its own default where nothing is chosen, as does any
+    # library that imports it sooner.
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if chosen in (None, default_cache_dir()):
+        os.environ[CACHE] = str(folder)
 
 
 def check_backend(backend: str, device: torch.device) -> None:

@@ -58,8 +58,9 @@ def made(form: TensorForm) -> Tensor:
     return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 
-def serve() -> None:
-    """Compile what comes until the worker is gone."""
+def serve(threads: int) -> None:
+    """Compile what comes until the worker is gone; code for the CPU will run on so many threads as the worker has."""
+    torch.set_num_threads(threads)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # compilers print
     os.nice(NICENESS)
@@ -86,4 +87,4 @@ def listen(asked: SimpleQueue[tuple[Region, Path]]) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(int(sys.argv[1]))

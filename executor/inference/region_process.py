@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -10,7 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import IO, cast
 
-from executor.inference.compiling import CACHE
+import torch
+
+from executor.inference.compiling import keep_in
 from executor.inference.regions import Code, Region
 
 MODULE = "executor.inference.region_compiler"
@@ -27,9 +28,8 @@ class RegionProcess:
     def __call__(self, region: Region) -> Code:
         """The code of a region; RuntimeError with what the compiler said."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault(CACHE, str(self.folder))  # the user's own choice comes first
-        # Imported here: it takes more than a second, and chooses a folder where none is chosen.
-        from torch._inductor.standalone_compile import CompiledArtifact
+        keep_in(self.folder)
+        from torch._inductor.standalone_compile import CompiledArtifact  # here: it takes more than a second
 
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="region-") as folder:
             file = Path(folder, "code")
@@ -53,7 +53,7 @@ class RegionProcess:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+                [sys.executable, "-m", self.module, str(torch.get_num_threads())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from executor.errors import NodeInputError
 from executor.inference import compiling
@@ -105,6 +106,12 @@ def test_what_was_compiled_is_kept_unless_the_user_says_where(own, monkeypatch, 
     monkeypatch.setattr(torch, "compile", lambda network, backend: network)
     compiling.Compiled("inductor", tmp_path).compiled(torch.nn.Identity())
     assert os.environ[compiling.CACHE] == (own or str(tmp_path))
+
+
+def test_the_folder_that_torch_chose_by_itself_is_no_choice_of_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv(compiling.CACHE, default_cache_dir())
+    compiling.keep_in(tmp_path)
+    assert os.environ[compiling.CACHE] == str(tmp_path)
 
 
 def test_without_a_compiler_the_node_says_what_is_missing(model, monkeypatch):
