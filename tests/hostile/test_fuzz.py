@@ -326,12 +326,14 @@ class Other(threading.Thread):
 
     def run(self) -> None:
         with requests.Session() as session:
-            while not self.ended.wait(0.05) and self.failure is None:
+            while self.failure is None:
                 try:
                     session.get(f"{self.url}/queue", timeout=PATIENCE_S).raise_for_status()
                     self.answered += 1
                 except requests.RequestException as error:
                     self.failure = error
+                if self.ended.wait(0.05):
+                    break
 
 
 @pytest.fixture(scope="module")
