@@ -7,6 +7,7 @@ Folders stay: a node may be about to write there.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -159,14 +160,14 @@ class Sweep:
             seen = (self.root / file.name).lstat()
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno != errno.ENAMETOOLONG  # no file bears such a name
         return stat.S_ISREG(seen.st_mode) and (seen.st_size, seen.st_mtime_ns) == (file.nbytes, file.mtime_ns)
 
     def _remove(self, path: Path) -> bool:
-        if not is_plain(self.root, path):
-            return False
         try:
+            if not is_plain(self.root, path):
+                return False
             if not self.dry:
                 path.unlink()
         except OSError as error:

@@ -104,9 +104,10 @@ class Account:
             place = normal(Path(path))
             if place.suffix.lower() in MODEL_SUFFIXES:
                 continue
-            with suppress(ValueError):  # outside the output folder, or no Unicode text
+            with suppress(ValueError, OSError):  # outside the output folder, no Unicode text, or never came to be
                 name = place.relative_to(self._output).as_posix()
                 name.encode()
+                place.lstat()
                 yield name, nbytes, mtime_ns
 
 

@@ -145,6 +145,8 @@ def _words(flag: Flag, value: object, where: str) -> list[str]:
     """What would stand on the command line for a value of a variable or a file."""
     name = flag.names[0]
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, list):
+        text = ",".join(map(str, value))  # as the command line has several in one word: --listen
     if flag.kind is None:
         if text.lower() in OFF:
             return []

@@ -182,7 +182,7 @@ async def _worker(engine: Engine, *, asked_for_cpu: bool) -> list[Finding]:
                 if isinstance(message, Ready):
                     return [*_devices(message, asked_for_cpu=asked_for_cpu), *_packs(message)]
                 if isinstance(message, WorkerLost):
-                    advice = "Its last words stand above; `make install` or pip brings packages that are missing."
+                    advice = "Its last words stand above. --disable-all-custom-nodes tells whether a pack ends it."
                     return [Finding("bad", "worker", f"it ended as it started: {message.reason}", advice)]
     except TimeoutError:
         pass

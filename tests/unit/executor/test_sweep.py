@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -282,6 +283,25 @@ def test_records_are_taken_once_and_broken_lines_left_out(place):
     place.account.take([record])
     assert place.account.total() == (1, 10)
     assert not record.exists()
+
+
+def test_a_file_that_never_came_to_be_does_not_count(place):
+    place.written("kept.png", 9)
+    record = place.base / "ended" / "2-1-1"
+    old_ns = time.time_ns() - 10 * DAY_S * 10**9
+    lines = [json.dumps(["file", str(place.output / name), 10, old_ns]) for name in ("1" * 300 + ".png", "none.png")]
+    record.write_text("\n".join(lines) + "\n")
+    place.account.take([record])
+    assert place.account.total() == (1, 10)
+    assert place.sweep("1files") == []
+
+
+def test_a_name_that_no_file_can_bear_ends_no_sweep(place):
+    place.written("old.png", 9)
+    values = ("1" * 300 + ".png", 10, time.time_ns() - 10 * DAY_S * 10**9)
+    place.account._db.execute("INSERT INTO written (name, nbytes, mtime_ns) VALUES (?, ?, ?)", values)
+    assert place.sweep("1d") == ["old.png"]
+    assert place.account.total() == (0, 0)
 
 
 def test_an_account_of_a_newer_version_is_refused(tmp_path):

@@ -65,6 +65,11 @@ def test_lists_are_split_in_the_environment_and_lists_in_a_file(tmp_path: Path):
     assert told.settings.model_paths == (Path("a.yaml"), Path("b.yaml"))
 
 
+def test_a_list_of_a_file_may_stand_where_the_command_line_has_commas(tmp_path: Path):
+    told = read_configuration(written(tmp_path, 'listen = ["127.0.0.1", "::1"]'), {})
+    assert told.settings.host == "127.0.0.1,::1"
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
