@@ -474,6 +474,7 @@ class Dispatcher:
         else:
             where = f" at node {node['node_id']}" if node["node_id"] else ""
             text = f"the worker process ended{where} ({reason}); attempt {job.attempts} was the last"
+            log.error("prompt %s failed: %s", job.id, text, extra=about(job.id))
             await self._end(running, running.crashed(text))
         self._leave(running)
 

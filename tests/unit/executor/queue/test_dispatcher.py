@@ -380,7 +380,7 @@ async def test_the_job_of_a_dead_worker_runs_again_first(stage: Stage):
     assert (run.job_id, run.attempt) == ("a", 2)
 
 
-async def test_a_second_crash_ends_the_job_with_the_reason_and_the_node(stage: Stage):
+async def test_a_second_crash_ends_the_job_with_the_reason_and_the_node(stage: Stage, caplog: pytest.LogCaptureFixture):
     await stage.submit("a")
     for _ in range(2):
         await stage.taken()
@@ -393,6 +393,7 @@ async def test_a_second_crash_ends_the_job_with_the_reason_and_the_node(stage: S
     assert (event, data["node_id"], data["node_type"]) == ("execution_error", "1", "Say")
     assert "SIGKILL" in data["exception_message"]
     assert data["exception_type"].endswith("WorkerCrashed")
+    assert f"failed: {data['exception_message']}" in caplog.text
 
 
 async def test_each_job_has_one_terminal_event_through_crashes(stage: Stage):
