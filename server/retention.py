@@ -31,8 +31,6 @@ from executor.written import ACCOUNT_FILE, Account, ended_records
 
 log = logging.getLogger("weft.retention")
 
-FETCHED = STORED
-"""The folder below input/ where files lie that prompts brought as addresses or as text."""
 HISTORY = "history"
 ROUND_S = 60.0  # between two rounds
 PAUSE_S = 0.02  # between two steps of a round: others want the disk too
@@ -178,8 +176,8 @@ class Retention:
         yield sweep("output", roots.root("output"), keeps.outputs).written(account)
         yield sweep("temp", roots.root("temp"), keeps.temp).everything()
         inputs = roots.root("input")
-        own = (path.relative_to(inputs).as_posix() for path in inputs.glob(f"{BELOW}/*/{FETCHED}"))
-        yield sweep("input", inputs, keeps.inputs).everything(FETCHED, *own)
+        own = (path.relative_to(inputs).as_posix() for path in inputs.glob(f"{BELOW}/*/{STORED}"))
+        yield sweep("input", inputs, keeps.inputs).everything(STORED, *own)
 
     def _tell(self, gone: Iterable[Gone]) -> None:
         files, nbytes = Counter[str](), Counter[str]()
