@@ -73,6 +73,20 @@ def zero_star(given: Mapping[str, Any]) -> Tensor:
     return cast(Tensor, given["denoised"] + uncond * (share - 1.0) + scale * uncond * (1.0 - share))
 
 
+def by_likeness(given: Mapping[str, Any]) -> Tensor:
+    """The negative side held back where the positive one's pull points another way: `Mahiro`.
+
+    Between the guided answer and the scaled positive one, by how alike (cosine over the channels, of roots that keep
+    their sign, averaged over the cells) the negative answer and the middle of the two are. Found by fitting the
+    recording `guiders` `mahiro`: docs/parity.md tells how.
+    """
+    guided, positive = given["denoised"], given["cond_denoised"] * given["cond_scale"]
+    negative, middle = (part.sign() * part.abs().sqrt() for part in (given["uncond_denoised"], (positive + guided) / 2))
+    likeness = torch.nn.functional.cosine_similarity(negative, middle, dim=1).flatten(1).mean(dim=1)
+    share = (0.5 + likeness / 2).reshape(-1, *([1] * (guided.ndim - 1)))
+    return cast(Tensor, positive + share * (guided - positive))
+
+
 def normed(strength: float) -> Hook:
     """The guided answer no longer than the positive one in any cell."""
 

@@ -12,6 +12,7 @@ from executor.inference.guidance_rules import (
     SelfAttention,
     SkippedLayers,
     against_empty,
+    by_likeness,
     normed,
     perturbed,
     zero_star,
@@ -179,6 +180,30 @@ class CFGZeroStar:
         """A clone with that guidance."""
         changed = model.clone()
         changed.set_model_sampler_post_cfg_function(zero_star)
+        return (changed,)
+
+
+class Mahiro:
+    """Holds the negative side back where it pulls another way than the positive one."""
+
+    PACK = "comfy_extras.nodes_mahiro"
+    LISTING = "v3"
+    EXPERIMENTAL = True
+    DISPLAY_NAME = "Mahiro is so cute that she deserves a better guidance function!! (\u3002\u30fb\u03c9\u30fb\u3002)"
+    CATEGORY = "_for_testing"
+    RETURN_TYPES = ("MODEL",)
+    RETURN_NAMES = ("patched_model",)
+    FUNCTION = "patch"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        return {"required": {"model": ("MODEL", {})}}
+
+    def patch(self, model: ModelHandle) -> tuple[ModelHandle]:
+        """A clone with that guidance."""
+        changed = model.clone()
+        changed.set_model_sampler_post_cfg_function(by_likeness)
         return (changed,)
 
 
@@ -365,4 +390,5 @@ NODES = (
     SkipLayerGuidanceDiTSimple,
     CFGNorm,
     CFGZeroStar,
+    Mahiro,
 )

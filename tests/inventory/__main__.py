@@ -1,6 +1,6 @@
 """`make nodes`: every node of the reference, whether it is here, listed as there, and tested.
 
-Exits 1 when one is missing that was not left out on purpose.
+Exits 1 when one is missing that has to be here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.inventory.table import called_in_tests, lines, rows
 
 
 def main() -> int:
-    """Print the table; 0 when every module that is asked for is whole but for what was left out on purpose."""
+    """Print the table; 0 when every module that is asked for is whole."""
     with tempfile.TemporaryDirectory() as base:
         found = rows(Folders(Settings(base_directory=Path(base))), called_in_tests())
     sys.stdout.write("\n".join(lines(found)) + "\n")

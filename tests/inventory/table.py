@@ -79,10 +79,6 @@ MODULES = frozenset(
     ]
 )
 """Modules that have to be whole, without `comfy_extras.nodes_` before them."""
-LEFT_OUT: Mapping[str, str] = {
-    "Mahiro": "no paper describes it, and code of others is not read here: nothing to build it from",
-}
-"""Nodes of these modules that are not here on purpose, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +103,8 @@ class Row:
 
     @property
     def missing(self) -> bool:
-        """Whether something is missing that was not left out on purpose."""
-        return self.counts and not self.whole and self.name not in LEFT_OUT
+        """Whether something is missing that has to be here."""
+        return self.counts and not self.whole
 
 
 def without_own_words(value: Any) -> Any:
@@ -204,9 +200,6 @@ def lines(found: Sequence[Row]) -> Iterator[str]:
         yield total(module.removeprefix("comfy_extras.") + mark, here)
     yield total("asked for", [row for row in found if row.counts])
     yield total("all (* not asked for yet)", found)
-    for row in found:
-        if row.name in LEFT_OUT and not row.whole:
-            yield f"left out: {row.name} ({LEFT_OUT[row.name]})"
 
 
 def total(name: str, found: Sequence[Row]) -> str:

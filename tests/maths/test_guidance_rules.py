@@ -10,6 +10,7 @@ from executor.inference.guidance_rules import (
     SkippedLayers,
     against_empty,
     blur,
+    by_likeness,
     perpendicular,
     perturbed,
 )
@@ -38,6 +39,28 @@ class Seeing:
 def guided(options, cfg=1.0):
     sides = [[Condition(context=torch.full((1, 1, 1), value))] for value in (1.0, 0.5)]
     return Guider(Seeing(), *sides, cfg, options)(torch.ones(1, 4, 8, 8), 1.0)
+
+
+def likened(cond, uncond, scale):
+    cond, uncond = (torch.tensor(side).reshape(1, 2, 1, 2) for side in (cond, uncond))
+    given = {"cond_denoised": cond, "uncond_denoised": uncond, "cond_scale": scale}
+    return by_likeness({**given, "denoised": uncond + (cond - uncond) * scale}).flatten().tolist()
+
+
+def test_likeness_leaves_guidance_whole_where_both_sides_agree():
+    assert likened([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], 5.0) == pytest.approx([1.0, 2.0, 3.0, 4.0])
+
+
+def test_likeness_leaves_opposite_sides_to_the_positive_one():
+    assert likened([1.0, 2.0, 3.0, 4.0], [-1.0, -2.0, -3.0, -4.0], 5.0) == pytest.approx([5.0, 10.0, 15.0, 20.0])
+
+
+def test_likeness_compares_roots_over_the_channels_of_each_cell():
+    # cells (1, 0) and (0, 1) against middles (2, 1.5) and (0, 0.5): cosines of roots (4/7)**.5 and 1
+    share = 0.5 + ((2.0 / 3.5) ** 0.5 + 1.0) / 4
+    cond, uncond = [1.25, 0.0, 0.75, 0.5], [1.0, 0.0, 0.0, 1.0]
+    expected = [2 * each - share * other for each, other in zip(cond, uncond, strict=True)]
+    assert likened(cond, uncond, 2.0) == pytest.approx(expected)
 
 
 def test_perturbed_attention_pushes_away_from_cells_that_see_themselves_only():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 NODES = {
     "LTXVScheduler": "belongs to a family that is not here",
-    "Mahiro": "has no paper, and nobody here could derive it without knowing the original's code",
     "EmptySD3LatentImage": "belongs to a family that is not here",
     "EmptyHunyuanLatentVideo": "belongs to a family that is not here",
     "FluxGuidance": "belongs to a family that is not here",

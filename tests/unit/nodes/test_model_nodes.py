@@ -130,6 +130,7 @@ def test_free_u_needs_a_unet(opened):
         (model_patches.SelfAttentionGuidance, {"scale": 0.5, "blur_sigma": 2.0}),
         (model_patches.CFGNorm, {"strength": 1.0}),
         (model_patches.CFGZeroStar, {}),
+        (model_patches.Mahiro, {}),
     ],
 )
 def test_guidance_nodes_change_a_clone(opened, node, names):
