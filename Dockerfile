@@ -25,6 +25,7 @@ FROM base AS cpu
 ARG TORCH_INDEX=""
 RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement requirements.txt
 COPY --chown=weft:weft . .
+RUN python -m compileall -q server executor nodes
 USER 1000:1000
 VOLUME ["/weft/models", "/weft/input", "/weft/output", "/weft/user", "/weft/custom_nodes"]
 
@@ -33,5 +34,6 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN pip install --constraint constraints.txt --requirement requirements.txt
 COPY --chown=weft:weft . .
+RUN python -m compileall -q server executor nodes
 USER 1000:1000
 VOLUME ["/weft/models", "/weft/input", "/weft/output", "/weft/user", "/weft/custom_nodes"]

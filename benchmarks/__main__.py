@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ def main() -> int:
         "--record", action="store_true", help="write docs/benchmarks.md and what later runs compare with"
     )
     given = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers find their code compiled, as the libraries' is
     taken = machine()
     found: dict[str, list[Figure]] = {}
     for name in given.only:

@@ -9,6 +9,10 @@ import pytest
 # As the engine does for its workers: torch's threads do not spin while they wait, so that busy cores slow no test down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# As a user's: servers that tests start find the code compiled, which is a third of the work of a start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 hypothesis.settings.register_profile("local", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
