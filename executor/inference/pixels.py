@@ -57,7 +57,10 @@ def resize_images(images: Tensor, width: int, height: int, method: str, crop: st
 
 def to_bytes(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """A picture [..., H, W, C] in 0..1 as 8-bit values: cut off, not rounded, as files are recorded."""
-    return np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8)
+    values: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
+        (image * 255.0).clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    )
+    return values
 
 
 def to_rounded(image: Tensor, bits: int = 8) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:

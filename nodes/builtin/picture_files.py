@@ -21,7 +21,8 @@ from torch import Tensor
 from executor import wholefile
 from executor.files import ROOTS, Root
 from executor.inference.devices import refuse_unless_free
-from executor.inference.pixels import to_pil
+from executor.inference.pixels import to_bytes
+from executor.inference.png import COLOUR_TYPES, Bytes, encode_png
 from executor.inference.values import Image as Pictures
 from executor.inference.values import Mask
 from nodes.builtin.services import attempt, services
@@ -30,6 +31,8 @@ NO_MASK = (64, 64)  # size of the empty mask that a picture without alpha gives
 SINGLE_FRAME = frozenset({"MPO"})  # formats whose further frames are other views of the first
 SMALL_BYTES = 1 << 28  # of values that are read without asking how much memory is free
 BYTES_A_PIXEL = 16  # three colours and a mask as 32-bit numbers
+FAST_LEVELS = range(1, 5)  # of zlib, whose files the fast encoder's are as small as; beyond them the size matters more
+PLAIN_MODES = frozenset({"L", "LA", "RGB", "RGBA"})
 Saved = dict[str, str]
 
 
@@ -110,16 +113,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def write_png(path: Path, picture: Image.Image, info: PngInfo, compress_level: int) -> None:
     """Write one PNG file."""
-    write_atomically(path, lambda file: picture.save(file, format="PNG", pnginfo=info, compress_level=compress_level))
+    data = _png_of(picture, info, compress_level)
+    write_atomically(path, lambda file: file.write(data))
 
 
 def encoded_pngs(pictures: Pictures, info: PngInfo, compress_level: int) -> Iterator[bytes]:
     """Pictures [B, H, W, C] in 0..1 as the bytes of PNG files, in order; as many at a time as there are cores."""
 
     def encoded(picture: Tensor) -> bytes:
-        buffer = io.BytesIO()
-        to_pil(picture).save(buffer, format="PNG", pnginfo=info, compress_level=compress_level)
-        return buffer.getvalue()
+        return png_bytes(to_bytes(picture), info, compress_level)
 
     cores = min(len(pictures), os.cpu_count() or 1)
     if cores <= 1:
@@ -133,6 +135,26 @@ def encoded_pngs(pictures: Pictures, info: PngInfo, compress_level: int) -> Iter
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def png_bytes(pixels: Bytes, info: PngInfo, compress_level: int) -> bytes:
+    """8-bit values [H, W, C] as the bytes of a PNG file; TypeError when no PNG file has so many channels."""
+    if compress_level in FAST_LEVELS and pixels.size and pixels.shape[-1] in COLOUR_TYPES:
+        return encode_png(pixels, [(kind, content) for kind, content, *_ in info.chunks])
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    return _png_of_pillow(picture, info, compress_level)
+
+
+def _png_of(picture: Image.Image, info: PngInfo, compress_level: int) -> bytes:
+    if picture.mode not in PLAIN_MODES:
+        return _png_of_pillow(picture, info, compress_level)
+    return png_bytes(np.asarray(picture).reshape(picture.height, picture.width, -1), info, compress_level)
+
+
+def _png_of_pillow(picture: Image.Image, info: PngInfo, compress_level: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=info, compress_level=compress_level)
+    return buffer.getvalue()
 
 
 def metadata_texts(prompt: object, extra: Mapping[str, object] | None) -> dict[str, str]:
