@@ -76,9 +76,9 @@ class Worker:
 
 def load_worker(control: Control, services: Services, loader: str, *, in_process: bool) -> Worker:
     """Import the nodes, then tell that prompts can come."""
-    if not in_process:
-        set_threads()
     settings = services.settings
+    if not in_process:
+        set_threads(settings.workers)
     module, _, name = loader.partition(":")
     registry: NodeTable = getattr(importlib.import_module(module), name)(services)
     services.complete(registry=registry)

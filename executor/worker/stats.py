@@ -49,10 +49,13 @@ def is_device_lost(failure: BaseException) -> bool:
     return isinstance(failure, RuntimeError) and told and "out of memory" not in text
 
 
-def set_threads() -> None:
-    """Let torch use as many threads as there are cores for it; OMP_NUM_THREADS says how many by itself."""
+def set_threads(workers: int = 1) -> None:
+    """Let torch use this worker's share of the cores, as so many threads; OMP_NUM_THREADS says how many by itself.
+
+    Workers that each took all cores would wait for one another at the end of every parallel loop.
+    """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(usable_cores())
+        torch.set_num_threads(max(1, usable_cores() // max(1, workers)))
 
 
 def usable_cores(quota: Path = CPU_QUOTA) -> int:

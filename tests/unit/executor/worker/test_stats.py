@@ -65,3 +65,13 @@ def test_a_number_of_threads_from_outside_stays(many_cores, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     set_threads()
     assert given == []
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 32), (2, 16), (3, 10), (40, 1), (0, 32)])
+def test_workers_share_the_cores(monkeypatch, workers, threads):
+    given: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("executor.worker.stats.usable_cores", lambda: 32)
+    set_threads(workers)
+    assert given == [threads]
