@@ -209,7 +209,8 @@ def figures() -> list[Figure]:
             fresh, cached = middle.fresh_s * 1e3, middle.cached_s * 1e3
             result.append(Figure(name="chain of 500, fresh", value=fresh, unit="ms", floor=floor, floor_name=named,
                                  most=250))  # fmt: skip
-            result.append(Figure(name="chain of 500, cached", value=cached, unit="ms", most=60))
+            result.append(Figure(name="chain of 500, cached", value=cached, unit="ms", floor=floor, floor_name=named,
+                                 most=60))  # fmt: skip
         result.append(
             Figure(
                 name=f"{shape}: per node, 10,000",

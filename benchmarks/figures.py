@@ -12,7 +12,8 @@ class Figure:
     """One measured value (of times and sizes less is better, of rates more), and what it is compared with.
 
     `floor` is what the machine takes without us. `most_ratio` and `most_above` (in the figure's unit) are the targets
-    above it, `least` and `most` targets by themselves; None: no such target.
+    above it, `least` and `most` targets by themselves; None: no such target. `absent` says why there is no value: it
+    could not be measured here.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Figure:
     most_above: float | None = None
     least: float | None = None
     most: float | None = None
+    absent: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -67,14 +69,24 @@ class Figure:
 
 def table(figures: Iterable[Figure]) -> str:
     """Figures for people, a line each."""
-    lines = [f"{'figure':40} {'value':>9} {'':6} {'floor':>9} {'ratio':>7}  {'target':18} what the floor is"]
-    for figure in figures:
+    rows = list(figures)
+    width = max((len(figure.name) for figure in rows), default=0)
+    lines = [f"{'figure':{width}} {'value':>9} {'':6} {'floor':>9} {'ratio':>7}  {'target':18} what the floor is"]
+    for figure in rows:
+        if figure.absent:
+            lines.append(f"{figure.name:{width}} not measured: {figure.absent}")
+            continue
         floor = "" if figure.floor is None else f"{figure.floor:9.3f}"
         ratio = "" if figure.ratio is None else f"{figure.ratio:6.2f}x"
         target = figure.target() + ("" if figure.holds() else " MISSED")
-        row = f"{figure.name:40} {figure.value:9.3f} {figure.unit:6} {floor:>9} {ratio:>7}  {target:18}"
+        row = f"{figure.name:{width}} {figure.value:9.3f} {figure.unit:6} {floor:>9} {ratio:>7}  {target:18}"
         lines.append(f"{row} {figure.floor_name}".rstrip())
     return "\n".join(lines)
+
+
+def absent(names: Iterable[str], why: str) -> list[Figure]:
+    """Figures that could not be measured, and why."""
+    return [Figure(name=name, value=0.0, unit="", absent=why) for name in names]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -1,13 +1,12 @@
 """Speed on a GPU: steps per second beside diffusers and the arithmetic floor, and pictures per minute over HTTP.
 
 The arithmetic floor is the step's floating-point work at the rate that one large product of half-precision matrices
-reaches on this device in this run. Without a CUDA device there is nothing to measure, and one line says so.
+reaches on this device in this run. Without a CUDA device every figure is told as absent.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.figures import Figure, median
+from benchmarks.figures import Figure, absent, median
 from benchmarks.gpu_files import write_layout
-from benchmarks.gpu_http import pictures
+from benchmarks.gpu_http import OVER_HTTP, pictures
 from benchmarks.gpu_peers import built, compiled, step_of
+from benchmarks.model_files import CHOSEN, KEPT
 from executor.inference.checkpoint import Checkpoint, load_checkpoint
 from executor.inference.denoising import Guidance, sample_sigmas
 from executor.inference.devices import Ways
@@ -68,19 +68,23 @@ CASES = (
     Case(name="SVD-XT 1024x576 14 frames", layout="svd_xt", width=1024, height=576, batch=14, steps=20),
     Case(name="SVD-XT 1024x576 25 frames", layout="svd_xt", width=1024, height=576, batch=25, steps=20),
 )
+SERVED = CASES[:4]  # also asked of a server
+BESIDE_COMPILED = "steps beside compiled"
+NO_GPU = "no GPU"
 WAYS = (("as it is", Ways()), ("no graphs", Ways(records=False)), ("no layout", Ways(arranges=False)))
 
 
 def figures() -> list[Figure]:
     """Every case beside diffusers' eager network and the floor; then pictures over HTTP."""
-    device = cuda_or_words()
+    device = cuda()
     if device is None:
-        return []
+        steps = [f"{case.name} steps" for case in CASES]
+        return absent([*steps, *(f"{case.name} {told}" for case in SERVED for told in OVER_HTTP)], NO_GPU)
     rate = matrix_rate(device)
     found = [Figure(name="half-precision matrix rate", value=rate / 1e12, unit="TF/s")]
     for case in CASES:
         found += steps_of(case, device, rate)
-    for case in CASES[:4]:
+    for case in SERVED:
         path = file_of(case.layout, device)
         found += pictures(case, path, work_s(case, load_checkpoint(path, Memory(device)), device))
         torch.cuda.empty_cache()
@@ -89,11 +93,12 @@ def figures() -> list[Figure]:
 
 def ways() -> list[Figure]:
     """What each of Weft's own means gains: the first case of each kind of model with one of them off."""
-    device = cuda_or_words()
+    device = cuda()
+    cases = (CASES[0], CASES[2])
     if device is None:
-        return []
+        return absent([f"{case.name} {told}" for case in cases for told, _ in WAYS], NO_GPU)
     found = []
-    for case in (CASES[0], CASES[2]):
+    for case in cases:
         path = file_of(case.layout, device)
         for told, used in WAYS:
             per_s = steps_per_s(case, load_checkpoint(path, Memory(device, ways=used)), device)
@@ -103,14 +108,14 @@ def ways() -> list[Figure]:
 
 def beside_compiled() -> list[Figure]:
     """Every case beside diffusers' network compiled at its best; compiling takes minutes for each."""
-    device = cuda_or_words()
+    device = cuda()
     if device is None:
-        return []
+        return absent([f"{case.name} {BESIDE_COMPILED}" for case in CASES], NO_GPU)
     found = []
     for case in CASES:
         ours = steps_per_s(case, load_checkpoint(file_of(case.layout, device), Memory(device)), device)
         theirs = peer_per_s(case, device, compiled)
-        name = f"{case.name} steps beside compiled"
+        name = f"{case.name} {BESIDE_COMPILED}"
         told = "diffusers, max-autotune, channels last"
         found.append(Figure(name=name, value=ours, unit="it/s", floor=theirs, floor_name=told, least_ratio=0.95))
         torch.compiler.reset()
@@ -118,17 +123,14 @@ def beside_compiled() -> list[Figure]:
     return found
 
 
-def cuda_or_words() -> torch.device | None:
-    """The device to measure; None, with a line on standard error, where there is none."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    sys.stderr.write("gpu: not measured, there is no CUDA device here\n")
-    return None
+def cuda() -> torch.device | None:
+    """The device to measure; None where there is none."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else None
 
 
 def file_of(layout: str, device: torch.device) -> Path:
-    """The random file of a layout, made once where `WEFT_FULL_DIR` says."""
-    folder = Path(os.environ.get("WEFT_FULL_DIR", Path(__file__).parents[1] / ".cache" / "full"))
+    """The random file of a layout, made once for all who ask: see `model_files.large_files`."""
+    folder = Path(os.environ.get(CHOSEN) or KEPT)
     return write_layout(layout, folder / f"{layout}_for_speed.safetensors", device)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.figures import Figure, median
+from benchmarks.figures import Figure, absent, median
 from benchmarks.model_files import DEMO, full_size
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.memory import Memory
@@ -32,18 +32,24 @@ def figures(path: Path | None = None) -> list[Figure]:
     load_s(DEMO)  # imports
     load_s(path)
     rows = [(floor_s(path), load_s(path), map_s(path)) for _ in range(ROUNDS)]
-    chilly = [(cold(path, floor_s), cold(path, load_s)) for _ in range(ROUNDS)] if can_cool() else []
     floor, warm, mapped = (median(column) for column in zip(*rows, strict=True))
-    found = [
+    return [
+        *in_the_cold(path),
         Figure(name="checkpoint load, warm", value=warm, unit="s", floor=floor, floor_name="read the file's bytes",
                most_ratio=1.3),
         Figure(name="checkpoint mapped, pages untouched", value=mapped, unit="s"),
     ]  # fmt: skip
-    if chilly:
-        floor, load = (median(column) for column in zip(*chilly, strict=True))
-        found.insert(0, Figure(name="checkpoint load, cold", value=load, unit="s", floor=floor,
-                               floor_name="read the file's bytes, cold", most_ratio=1.3))  # fmt: skip
-    return found
+
+
+def in_the_cold(path: Path) -> list[Figure]:
+    """A load of a file that the system does not hold in memory."""
+    name = "checkpoint load, cold"
+    if not can_cool():
+        return absent([name], "this system cannot be told to drop a file's pages")
+    rows = [(cold(path, floor_s), cold(path, load_s)) for _ in range(ROUNDS)]
+    floor, load = (median(column) for column in zip(*rows, strict=True))
+    floor_name = "read the file's bytes, cold"
+    return [Figure(name=name, value=load, unit="s", floor=floor, floor_name=floor_name, most_ratio=1.3)]
 
 
 def can_cool() -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,14 @@ MARGIN = 1.25
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "aiohttp", "numpy")
 Groups = Mapping[str, Sequence[Figure]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The figures of a group, and how long it took to measure them."""
+
+    figures: Sequence[Figure]
+    seconds: float
 
 
 def machine() -> dict[str, Any]:
@@ -60,10 +69,11 @@ def rows_of(found: Groups) -> dict[str, list[dict[str, object]]]:
 
 def regressions(found: Groups, recorded: Mapping[str, Any], margin: float = MARGIN) -> list[str]:
     """What got worse than the record by more than the margin, a line each."""
-    before = {row["name"]: row for group in recorded.get("groups", {}).values() for row in group["figures"]}
+    rows = [row for group in recorded.get("groups", {}).values() for row in group["figures"]]
+    before = {(row["name"], row["floor_name"]): row for row in rows}
     worse = []
     for figure in (figure for group in found.values() for figure in group):
-        was = before.get(figure.name, {}).get("ratio")
+        was = before.get((figure.name, figure.floor_name), {}).get("ratio")
         if figure.ratio is None or not was:
             continue
         grown = was / figure.ratio if figure.more_is_better else figure.ratio / was
@@ -84,15 +94,37 @@ def report(found: Groups, path: Path = RECORD) -> str:
     return "\n".join([f"{words}: {len(worse)} got worse", *(f"  {line}" for line in worse)])
 
 
+def seconds_of(path: Path = RECORD) -> dict[str, float]:
+    """How long each recorded group took."""
+    return {name: group["seconds"] for name, group in groups_of(path).items() if "seconds" in group}
+
+
+def groups_of(path: Path) -> dict[str, Any]:
+    """The groups of the record, none before there is one."""
+    groups: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["groups"] if path.exists() else {}
+    return groups
+
+
 def record(
-    found: Groups, taken: Mapping[str, Any], names: Iterable[str] = (), path: Path = RECORD, page: Path = PAGE
+    found: Mapping[str, Measured],
+    taken: Mapping[str, Any],
+    names: Collection[str] = (),
+    path: Path = RECORD,
+    page: Path = PAGE,
 ) -> None:
     """Put these groups into the record, in the place of what it has of them, and write its page anew.
 
-    `names` are those of all groups there are: the page tells which were never recorded.
+    What could not be measured takes no measured group's place: it may have come from a machine that has more. `names`
+    are those of all groups there are: the page tells which were never recorded.
     """
-    known = json.loads(path.read_text(encoding="utf-8"))["groups"] if path.exists() else {}
-    groups = {**known, **{name: {"machine": taken, "figures": rows} for name, rows in rows_of(found).items()}}
+    groups = groups_of(path)
+    for name, group in found.items():
+        rows = [figure.row() for figure in group.figures]
+        if all(row["absent"] for row in rows) and is_measured(groups.get(name, {})):
+            continue
+        groups[name] = {"machine": taken, "seconds": round(group.seconds, 1), "figures": rows}
+    ordered = [*(name for name in names if name in groups), *(name for name in groups if name not in names)]
+    groups = {name: groups[name] for name in ordered}
     path.write_text(json.dumps({"groups": groups}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page.write_text(page_of(groups, [name for name in names if name not in groups]), encoding="utf-8")
 
@@ -106,22 +138,30 @@ def page_of(groups: Mapping[str, Any], unknown: Sequence[str] = ()) -> str:
         "machine and the moment; ratios say something elsewhere too. The load is the machine's at the start, other "
         "people's work included: 0 would be a quiet machine.\n",
     ]
-    missing = [name for name, group in groups.items() if not group["figures"]]
     for name, group in groups.items():
-        if group["figures"]:
+        if is_measured(group):
             parts.append(f"## {name}\n\n{described(group['machine'])}\n\n```\n{table(figures_of(group))}\n```\n")
+    missing = {name: figures_of(group) for name, group in groups.items() if not is_measured(group)}
     if missing or unknown:
         parts.append("## Not measured\n")
-    if missing:
-        parts.append(f"{quoted(missing)}: the machine had no NVIDIA GPU. See [gpu.md](gpu.md).\n")
+    parts += [f"`{name}`: {reasons(figures)}.\n" for name, figures in missing.items()]
     if unknown:
-        parts.append(f"{quoted(unknown)}: not recorded yet.\n")
+        names = ", ".join(f"`{name}`" for name in unknown)
+        parts.append(f"{names}: not recorded yet (`--long` or `--only` measures them).\n")
     return "\n".join(parts)
 
 
-def quoted(names: Sequence[str]) -> str:
-    """Names of groups in a row."""
-    return ", ".join(f"`{name}`" for name in names)
+def is_measured(group: Mapping[str, Any]) -> bool:
+    """Whether a recorded group has a figure that was measured."""
+    return any(not row.get("absent") for row in group.get("figures", ()))
+
+
+def reasons(figures: Iterable[Figure]) -> str:
+    """Why figures are absent, and which, in words."""
+    names: dict[str, list[str]] = {}
+    for figure in figures:
+        names.setdefault(figure.absent, []).append(figure.name)
+    return "; ".join(f"not measured: {why}: {', '.join(told)}" for why, told in names.items())
 
 
 def described(taken: Mapping[str, Any]) -> str:

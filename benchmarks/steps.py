@@ -11,13 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, absent
 from benchmarks.model_files import DEMO, full_size
-from benchmarks.pictures import CFG, NEGATIVE, PROMPT, Weft
+from benchmarks.pictures import CFG, NEGATIVE, PROMPT, Weft, use_cores
 from executor.inference.denoising import Guidance, sample_sigmas
 from executor.inference.devices import Ways
 from executor.inference.packing import packable_types
@@ -36,19 +35,19 @@ class Case:
     rounds: int
 
 
-FULL = (Case(side=64, steps=5, rounds=4), Case(side=256, steps=3, rounds=3))
+FULL = (Case(side=64, steps=4, rounds=4), Case(side=256, steps=2, rounds=2))
 SMALL = (Case(side=128, steps=20, rounds=20), Case(side=512, steps=10, rounds=4))
 
 
 def figures() -> list[Figure]:
     """The demo's model at its own size and a large one, SD1.5 at full size at two."""
+    use_cores()
     full = Weft(full_size())
     return [*measured("demo", Weft(DEMO), SMALL), *measured("SD1.5", full, FULL), *in_bfloat16(full)]
 
 
 def measured(name: str, weft: Weft, cases: tuple[Case, ...]) -> list[Figure]:
     """A step at every size, in milliseconds."""
-    torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
     found = []
     for case in cases:
         sampling, bare = sampling_of(weft, case), bare_of(weft, case)
@@ -66,17 +65,18 @@ def measured(name: str, weft: Weft, cases: tuple[Case, ...]) -> list[Figure]:
 
 
 def in_bfloat16(full: Weft) -> list[Figure]:
-    """A step as `--bf16-unet` computes it, another picture, beside the usual one; none without the hardware."""
+    """A step as `--bf16-unet` computes it, another picture, beside the usual one; absent without the hardware."""
+    case = FULL[-1]
+    name = f"SD1.5 step {case.side}x{case.side}, bfloat16"
     if torch.bfloat16 not in packable_types():
-        return []
-    half, case = Weft(full_size(), Ways(diffusion=torch.bfloat16)), FULL[-1]
+        return absent([name], "the processor has no bfloat16")
+    half = Weft(full_size(), Ways(diffusion=torch.bfloat16))
     sides = [sampling_of(weft, case) for weft in (half, full)]
     taken: list[list[float]] = [[], []]
     for _ in range(case.rounds):
         for side, kept in zip(sides, taken, strict=True):
             kept += side()
     value, floor = (min(steps) * 1000 for steps in taken)
-    name = f"SD1.5 step {case.side}x{case.side}, bfloat16"
     return [Figure(name=name, value=value, unit="ms", floor=floor, floor_name="the same in float32")]
 
 

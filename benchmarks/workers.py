@@ -13,6 +13,8 @@ import re
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -32,17 +34,23 @@ def figures() -> list[Figure]:
     """The rate of as many workers as there are processors (eight at most), and of one."""
     count = min(8, max(2, len(os.sched_getaffinity(0))))
     several, one = [], []
-    for _ in range(ROUNDS):
-        one.append(measured(1))
-        several.append(measured(count))
+    salts = itertools.count()
+    with running(1) as single, running(count) as many:
+        for _ in range(ROUNDS):
+            one.append(asyncio.run(rate(single, 1, salts)))
+            several.append(asyncio.run(rate(many, count, salts)))
     return [
         Figure(name=f"prompts of {BURN_S * 1000:g} ms, {count} workers", value=median(several), unit="/s",
                floor=median(one) * count, floor_name=f"{count} x those of one worker", least_ratio=0.95),
     ]  # fmt: skip
 
 
-def measured(workers: int) -> float:
-    """Prompts per second of a fresh server with so many workers."""
+@contextmanager
+def running(workers: int) -> Iterator[str]:
+    """The address of a fresh server of which so many workers can run prompts; one that is asked nothing costs nothing.
+
+    Raises TimeoutError where they do not start.
+    """
     flags = ("--workers", str(workers))
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), *flags, module="tests.fake_server") as url:
         deadline = time.monotonic() + PATIENCE_S
@@ -50,12 +58,11 @@ def measured(workers: int) -> float:
             if time.monotonic() > deadline:
                 raise TimeoutError("the workers do not start")
             time.sleep(0.05)
-        return asyncio.run(rate(url, workers))
+        yield url
 
 
-async def rate(url: str, workers: int) -> float:
+async def rate(url: str, workers: int, salts: itertools.count[int]) -> float:
     """Prompts per second from AT_ONCE submitters, after a warm-up of each worker."""
-    salts = itertools.count()
     async with aiohttp.ClientSession(url) as session, session.ws_connect("/ws?clientId=measure") as socket:
         await finish(session, socket, 4 * workers, salts)
         start = time.perf_counter()
