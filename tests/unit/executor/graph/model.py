@@ -153,6 +153,19 @@ class Model:
             todo += node.inner
         return done
 
+    def every_call(self):
+        """The calls of a run where each node runs once and equal ones know nothing of each other."""
+        done = {}
+        todo = [node for node in self.nodes.values() if node.kind == "Show"]
+        while todo:
+            node = todo.pop()
+            if node not in done:
+                node.items()
+                done[node] = node.calls
+                todo += [source for source, _ in node.wanted()]
+                todo += node.inner
+        return sorted(call for calls in done.values() for call in calls)
+
     def inner(self, name, work):
         """Expressions of the nodes that an expansion of a submitted node puts in, where it expands in this work."""
         found, todo = set(), [self.nodes[name]]

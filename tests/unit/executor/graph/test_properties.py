@@ -272,7 +272,7 @@ def test_under_pressure_every_node_runs_at_most_once_a_prompt_and_results_are_ri
         model = Model(prompt)
         result = bench.run(prompt)
         assert shown(result) == model.shown()
-        assert Counter(ran(bench)) <= Counter(calls_of(model.work(set())))
+        assert Counter(ran(bench)) <= Counter(model.every_call())  # of equal nodes the second may find nothing kept
 
 
 @settings(max_examples=30)
