@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# `make test` runs on all cores, on four at most (1.5 GB each); on one: make test SPREAD=
+SPREAD ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.installed
 UI := .venv/.ui-installed
@@ -22,7 +24,7 @@ run: $(UI) ## start the server on http://127.0.0.1:8188 (flags: make run ARGS="-
 	@$(BIN)/python -m server $(ARGS)
 
 test: lint ## linters and every test that needs no GPU
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q $(SPREAD) $(ARGS)
 
 test-full: $(READY) ## the long checks: full-size SD1.5, SVD and SDXL files, made first (14 GB), every sampler on every schedule, thousands of odd requests
 	$(BIN)/python -m pytest -q -m "full or soak" $(ARGS)

@@ -456,7 +456,9 @@ async def test_12_system_stats_has_an_index_for_each_device(caller):
 # ---------------------------------------------------------------- 13. ids and reconnects
 
 
-@pytest.mark.parametrize("chosen", ["a text with spaces", "7", str(uuid.uuid4()), "ünï-çode/slash"])
+@pytest.mark.parametrize(
+    "chosen", ["a text with spaces", "7", "1f0ad3ea-7c52-4d1b-9c1e-5b8f0a6d2e43", "ünï-çode/slash"]
+)
 async def test_13_the_client_may_choose_any_id(caller, chosen):
     async with caller.session.post("/prompt", json={"prompt": picture(), "prompt_id": chosen}) as answer:
         assert (await answer.json())["prompt_id"] == chosen
