@@ -108,6 +108,11 @@ class Condition(Mapping[str, object]):
             found["default"] = True
         return {**found, "uuid": self.uuid}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it counts in full in every cell."""
+        return self.area is None and self.mask is None and self.strength == 1.0
+
     def active(self, sigma: float) -> bool:
         """Whether it counts at this noise level."""
         return self.last_sigma <= sigma <= self.first_sigma

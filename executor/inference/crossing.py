@@ -6,6 +6,8 @@ wait until the queue is empty, after which the device waits for the host.
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 
@@ -55,4 +57,6 @@ def number_of(levels: Tensor) -> float:
 
 def rounded(number: float, dtype: torch.dtype) -> float:
     """A number as a tensor of a type holds it."""
+    if dtype == torch.float32:  # at every step, some ten times faster so
+        return ctypes.c_float(number).value
     return float(torch.tensor(number, dtype=dtype).item())

@@ -24,6 +24,7 @@ from executor.inference.gligen import grounded
 from executor.inference.guidance import Guider, Inpainting, MaskFunction
 from executor.inference.handle import ModelHandle, copied
 from executor.inference.handle_hooks import hooks_of, with_hook_options
+from executor.inference.network_calls import KNOWN_CALLS, KnownCalls
 from executor.inference.noise import prepare_noise
 from executor.inference.pixels import repeat_to
 from executor.inference.samplers import Callback, Model, Sampler
@@ -313,6 +314,7 @@ def sampling_options(handle: ModelHandle, sigmas: Tensor) -> dict[str, object]:
     transformer_options["wrappers"] = merged(handle.wrappers, given)
     transformer_options["callbacks"] = merged(handle.callbacks)
     transformer_options["sample_sigmas"] = sigmas
+    options[KNOWN_CALLS] = KnownCalls()
     return options
 
 

@@ -19,11 +19,13 @@ from executor.inference.network_config import ModelType, NetworkConfig, model_ty
 from executor.inference.objects import ObjectPatches
 from executor.inference.recordable import is_plain
 from executor.inference.regions import Regions
+from executor.inference.text_products import KEPT_BYTES, PRODUCTS, TextProducts
 from executor.inference.unet import UNet
-from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, WrapperExecutor, functions
+from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, around
 
 # feature maps of the widest full-size layer that are alive at once in a UNet, skips included
 LIVE_MAPS = 12
+CHUNK = 77  # tokens of one text
 TOKENS = "grounding"
 """What network calls call the tokens of placed texts."""
 PREFIX = "diffusion_model."
@@ -52,6 +54,7 @@ class DiffusionModel:
         self.objects = ObjectPatches(self)
         self.current_patcher: object = None  # the MODEL that was loaded last
         self.records = False  # whether calls may be recorded, in the sampling under way
+        self.keeps_texts = False  # whether layers may keep what they made of a text, in the sampling under way
         self.regions: Regions | None = None  # compiled layers, in the sampling under way
 
     @property
@@ -134,8 +137,8 @@ class DiffusionModel:
     ) -> Tensor:
         """`apply` under the names that packs call it by; t is sigma [B]."""
         options = dict(transformer_options or {})
-        wrapped = WrapperExecutor.new_class_executor(self._apply, self, functions(APPLY_MODEL, options))
-        denoised = wrapped.execute(x, t, c_concat, c_crossattn, control, options, **conditions)
+        wrapped = around(APPLY_MODEL, options, self._apply, self)
+        denoised = wrapped(x, t, c_concat, c_crossattn, control, options, **conditions)
         return cast(Tensor, denoised)
 
     def _apply(
@@ -161,16 +164,20 @@ class DiffusionModel:
             options[TOKENS] = given.pop(TOKENS)
         context = None if c_crossattn is None else sent(c_crossattn, x.device, dtype)
         timestep = sampling.timestep(t).float()
-        if self.regions is not None and is_plain(options):
+        plain, recordings = is_plain(options), self.part.recordings
+        records = plain and self.records and recordings is not None
+        if plain and self.regions is not None:
             options[REGIONS] = self.regions.of((id(self.part), self.part.changes))
-        recordings = self.part.recordings
-        if self.records and recordings is not None and is_plain(options):
-            plain = partial(network, transformer_options=options)
-            output = recordings.call(plain, {"x": network_input, "timesteps": timestep, "context": context, **given})
+        products = cast("TextProducts | None", options.pop(PRODUCTS, None))
+        if products is not None and plain and self.keeps_texts and self.regions is None and not records:
+            options[PRODUCTS] = products.under(self.part.changes)
+        if records and recordings is not None:
+            alone = partial(network, transformer_options=options)
+            output = recordings.call(alone, {"x": network_input, "timesteps": timestep, "context": context, **given})
         else:
-            wrapped = WrapperExecutor.new_class_executor(network, network, functions(DIFFUSION_MODEL, options))
+            wrapped = around(DIFFUSION_MODEL, options, network, network)
             arguments = {"context": context, "transformer_options": options, **given}
-            output = cast(Tensor, wrapped.execute(network_input, timestep, **arguments))
+            output = cast(Tensor, wrapped(network_input, timestep, **arguments))
         return sampling.calculate_denoised(t, output.float(), x)
 
     @property
@@ -182,6 +189,14 @@ class DiffusionModel:
     def working_bytes(self, shape: torch.Size) -> int:
         """Bytes that one call on latents [B, 4, h, w] needs beside the weights."""
         return LIVE_MAPS * shape[0] * self.width * shape[-2] * shape[-1] * self.part.dtype.itemsize
+
+    def text_bytes(self, shape: torch.Size) -> int:
+        """Bytes that layers keep of the text while latents [B, 4, h, w] are sampled, at one chunk of text for each."""
+        network = self.diffusion_model
+        sizes = network.shape if isinstance(network, UNet) else None
+        blocks = () if sizes is None else (*sizes.input, sizes.middle, *sizes.output)
+        width = sum(layer.out * layer.depth for block in blocks for layer in block if layer.kind == "attention")
+        return min(KEPT_BYTES, 2 * shape[0] * CHUNK * width * self.part.dtype.itemsize)  # keys and values
 
     def memory_required(self, input_shape: torch.Size, cond_shapes: object = None) -> int:
         """`working_bytes` under the name that packs know."""

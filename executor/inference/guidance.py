@@ -7,31 +7,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from executor import context as running
-from executor.inference.condition_values import LONGEST_REPEAT
-from executor.inference.conditions import CONTROL_TEXT, Condition, conditions_of, with_room
+from executor.inference.conditions import Condition, conditions_of, with_room
 from executor.inference.context_windows import HANDLER
-from executor.inference.crossing import levels_like, number_of, sent
+from executor.inference.crossing import levels_like, number_of
 from executor.inference.denoiser import ModelSampling
 from executor.inference.handle_hooks import in_force, moved
+from executor.inference.network_calls import NetworkCall, calls_for, runs_nothing_else
 from executor.inference.samplers.base import Guided, Model
 from executor.inference.seams import seam
-from executor.inference.wrappers import CALC_COND_BATCH, PREDICT_NOISE, WrapperExecutor, functions
-
-if TYPE_CHECKING:
-    from executor.inference.conditioning_hooks import Key
+from executor.inference.text_products import PRODUCTS
+from executor.inference.wrappers import CALC_COND_BATCH, PREDICT_NOISE, around
 
 Options = Mapping[str, object]
 """A MODEL's options, as packs set them."""
 
 Sides = Sequence[Condition | Mapping[str, object]] | None
 """One side of the guidance: conditions, or dictionaries that packs made of them; the answer of None is zero."""
+
+Part = tuple[Condition, Tensor]
+"""A condition and the answer for it."""
 
 GuidanceHook = Callable[[dict[str, object]], Tensor]
 MaskFunction = Callable[[Tensor, Tensor, dict[str, object]], Tensor]
@@ -113,8 +113,8 @@ class Guider:
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The guided denoised latent; at a scale of one the negative side is not evaluated."""
         levels = levels_like(x, sigma)
-        predict = WrapperExecutor.new_class_executor(self._predict, self, functions(PREDICT_NOISE, self._options))
-        return cast(Tensor, predict.execute(x, levels, self._options, self._seed))
+        predict = around(PREDICT_NOISE, self._options, self._predict, self)
+        return cast(Tensor, predict(x, levels, self._options, self._seed))
 
     def both(self, x: Tensor, sigma: float) -> Guided:
         """The guided denoised latent and the unconditional one."""
@@ -230,8 +230,8 @@ def calc_cond_batch(
 def _whole(
     model: Denoiser, conds: Sequence[Sequence[Condition]], x_in: Tensor, timestep: Tensor, model_options: Options
 ) -> list[Tensor]:
-    inner = WrapperExecutor.new_executor(_calc_cond_batch, functions(CALC_COND_BATCH, model_options))
-    return cast("list[Tensor]", inner.execute(model, conds, x_in, timestep, model_options))
+    inner = around(CALC_COND_BATCH, model_options, _calc_cond_batch)
+    return cast("list[Tensor]", inner(model, conds, x_in, timestep, model_options))
 
 
 def _calc_cond_batch(
@@ -252,95 +252,48 @@ def answer(
     Conditions with crops of one size share a network call, if they are under the same hooks.
     """
     moved(model, sigma, options)
-    sums = [torch.zeros_like(x) for _ in sides]
-    weights = [torch.full_like(x, NO_WEIGHT) for _ in sides]
     present = [with_room([each for each in conditions if each.active(sigma)], x) for conditions in sides]
     active = [(side, each) for side, conditions in enumerate(present) for each in conditions]
-    for group in _groups(active, x):
-        hooked = in_force(model, group[0][1].hooks, options)
-        for (side, condition), denoised in zip(group, _call(model, group, x, sigma, hooked), strict=True):
-            weight = condition.weight(x)
-            condition.crop(sums[side]).add_(denoised * weight)
-            condition.crop(weights[side]).add_(weight)
-    return [total / weight for total, weight in zip(sums, weights, strict=True)]
+    parts: list[list[Part]] = [[] for _ in sides]
+    alone = runs_nothing_else(options)  # a pack may keep what it answered, and write into what it is given
+    for call in calls_for(active, x, options if alone else {}):
+        hooked = in_force(model, call.group[0][1].hooks, options)
+        for (side, condition), denoised in zip(call.group, _called(model, call, x, sigma, hooked), strict=True):
+            parts[side].append((condition, denoised))
+    return [_weighed(answers, x, as_they_are=alone) for answers in parts]
 
 
-def _groups(active: Sequence[tuple[int, Condition]], x: Tensor) -> list[list[tuple[int, Condition]]]:
-    """Conditions that fit into one network call: crops of one size, embeddings of one width and like lengths."""
-    groups: list[list[tuple[int, Condition]]] = []
-    for side, condition in active:
-        for group in groups:
-            if _fits(condition, [each for _, each in group], x):
-                group.append((side, condition))
-                break
-        else:
-            groups.append([(side, condition)])
-    keys = list(dict.fromkeys(hook_key(condition) for _, condition in active))
-    return sorted(groups, key=lambda group: keys.index(hook_key(group[0][1])))  # weights change as seldom as can be
+def _weighed(parts: Sequence[Part], x: Tensor, *, as_they_are: bool) -> Tensor:
+    """One side's answer: those of its conditions for x [B, C, H, W], weighted by cell."""
+    if as_they_are and len(parts) == 1:
+        condition, denoised = parts[0]
+        if condition.is_whole and denoised.shape == x.shape and denoised.dtype == x.dtype:
+            return denoised  # the sums below would be the same numbers
+    total, weights = torch.zeros_like(x), torch.full_like(x, NO_WEIGHT)
+    for condition, denoised in parts:
+        weight = condition.weight(x)
+        condition.crop(total).add_(denoised * weight)
+        condition.crop(weights).add_(weight)
+    return total / weights
 
 
-def hook_key(condition: Condition) -> Key:
-    """What tells the hooks of a condition from other ones'."""
-    return () if condition.hooks is None else condition.hooks.key()
-
-
-def _fits(condition: Condition, others: Sequence[Condition], x: Tensor) -> bool:
-    if condition.crop(x).shape != others[0].crop(x).shape:
-        return False
-    if condition.context.shape[-1] != others[0].context.shape[-1] or condition.control is not others[0].control:
-        return False
-    if extra_shapes(condition) != extra_shapes(others[0]) or hook_key(condition) != hook_key(others[0]):
-        return False
-    lengths = {condition.context.shape[1], *(other.context.shape[1] for other in others)}
-    return math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
-
-
-def extra_shapes(condition: Condition) -> dict[str, tuple[int, ...] | int]:
-    """What a condition gives the network beside the text, and how large."""
-    given = {name: condition.extra(name, 1) for name in condition.extras}
-    return {name: value if isinstance(value, int) else tuple(value.shape) for name, value in given.items()}
-
-
-def joined(values: Sequence[Tensor | int], like: Tensor) -> Tensor | int:
-    """One further input of several conditions, row below row; a number is the same for all."""
-    rows = [value for value in values if isinstance(value, Tensor)]
-    return sent(torch.cat(rows), like.device, like.dtype) if rows else values[0]
-
-
-def _call(
-    model: Denoiser, group: Sequence[tuple[int, Condition]], x: Tensor, sigma: float, options: Options
-) -> list[Tensor]:
-    rows = x.shape[0]
-    length = math.lcm(*(condition.context.shape[1] for _, condition in group))
-    latents = torch.cat([condition.crop(x) for _, condition in group])
-    contexts = torch.cat([sent(_context(condition, rows, length), x.device) for _, condition in group])
+def _called(model: Denoiser, call: NetworkCall, x: Tensor, sigma: float, options: Options) -> list[Tensor]:
+    """The answer for each condition of a call."""
+    latents = call.latents(x)
     levels = levels_like(latents, sigma)
     given = cast("Mapping[str, object]", options.get("transformer_options") or {})
-    which = [side for side, _ in group]
-    transformer_options = {**given, "cond_or_uncond": which, "sigmas": levels}
-    conditions: dict[str, object] = {
-        name: joined([condition.extra(name, rows) for _, condition in group], x) for name in group[0][1].extras
-    }
-    control = group[0][1].control
+    transformer_options = {**given, "cond_or_uncond": call.sides, "sigmas": levels}
+    if call.products is not None:
+        transformer_options[PRODUCTS] = call.products
+    conditions: dict[str, object] = dict(call.extras)
+    control = call.group[0][1].control
     if control is not None:
-        seen = {**conditions, "c_crossattn": contexts, "transformer_options": transformer_options}
-        seen |= _own_texts([condition for _, condition in group], x)
-        conditions["control"] = control.get_control(latents, levels, seen, len(group), transformer_options)
-    denoised = _network(model, options, latents, levels, contexts, transformer_options, conditions)
-    return [denoised[place * rows : (place + 1) * rows] for place in range(len(group))]
-
-
-def _own_texts(conditions: Sequence[Condition], x: Tensor) -> dict[str, object]:
-    """The texts that conditions have for ControlNets alone (CLIPTextEncodeControlnet), where any of them has one."""
-    own = [condition.options.get(CONTROL_TEXT) for condition in conditions]
-    if not any(isinstance(each, Tensor) for each in own):
-        return {}
-    read = [
-        replace(condition, context=text) if isinstance(text, Tensor) else condition
-        for condition, text in zip(conditions, own, strict=True)
-    ]
-    length = math.lcm(*(condition.context.shape[1] for condition in read))
-    return {"crossattn_controlnet": torch.cat([sent(_context(each, len(x), length), x.device) for each in read])}
+        seen = {**conditions, "c_crossattn": call.context, "transformer_options": transformer_options}
+        seen |= call.control_texts(x)
+        conditions["control"] = control.get_control(latents, levels, seen, len(call.group), transformer_options)
+    denoised = _network(model, options, latents, levels, call.context, transformer_options, conditions)
+    rows = x.shape[0]
+    return [denoised[place * rows : (place + 1) * rows] for place in range(len(call.group))]
 
 
 def _network(
@@ -354,20 +307,13 @@ def _network(
 ) -> Tensor:
     """One network call, by the function that a pack put around it where there is one."""
     running.current().check_interrupt()
-    around = options.get("model_function_wrapper")
-    if not callable(around):
+    own = options.get("model_function_wrapper")
+    if not callable(own):
         return model.apply(latents, levels, context=context, transformer_options=transformer_options, **conditions)
     arguments = {"c_crossattn": context, "transformer_options": transformer_options, **conditions}
     which = transformer_options["cond_or_uncond"]
     given = {"input": latents, "timestep": levels, "c": arguments, "cond_or_uncond": which}
-    return cast(Tensor, around(cast(Any, model).apply_model, given))
-
-
-def _context(condition: Condition, rows: int, length: int) -> Tensor:
-    """The embedding for every row; repeating tokens leaves cross-attention as it is."""
-    context = condition.context
-    copies = math.ceil(rows / context.shape[0])
-    return context.repeat(copies, length // context.shape[1], 1)[:rows]
+    return cast(Tensor, own(cast(Any, model).apply_model, given))
 
 
 class Inpainting:

@@ -27,7 +27,7 @@ from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Memory
 from executor.inference.objects import attribute
 from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
-from executor.inference.recordable import compiled_regions, may_record
+from executor.inference.recordable import compiled_regions, may_record, runs_nothing_else
 from executor.inference.shortage import attempt
 from executor.inference.wrappers import ON_CLEANUP, ON_CLONE, ON_DETACH, ON_LOAD, ON_PRE_RUN, ON_PREPARE_STATE
 
@@ -133,7 +133,8 @@ class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
         self.model.objects.apply(self.object_patches)
         needed = self.model.working_bytes(latent_shape) if latent_shape else 0
         self.sampled_shape = latent_shape
-        self.memory.load(self.model.part, needed, self.patch_set(), self.compute_dtype)
+        kept = self.model.text_bytes(latent_shape) if latent_shape else 0
+        self.memory.load(self.model.part, needed + kept, self.patch_set(), self.compute_dtype)
         if latent_shape:
             self._refuse_too_large(latent_shape, needed)
         self.model.current_patcher = self
@@ -186,10 +187,11 @@ class ModelHandle(ModelOptions, ModelExtras, ModelHooks, PatcherNames):
             self.inject_model()
             self._call_back(ON_PRE_RUN)
             self.model.records, self.model.regions = may_record(self), compiled_regions(self)
+            self.model.keeps_texts = runs_nothing_else(self)
             try:
                 yield
             finally:
-                self.model.records, self.model.regions = False, None
+                self.model.records, self.model.regions, self.model.keeps_texts = False, None, False
                 self.clean_hooks()
                 self._call_back(ON_CLEANUP)
                 self.eject_model()

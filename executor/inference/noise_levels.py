@@ -83,8 +83,8 @@ class DiscreteLevels:
         """Trained index nearest to each sigma in log sigma, int64."""
         table = self._table(sigma.device)
         distance = (sigma.log().reshape(-1, 1) - table).abs()
-        nearest = distance.argmin(dim=1) * self.stride + (self.stride - 1)
-        return nearest.reshape(sigma.shape)
+        nearest = distance.argmin(dim=1).reshape(sigma.shape)
+        return nearest if self.stride == 1 else nearest * self.stride + (self.stride - 1)
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """Sigma at each (fractional) trained index."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from executor.inference import attention
 from executor.inference.hooks import Options, TriplePatch, patched, patches, replacement, through
+from executor.inference.text_products import PRODUCTS, TextProducts
 
 LONGEST_PERIOD = 10000.0
 
@@ -79,13 +80,17 @@ class CrossAttention(nn.Module):
     ) -> Tensor:
         """Tokens x [B, N, C] mixed with a context [B, M, D]; without one, with each other."""
         context = x if context is None else context
-        own = (transformer_options or {}).get("optimized_attention_override")
+        options = transformer_options or {}
+        own, products = options.get("optimized_attention_override"), cast("TextProducts | None", options.get(PRODUCTS))
         as_usual = not callable(own) and not attention.attend.is_replaced  # others may count on rows that lie dense
-        query, key, values = self.projected(x, context, context if value is None else value, as_one=as_usual)
+        value = context if value is None else value
+        if products is not None and context is value and context is not x:
+            query, (key, values) = self.to_q(x), products.of(self, context)
+        else:
+            query, key, values = self.projected(x, context, value, as_one=as_usual)
         attend = attention.attend if mask is None else attention.attend_masked
         if callable(own):
-            options = transformer_options
-            mixed = own(attend, query, key, values, self.heads, mask=mask, transformer_options=options)
+            mixed = own(attend, query, key, values, self.heads, mask=mask, transformer_options=transformer_options)
         else:
             mixed = attend(query, key, values, self.heads, mask=mask)
         result: Tensor = self.to_out(mixed)

@@ -80,6 +80,12 @@ def functions(kind: str, options: Mapping[str, object] | None, *, table: str = "
     return found
 
 
+def around(kind: str, options: Mapping[str, object] | None, original: Function, class_obj: object = None) -> Function:
+    """A function with the wrappers of a kind around it; itself where there are none, as in every step of most."""
+    found = functions(kind, options)
+    return WrapperExecutor(original, class_obj, found).execute if found else original
+
+
 def merged(*tables: Keyed) -> Keyed:
     """One table of several, lists copied."""
     result: Keyed = {}

@@ -13,7 +13,7 @@ from executor.errors import NodeInputError
 from executor.inference import compiling
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.conditions import resolve
-from executor.inference.guidance import _call
+from executor.inference.guidance import answer as guided_answer
 from executor.inference.memory import Memory
 from executor.inference.pixels import common_upscale
 from nodes.builtin.encoder_options import CLIPTextEncodeControlnet, T5TokenizerOptions
@@ -194,7 +194,7 @@ def test_a_control_reads_its_own_text_and_others_the_models(model):
     own = {"cross_attn_controlnet": torch.full((1, 2, 4), 7.0), "control": control}
     entries = [[torch.zeros(1, 2, 4), own], [torch.ones(1, 2, 4), {"control": control}]]
     conditions = resolve(entries, torch.Size((1, 4, 8, 8)), model.model_sampling)
-    _call(Zero(), list(enumerate(conditions)), torch.zeros(1, 4, 8, 8), 1.0, {})
+    guided_answer(Zero(), [[each] for each in conditions], torch.zeros(1, 4, 8, 8), 1.0, {})
     assert control.text[:, 0, 0].tolist() == [7.0, 1.0]
 
 
