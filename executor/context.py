@@ -40,14 +40,27 @@ class ProgressSink(Protocol):
 
 
 class InterruptFlag:
-    """A stop request for one job, set from any thread."""
+    """A stop request for one job, set from any thread; the nodes of a job that is `held` wait until it is allowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = False) -> None:
         self._event = threading.Event()
+        self._allowed = threading.Event() if held else None
 
     def set(self) -> None:
         """Ask the job to stop."""
         self._event.set()
+        self.allow()
+
+    def allow(self) -> None:
+        """Let the nodes of a held job run."""
+        if self._allowed is not None:
+            self._allowed.set()
+
+    def wait_allowed(self) -> None:
+        """Wait until the job's nodes may run; Interrupted where it is to stop instead."""
+        if self._allowed is not None:
+            self._allowed.wait()
+            self.check()
 
     def is_set(self) -> bool:
         """Tell whether the job was asked to stop."""

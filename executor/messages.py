@@ -39,7 +39,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
 
     `owner` is whose it is where keys separate: its files lie in folders of their own. `trace` is the file that tells
     what ran when, "" for none; `trace_operators` has torch's operators in it. `alone`: nothing waits behind it, so that
-    the front has time to hear of it while it runs.
+    the front has time to hear of it while it runs. `held`: it is not accepted yet; no code of its nodes may run before
+    Begin, and an Interrupt in its place means that it never is.
     """
 
     job_id: str
@@ -54,6 +55,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     trace: str = ""
     trace_operators: bool = False
     alone: bool = False
+    held: bool = False
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """A job that was sent `held` is accepted: its nodes may run."""
+
+    job_id: str
 
 
 class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):
@@ -254,7 +262,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
     job_id: str = ""
 
 
-ToWorker = Run | Interrupt | Free | Ask | Clients | Stop | Reply
+ToWorker = Run | Begin | Interrupt | Free | Ask | Clients | Stop | Reply
 FromWorker = Hello | Ready | Refreshed | Request | Stats | Emit | Blob | Finished | Answer | LogLine
 
 HEADER = struct.Struct(">I")

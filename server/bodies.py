@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import FileField
 
@@ -59,7 +59,7 @@ async def read_bytes(request: web.Request, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        while part := await asyncio.wait_for(request.content.readany(), PATIENCE_S):
+        while part := await _next_part(request.content):
             parts.append(part)
             size += len(part)
             if size > most:
@@ -69,6 +69,13 @@ async def read_bytes(request: web.Request, most: int) -> bytes:
     packing = request.headers.get("Content-Encoding", "").strip().lower()
     body = b"".join(parts)
     return body if packing in ("", "identity") else await turns(request).text(unpacked, body, packing, most)
+
+
+async def _next_part(content: StreamReader) -> bytes:
+    """The next bytes of a body, none at its end; TimeoutError where none come for PATIENCE_S."""
+    if content.is_eof():  # all of it is here: nothing to wait for
+        return content.read_nowait()
+    return await asyncio.wait_for(content.readany(), PATIENCE_S)
 
 
 def unpacked(body: bytes, packing: str, most: int) -> bytes:

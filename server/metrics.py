@@ -44,6 +44,8 @@ class Metrics:
         self._webhooks = counter("webhook_tries", "Tries of webhooks, by what came of them", ("outcome",))
         self._requests = counter("http_requests", "Answered requests", ("method", "route", "status"))
         self._answers = histogram("http_request_seconds", "Time to answer requests, by route", ("route",), REQUESTS_S)
+        self._counted: dict[tuple[str, str, int], Counter] = {}  # looking labels up costs more than counting
+        self._timed: dict[str, Histogram] = {}
 
     def text(self) -> bytes:
         """All figures in Prometheus's text form, version 0.0.4."""
@@ -80,9 +82,17 @@ class Metrics:
 
     def answered(self, method: str, route: str | None, status: int, seconds: float | None) -> None:
         """A request was answered; `route` is the pattern of its path, `seconds` None where it goes on."""
-        self._requests.labels(method, route or OTHER, str(status)).inc()
-        if seconds is not None:
-            self._answers.labels(route or OTHER).observe(seconds)
+        route = route or OTHER
+        counted = self._counted.get((method, route, status))
+        if counted is None:
+            counted = self._counted[method, route, status] = self._requests.labels(method, route, str(status))
+        counted.inc()
+        if seconds is None:
+            return
+        timed = self._timed.get(route)
+        if timed is None:
+            timed = self._timed[route] = self._answers.labels(route)
+        timed.observe(seconds)
 
     def _moves(self) -> tuple[int, int]:
         now = self._moved.values()

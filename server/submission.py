@@ -133,7 +133,7 @@ class Submission:
         )
         job = await asyncio.to_thread(make) if isinstance(body, Bulky) else make()
         stored = await self._dispatcher.submit(job, key)
-        log.info("got prompt", extra=about(prompt_id))
+        asyncio.get_running_loop().call_soon(_log_prompt, prompt_id)  # once the answer is on its way
         if note is not None:
             note(stored)
         return {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
@@ -165,6 +165,10 @@ class Submission:
         question = {**question, "owner": owner} if owner else question
         answer: object = json.loads(await self._dispatcher.ask("validate", json.dumps(question).encode()))
         return require_object(answer, "a worker's answer")
+
+
+def _log_prompt(prompt_id: str) -> None:
+    log.info("got prompt", extra=about(prompt_id))
 
 
 def _given_number(value: object) -> float:

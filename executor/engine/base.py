@@ -68,6 +68,14 @@ class Engine(Protocol):
         """Give a job to an idle worker; WorkerCrashed if it is gone."""
         ...
 
+    def offer(self, worker: str, message: Run) -> None:
+        """Give an idle worker a job that is `held` until `begin`; WorkerCrashed if it is gone."""
+        ...
+
+    def begin(self, worker: str, job_id: str) -> None:
+        """Let a held job of a worker run; dropped if that worker is gone."""
+        ...
+
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Ask a worker to stop its job at the next checkpoint; `force` ends the worker instead."""
         ...

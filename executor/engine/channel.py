@@ -19,6 +19,7 @@ from executor.errors import BadInput, NotReady, WorkerCrashed
 from executor.messages import (
     Answer,
     Ask,
+    Begin,
     Clients,
     Device,
     Finished,
@@ -155,16 +156,27 @@ class ChannelEngine(ABC):
 
     async def run(self, worker: str, message: Run) -> None:
         """Give a job to a worker; WorkerCrashed if it is gone."""
-        slot = self._slots[worker]
-        if slot.writer is None or slot.condemned:
-            slot.state = "dead"
-            raise WorkerCrashed(f"worker {worker} went away before it could take the job")
-        slot.state, slot.job_id = "busy", message.job_id
-        send(slot, message)
+        writer = self._send_job(self._slots[worker], message)
         try:
-            await slot.writer.drain()
+            await writer.drain()
         except ConnectionError as error:
             raise WorkerCrashed(f"worker {worker} went away as it was given the job") from error
+
+    def offer(self, worker: str, message: Run) -> None:
+        """Give an idle worker a job that is `held` until `begin`; WorkerCrashed if it is gone."""
+        self._send_job(self._slots[worker], message)
+
+    def _send_job(self, slot: Slot, message: Run) -> asyncio.StreamWriter:
+        if slot.writer is None or slot.condemned:
+            slot.state = "dead"
+            raise WorkerCrashed(f"worker {slot.id} went away before it could take the job")
+        slot.state, slot.job_id = "busy", message.job_id
+        send(slot, message)
+        return slot.writer
+
+    def begin(self, worker: str, job_id: str) -> None:
+        """Let a held job of a worker run; dropped if that worker is gone."""
+        send(self._slots[worker], Begin(job_id))
 
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Ask a worker to stop its job; `force` ends its process, where it has one of its own."""

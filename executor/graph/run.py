@@ -226,6 +226,7 @@ class PromptRun:
         for node_id, node in nodes.items():
             definition = self.registry.definitions.get(str(node["class_type"]))
             if definition is not None and definition.has_fingerprint:
+                self.interrupt.wait_allowed()
                 told[node_id] = await fingerprint(node_id, node, definition, self.registry.get(definition.name)[1])
         self.signatures.add(nodes, told)
 
@@ -348,6 +349,7 @@ class PromptRun:
             if twin is not None:
                 self._join(node_id, twin)
                 return
+            self.interrupt.wait_allowed()
             turn = self._begin(node_id)
             instance = self.cache.instance(node_id, turn.cls)
             if await self._needs_more(node_id, turn, instance):

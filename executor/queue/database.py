@@ -24,6 +24,7 @@ from executor.errors import DatabaseUnusable
 
 log = logging.getLogger("weft.dispatcher")
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_GROUP = 256  # pieces of work in one commit
@@ -32,22 +33,37 @@ _VERSION = re.compile(r"^-- version (\d+)$", re.MULTILINE)
 
 @dataclass(slots=True)
 class _Work:
-    """A piece of work, the future that gets its outcome once it is committed, and the outcome."""
+    """A piece of work, the future that gets its outcome once it is committed, and the outcome.
+
+    `then` makes the future's value of what the work returned, `refused` is called where it failed: on the loop, before
+    anybody who waits goes on, and also where nobody waits any more.
+    """
 
     work: Callable[[sqlite3.Connection], Any]
     loop: asyncio.AbstractEventLoop | None = None
     done: asyncio.Future[Any] | None = None
+    then: Callable[[Any], Any] | None = None
+    refused: Callable[[], None] | None = None
     value: Any = None
     error: BaseException | None = None
 
     def settle(self) -> None:
         """Hand the outcome over, on the loop; nobody takes it where the caller was cancelled."""
+        value, error = self.value, self.error
+        try:
+            if error is not None and self.refused is not None:
+                self.refused()
+            if error is None and self.then is not None:
+                value = self.then(value)
+        except Exception as failure:  # the others of the group have their outcomes all the same
+            log.exception("a change that was written could not be taken in")
+            error = failure
         if self.done is None or self.done.done():
             return
-        if self.error is not None:
-            self.done.set_exception(self.error)
+        if error is not None:
+            self.done.set_exception(error)
         else:
-            self.done.set_result(self.value)
+            self.done.set_result(value)
 
 
 class Database:
@@ -79,11 +95,23 @@ class Database:
 
     def start(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Have `work` run as `run` does: it is on its way when this returns, whatever becomes of the future."""
+        return self.change(work, lambda value: value)
+
+    def change(
+        self,
+        work: Callable[[sqlite3.Connection], S],
+        then: Callable[[S], T],
+        refused: Callable[[], None] | None = None,
+    ) -> asyncio.Future[T]:
+        """As `start`; `then` makes the future's value of what `work` returned, `refused` is called where that failed.
+
+        Either is called on the loop, before anybody who waits goes on, and whatever becomes of the future.
+        """
         if self._thread is None:
             raise DatabaseUnusable(self.path, "it is closed")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._waiting.put(_Work(work, loop, done))
+        self._waiting.put(_Work(work, loop, done, then, refused))
         return done
 
     def post(self, work: Callable[[sqlite3.Connection], object]) -> None:

@@ -18,6 +18,7 @@ from executor.leftovers import Leftovers
 from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Request, Run, Stats
 from executor.queue.ears import Ears, Publish
 from executor.queue.ends import Ends
+from executor.queue.entries import Entries
 from executor.queue.job import Job, Key, Result, about, interrupted_result, now_ms
 from executor.queue.litter import Litter
 from executor.queue.placement import Placement
@@ -89,8 +90,9 @@ class Dispatcher:
         self._running: dict[str, Running] = {}  # by worker
         self._promised: set[str] = set()  # workers that a job is being claimed for
         self._ends: dict[str, Ending] = {}  # by worker: its last job's end, being stored and told
-        self._held: dict[str, Held] = {}  # by worker: what came of its next job before that end was told
-        self._starts: set[asyncio.Task[None]] = set()  # jobs on their way that were claimed as they came
+        self._entries = Entries(engine, self._roused)
+        self._held: dict[str, Held] = {}  # by worker: what came of its next job before it may be told
+        self._returns: set[asyncio.Task[None]] = set()  # of jobs whose worker was gone as they came
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
         self._wake = asyncio.Event()
         self._freed = asyncio.Event()  # set whenever a job leaves a worker, or a promise to one ends
@@ -111,8 +113,8 @@ class Dispatcher:
         """Take and give no more jobs, let running ones end for a while, put the rest back, end the workers."""
         self._stopping = True
         self._wake.set()
-        with suppress(TimeoutError):  # what is being claimed is given or goes back
-            await asyncio.wait_for(self._until(lambda: not self._promised), CLAIM_PAUSE_S)
+        with suppress(TimeoutError):  # what is being claimed or accepted is given or goes back
+            await asyncio.wait_for(self._until(lambda: not self._promised and not self._entries), CLAIM_PAUSE_S)
         try:
             await asyncio.wait_for(self._until(lambda: not self._running and not self._ends), drain_timeout_s)
         except TimeoutError:
@@ -124,7 +126,7 @@ class Dispatcher:
         await self.engine.stop()
         watches = [running.watch for running in self._running.values() if running.watch is not None]
         ends = [*(end.task for end in self._ends.values()), *(held.task for held in self._held.values())]
-        ending = [*self._tasks, *self._requests.open(), *self._starts, *ends, *watches]
+        ending = [*self._tasks, *self._requests.open(), *self._returns, *ends, *watches]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -152,29 +154,43 @@ class Dispatcher:
         """
         self.require_room()
         chosen = None if self.store.next() is not None else self._choose([job])
-        if chosen is None:
-            stored = await self.store.add(job, key=key)
-            self._wake.set()
-        else:
-            stored = await self._submit_to(chosen[0].id, job, key)
+        if chosen is not None:
+            return await self._submit_to(chosen[0].id, job, key)
+        stored = await self.store.add(job, key=key)
+        self._wake.set()
         self._endings.tell_status(stored)
         return stored
 
     async def _submit_to(self, worker: str, job: Job, key: Key | None) -> Job:
-        """Accept a job for a worker that has nothing to do, in one commit."""
-        self._promised.add(worker)
-        try:
-            stored = await self.store.add(job, worker, key)
-        except BaseException:
-            self._release(worker)
-            self._wake.set()
-            raise
-        start = asyncio.create_task(self._start(worker, stored), name=f"start {job.id}")
-        self._starts.add(start)
-        start.add_done_callback(self._starts.discard)
-        start.add_done_callback(_tell_failure)
-        await asyncio.sleep(0)  # the worker gets it before its client gets the answer
-        return stored
+        """Accept a job for a worker that has nothing to do, in one commit.
+
+        The worker gets it at once and prepares it meanwhile; it runs no code of a node, and nobody hears of it, before
+        it is accepted.
+        """
+        coming, accepting = self.store.enter(job, worker, key, lambda accepted: self._decide(running, accepted))
+        running = Running(job=coming, worker=worker, follow=Follow(job=coming, paces=self._paces))
+        self._entries.offer(running, _run_message(coming, alone=True, held=True))
+        return await accepting
+
+    def _decide(self, running: Running, accepted: bool) -> None:
+        """A job that its worker has already is on disk, or will never be."""
+        if not accepted:
+            self._entries.refuse(running.worker)
+            return
+        self._running[running.worker] = running
+        seen = self._entries.accept(running.worker)
+        if len(self.engine.workers()) > 1:
+            self._placement.began(running.worker, running.job)
+        self._endings.tell_status(running.job)  # it waits
+        if running.worker not in self._ends:
+            self._endings.tell_status(running.job)  # it runs
+        self._time(running)
+        self._freed.set()
+        if not seen:
+            back = asyncio.create_task(self._never_started(running), name=f"return of {running.job.id}")
+            self._returns.add(back)
+            back.add_done_callback(self._returns.discard)
+            back.add_done_callback(_tell_failure)
 
     async def interrupt(self, prompt_id: str | None = None, *, force: bool = False, owner: str | None = None) -> bool:
         """Stop what runs (None: everything that runs), of one owner or anybody's; tells whether there was something.
@@ -267,7 +283,7 @@ class Dispatcher:
 
     def _is_free(self, worker: str) -> bool:
         """Tell whether a worker can be promised a job: it has none, though the last one's end may not be stored yet."""
-        return worker not in self._promised and worker not in self._running
+        return worker not in self._promised and worker not in self._running and worker not in self._entries
 
     async def _give(self, worker: WorkerInfo, wanted: Job) -> None:
         self._promised.add(worker.id)
@@ -306,8 +322,7 @@ class Dispatcher:
         await self._litter.tidy([job])
         if running.ending:
             return
-        if self._limits.job_timeout_s > 0:
-            running.watch = asyncio.create_task(self._watch(running), name=f"time of {job.id}")
+        self._time(running)
         try:
             await self.engine.run(worker, _run_message(job, alone=self.store.next() is None))
         except WorkerCrashed as error:
@@ -317,6 +332,11 @@ class Dispatcher:
             return
         if job.row in self._stop_asked:  # it came while the job was on its way
             await self.engine.interrupt(worker, job.id, force=self._stop_asked[job.row])
+
+    def _time(self, running: Running) -> None:
+        """Have a job's time watched, where it is bounded."""
+        if self._limits.job_timeout_s > 0:
+            running.watch = asyncio.create_task(self._watch(running), name=f"time of {running.job.id}")
 
     async def _watch(self, running: Running) -> None:
         """End a job whose time is up: by asking, then by ending its worker."""
@@ -347,7 +367,8 @@ class Dispatcher:
         async for worker, message in self.engine.messages():
             self._follow(worker, message)
             held = self._held.get(worker)
-            if not isinstance(message, OF_JOBS) or (held is None and worker not in self._ends):
+            waits = worker in self._ends or worker in self._entries
+            if not isinstance(message, OF_JOBS) or (held is None and not waits):
                 await self._hear_one(worker, message)
             elif held is not None:
                 held.messages.append(message)
@@ -357,14 +378,17 @@ class Dispatcher:
                 self._held[worker] = Held(waiting, task)
 
     async def _catch_up(self, worker: str, messages: deque[EngineMessage]) -> None:
-        """Hear what a worker told of its next job, after the last words about the one before."""
+        """Hear what a worker told of its next job, after the last words about the one before and its acceptance."""
         while messages:
             while (end := self._ends.get(worker)) is not None:
                 await asyncio.wait({end.task})
+            await self._entries.decided(worker)
             await self._hear_one(worker, messages.popleft())
         del self._held[worker]
 
-    async def _hear_one(self, worker: str, message: object) -> None:
+    async def _hear_one(self, worker: str, message: EngineMessage) -> None:
+        if self._entries.swallows(worker, message):
+            return
         try:
             await self._hear(worker, message)
         except Exception:  # one bad message must not end the server's hearing
@@ -404,7 +428,7 @@ class Dispatcher:
 
     def _follow(self, worker: str, message: EngineMessage) -> None:
         """Take in how far a job is at the moment at which it is told, whenever clients hear of it."""
-        running = self._running.get(worker)
+        running = self._entries.of(worker) or self._running.get(worker)
         if running is None or not isinstance(message, Emit | Blob) or message.job_id != running.job.id:
             return
         try:
@@ -491,6 +515,10 @@ class Dispatcher:
             running.watch.cancel()
         if self._running.get(running.worker) is running:
             del self._running[running.worker]
+        self._roused()
+
+    def _roused(self) -> None:
+        """A worker may have become free."""
         self._wake.set()
         self._freed.set()
 
@@ -507,7 +535,7 @@ def _tell_failure(task: asyncio.Task[None]) -> None:
         log.error("%s failed", task.get_name(), exc_info=failure)
 
 
-def _run_message(job: Job, *, alone: bool) -> Run:
+def _run_message(job: Job, *, alone: bool, held: bool = False) -> Run:
     return Run(
         job_id=job.id,
         prompt_json=job.prompt_json,
@@ -519,4 +547,5 @@ def _run_message(job: Job, *, alone: bool) -> Run:
         row=job.row,
         owner=job.owner,
         alone=alone,
+        held=held,
     )

@@ -35,8 +35,8 @@ MAX_ATTEMPTS = 2
 CLAIM_S = 0.05
 
 _INSERT = f"""
-INSERT INTO queue ({QUEUE_COLUMNS}, state, attempts, worker, started_ms, created_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO queue (row, {QUEUE_COLUMNS}, state, attempts, worker, started_ms, created_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _LOAD = f"""
 SELECT row, {JOB_COLUMNS}, state, attempts, at_head, worker, created_ms, started_ms, digest, node_errors,
@@ -62,6 +62,7 @@ class Store:
         self._unwritten: set[int] = set()  # rows of running jobs of which the table does not say so yet
         self._writing: asyncio.TimerHandle | None = None
         self._adding = 0
+        self._newest = 0  # the row that was given last
         self._open_writes: set[asyncio.Future[Any]] = set()
 
     async def open(self) -> None:
@@ -69,6 +70,7 @@ class Store:
         await self._database.open()
         begun = await asyncio.to_thread(self._begun.open)
         jobs = await self._database.run(lambda connection: self._recover(connection, begun))
+        self._newest = await self._database.run(_newest_row)
         await asyncio.to_thread(self._begun.clear)
         await self.past.load()
         await self.deliveries.load()
@@ -138,38 +140,50 @@ class Store:
     # ---------------------------------------------------------------- the queue, changes
 
     async def add(self, job: Job, worker: str | None = None, key: Key | None = None) -> Job:
-        """Accept a job; when this returns it is on disk, with the key that leads to it. The returned job has its row.
+        """Accept a job as `enter` does; when this returns it is on disk. The returned job has its row."""
+        return await self.enter(job, worker, key)[1]
 
-        With a worker it is claimed in the same commit: right where nothing else waits. sqlite3.Error when the disk
-        refuses it: then nothing was accepted.
+    def enter(
+        self,
+        job: Job,
+        worker: str | None = None,
+        key: Key | None = None,
+        decided: Callable[[bool], None] = lambda accepted: None,
+    ) -> tuple[Job, asyncio.Future[Job]]:
+        """Have a job accepted, with the key that leads to it: as it will be, and the future that gets it from the disk.
+
+        With a worker it is claimed in the same commit: right where nothing else waits. `decided` is told at once
+        whether it was accepted, whoever waits for the future. The future fails with sqlite3.Error when the disk refuses
+        the job: then nothing was accepted.
         """
-        job = replace(job, state="pending", attempts=0, at_head=False)
+        job = replace(job, row=self._newest + 1, state="pending", attempts=0, at_head=False)
         if worker is not None:
             job = replace(job, state="running", attempts=1, worker=worker, started_ms=now_ms())
-        values = (*queue_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
+        values = (job.row, *queue_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
 
-        def insert(connection: sqlite3.Connection) -> int:
-            row = connection.execute(_INSERT, values).lastrowid
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(_INSERT, values)
             if key is not None:
                 self.keys.record(connection, key, job)
-            return row or 0
 
-        def written(row: int) -> Job:
+        def written(done: None) -> Job:
             self._adding -= 1
-            stored = replace(job, row=row)
-            self._name(stored)
+            self._name(job)
             if worker is None:
-                self._wait(stored)
+                self._wait(job)
             else:
-                self._running[stored.row] = stored
-            return stored
+                self._running[job.row] = job
+            decided(True)
+            return job
 
         def refused() -> None:
             self._adding -= 1
+            decided(False)
 
         writing = self._change(insert, written, refused)
+        self._newest = job.row
         self._adding += 1
-        return await writing
+        return job, writing
 
     async def claim(self, worker: str, row: int | None = None) -> Job | None:
         """Take the next job for a worker, or the one of that row; None when there is no such job waiting.
@@ -277,24 +291,10 @@ class Store:
 
         `written` gets what `work` returned and makes the future's value; `refused` is called where the future fails.
         """
-        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        writing = self._database.start(work)
+        writing = self._database.change(work, written, refused)
         self._open_writes.add(writing)
-
-        def settle(done: asyncio.Future[S]) -> None:
-            self._open_writes.discard(done)
-            error = done.exception()
-            if error is not None:
-                refused()
-                if not result.done():  # its caller was not cancelled
-                    result.set_exception(error)
-                return
-            value = written(done.result())
-            if not result.done():
-                result.set_result(value)
-
-        writing.add_done_callback(settle)
-        return result
+        writing.add_done_callback(self._open_writes.discard)
+        return writing
 
     def _name(self, job: Job) -> None:
         if job.digest is not None:
@@ -393,6 +393,12 @@ class Store:
             else:
                 waiting.append(job)
         return waiting
+
+
+def _newest_row(connection: sqlite3.Connection) -> int:
+    """The highest row that any job ever had."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'queue'").fetchone()
+    return 0 if found is None else int(found[0])
 
 
 def _as_it_ran(job: Job, begun: Collection[tuple[int, int]]) -> Job:

@@ -25,6 +25,7 @@ from executor.errors import BadInput, NotReady, WeftError
 from executor.messages import (
     Answer,
     Ask,
+    Begin,
     Clients,
     Finished,
     Free,
@@ -261,9 +262,12 @@ class Control:
         message = decode_to_worker(body)
         match message:
             case Run():
-                flag = InterruptFlag()
+                flag = InterruptFlag(held=message.held)
                 self._flags[message.job_id] = flag
                 self.jobs.put(Job(message, flag))
+            case Begin():
+                if waiting := self._flags.get(message.job_id):
+                    waiting.allow()
             case Interrupt():
                 self.interrupt(message.job_id)
             case Reply():

@@ -48,7 +48,8 @@ class PromptLoop:
             left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
             for task in left:
                 task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            if left:
+                await asyncio.gather(*left, return_exceptions=True)
             await loop.shutdown_asyncgens()
             self._left = bool(left)
 

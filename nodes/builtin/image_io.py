@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from PIL import Image as PilImage
 
 from executor import context
-from executor.files import BATCH_TOKEN
+from executor.files import BATCH_TOKEN, SaveName
 from executor.inference.pixels import to_pil
 from executor.inference.values import Image, Mask
 from nodes.builtin.inputs import PNG_HIDDEN, InputTypes, choice, files, socket, text
@@ -72,9 +74,8 @@ class SaveImage:
         extra_pnginfo: Mapping[str, object] | None = None,
     ) -> Shown:
         """Write every picture under the next free number; UnsafePath when the prefix leaves the folder."""
-        height, width = images.shape[1:3]
         root = output_root(self.type, self.output_dir)
-        name = services().folders.next_name(filename_prefix + self.prefix_append, root, width, height)
+        name = self._place(filename_prefix + self.prefix_append, root, images)
         info = png_metadata(metadata_texts(prompt, extra_pnginfo))
         saved: list[Saved] = []
         for number, png in enumerate(encoded_pngs(images, info, self.compress_level)):
@@ -82,6 +83,11 @@ class SaveImage:
             write_atomically(name.folder / filename, partial(_written, png))
             saved.append({"filename": filename, "subfolder": name.subfolder, "type": self.type})
         return {"ui": {"images": saved}}
+
+    def _place(self, prefix: str, root: Path, images: Image) -> SaveName:
+        """Where these pictures go: under the number after the highest that is there."""
+        height, width = images.shape[1:3]
+        return services().folders.next_name(prefix, root, width, height)
 
 
 def _written(data: bytes, file: BinaryIO) -> None:
@@ -93,17 +99,34 @@ class PreviewImage(SaveImage):
 
     DISPLAY_NAME = "Preview Image"
     DESCRIPTION = "Shows pictures without keeping them."
+    _own = ""  # what only the names of this instance have
+    _next: SaveName | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.type = "temp"
-        self.prefix_append = "_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
+        self._own = "_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
+        self.prefix_append = self._own
         self.compress_level = 1
+
+    def _place(self, prefix: str, root: Path, images: Image) -> SaveName:
+        """Where these pictures go; names of its own are counted here: the folder may hold thousands of others."""
+        place = self._next
+        if place is None or not (self._own and prefix.endswith(self._own)) or not _goes_on(place, prefix, root):
+            place = super()._place(prefix, root, images)
+        self._next = replace(place, counter=place.counter + len(images))
+        return place
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:
         """The inputs as listed."""
         return {"required": {"images": socket("IMAGE")}, "hidden": dict(PNG_HIDDEN)}
+
+
+def _goes_on(place: SaveName, prefix: str, root: Path) -> bool:
+    """Tell whether a place is still right: in the folder itself, which is there, and free."""
+    same = (place.folder, place.prefix) == (root, prefix) and root.is_dir()
+    return same and not os.path.lexists(root / f"{place.stem}_{place.counter:05}_.png")
 
 
 @dataclass(frozen=True, slots=True)

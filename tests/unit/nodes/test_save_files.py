@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -100,6 +102,43 @@ def test_preview_goes_to_temp_under_a_random_name(place):
     (name,) = names(PreviewImage().save_images(torch.zeros(1, 2, 2, 3)))
     assert re.fullmatch(r"ComfyUI_temp_[a-z]{5}_00001_\.png", name)
     assert (place.folders.root("temp") / name).is_file()
+
+
+def test_a_preview_counts_its_own_names_without_listing_the_folder(place, monkeypatch):
+    preview, picture = PreviewImage(), torch.zeros(2, 2, 2, 3)
+    saved = names(preview.save_images(picture))
+    monkeypatch.setattr(os, "listdir", lambda folder: pytest.fail("a folder was listed"))
+    saved += names(preview.save_images(picture))
+    assert [name[-10:-5] for name in saved] == ["00001", "00002", "00003", "00004"]
+
+
+def test_a_preview_takes_no_name_that_is_taken(place):
+    preview, picture = PreviewImage(), torch.zeros(1, 2, 2, 3)
+    (first,) = names(preview.save_images(picture))
+    taken = place.folders.root("temp") / first.replace("00001", "00002")
+    taken.write_bytes(b"mine")
+    (second,) = names(preview.save_images(picture))
+    assert (second[-10:-5], taken.read_bytes()) == ("00003", b"mine")
+
+
+def test_a_preview_makes_its_folder_anew(place):
+    preview, picture = PreviewImage(), torch.zeros(1, 2, 2, 3)
+    preview.save_images(picture)
+    shutil.rmtree(place.folders.root("temp"))
+    (name,) = names(preview.save_images(picture))
+    assert (place.folders.root("temp") / name).is_file()
+
+
+def test_a_preview_with_another_classes_names_looks_for_the_next_one(place):
+    class Shared(PreviewImage):
+        def __init__(self):
+            super().__init__()
+            self.prefix_append = "_shared"
+
+    picture = torch.zeros(1, 2, 2, 3)
+    one, other = Shared(), Shared()
+    saved = [names(node.save_images(picture))[0] for node in (one, other, one)]
+    assert saved == [f"ComfyUI_shared_{number:05}_.png" for number in (1, 2, 3)]
 
 
 def test_mask_preview_is_grey(place):

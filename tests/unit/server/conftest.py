@@ -95,6 +95,16 @@ class PlayedEngine:
         self.runs.append(message)
         self.given.set()
 
+    def offer(self, worker: str, message: Run) -> None:
+        """Take a job that is not accepted yet."""
+        self.state = "busy"
+        self.offered = message
+
+    def begin(self, worker: str, job_id: str) -> None:
+        """Note the job that is accepted."""
+        self.runs.append(self.offered)
+        self.given.set()
+
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Note an interrupt."""
         self.interrupted.append(job_id)

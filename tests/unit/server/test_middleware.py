@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import sqlite3
 
 import pytest
 from aiohttp import FormData
@@ -166,15 +164,11 @@ async def test_a_disk_that_takes_nothing_is_a_507_with_words(stand, monkeypatch,
     assert os.strerror(code) in (await answer.json())["error"]["message"]
 
 
-async def test_a_database_that_takes_nothing_is_a_507_and_nothing_is_queued(stand, monkeypatch):
-    def fail(work):
-        refused = asyncio.get_running_loop().create_future()
-        refused.set_exception(sqlite3.OperationalError("attempt to write a readonly database"))
-        return refused
-
-    monkeypatch.setattr(stand.front.store._database, "start", fail)
+async def test_a_database_that_takes_nothing_is_a_507_and_nothing_is_queued(stand):
+    refuse = "CREATE TRIGGER full BEFORE INSERT ON queue BEGIN SELECT RAISE(ABORT, 'full'); END"
+    await stand.front.store._database.run(lambda connection: connection.execute(refuse) and None)
     answer = await stand.post("/prompt", json={"prompt": GRAPH})
     assert (answer.status, (await answer.json())["error"]["type"]) == (507, "storage")
-    monkeypatch.undo()
+    await stand.front.store._database.run(lambda connection: connection.execute("DROP TRIGGER full") and None)
     assert stand.front.store.waiting() == stand.front.store.remaining() == 0
     assert (await stand.post("/prompt", json={"prompt": GRAPH})).status == 200

@@ -247,6 +247,40 @@ def test_an_interrupt_set_before_the_start_is_not_lost():
     assert result.state == "interrupted"
 
 
+def fingerprinted(calls: list[str]) -> type:
+    def run(self):
+        calls.append("run")
+        return ()
+
+    tell = classmethod(lambda cls: calls.append("fingerprint"))
+    return node_class("Work", run, output=True, returns=(), IS_CHANGED=tell)
+
+
+def test_a_prompt_waits_to_be_allowed_before_any_code_of_a_node():
+    calls: list[str] = []
+
+    class Waiting(InterruptFlag):
+        def wait_allowed(self) -> None:
+            calls.append("allowed")
+
+    Bench(fingerprinted(calls)).run({"1": node("Work")}, interrupt=Waiting())
+    assert calls == ["allowed", "fingerprint", "allowed", "run"]
+
+
+def test_a_held_prompt_that_is_stopped_instead_runs_no_code_of_a_node():
+    flag, calls = InterruptFlag(held=True), []
+    flag.set()
+    assert Bench(fingerprinted(calls)).run({"1": node("Work")}, interrupt=flag).state == "interrupted"
+    assert calls == []
+
+
+def test_a_held_prompt_whose_results_are_all_there_waits_for_nobody():
+    bench = Bench(text_node())
+    bench.run({"1": node("Show", value="x")})
+    again = bench.run({"1": node("Show", value="x")}, interrupt=InterruptFlag(held=True))
+    assert (again.state, again.reused) == ("succeeded", 1)
+
+
 def test_a_packs_own_interrupt_counts():
     def stop(self):
         raise Interrupted("stop")

@@ -21,6 +21,7 @@ class FakeEngine:
         self.freed: list[tuple[bool, bool]] = []
         self.replies: asyncio.Queue[tuple[str, Reply]] = asyncio.Queue()
         self.informed: list[tuple[str, Clients]] = []
+        self.begun: list[tuple[str, str]] = []
         self.refuse = False
         self.before_run: asyncio.Event | None = None
         self.stopped = False
@@ -43,6 +44,15 @@ class FakeEngine:
             self.refuse = False
             raise WorkerCrashed("it is gone")
         self.runs.put_nowait((worker, message))
+
+    def offer(self, worker: str, message: Run) -> None:
+        if self.refuse:
+            self.refuse = False
+            raise WorkerCrashed("it is gone")
+        self.runs.put_nowait((worker, message))
+
+    def begin(self, worker: str, job_id: str) -> None:
+        self.begun.append((worker, job_id))
 
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         self.interrupts.append((worker, job_id, force))

@@ -57,6 +57,29 @@ async def test_work_is_done_although_its_caller_is_cancelled(database: Database)
     assert await database.run(values) == [7]
 
 
+async def test_a_change_is_taken_in_before_anybody_who_waits_goes_on_and_though_nobody_does(database: Database):
+    taken: list[object] = []
+    forgotten = database.change(insert(1), lambda done: taken.append("forgotten"))
+    forgotten.cancel()
+    assert await database.change(values, lambda found: [*taken, found]) == ["forgotten", [1]]
+
+
+async def test_a_change_that_fails_says_so_and_is_not_taken_in(database: Database):
+    told: list[str] = []
+    await database.run(insert(1))
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.change(insert(1), lambda done: told.append("taken in"), lambda: told.append("refused"))
+    assert told == ["refused"]
+
+
+async def test_a_change_that_cannot_be_taken_in_fails_alone(database: Database, caplog: pytest.LogCaptureFixture):
+    broken = database.change(insert(1), lambda done: 1 / 0)
+    assert await database.change(values, lambda found: found) == [1]
+    with pytest.raises(ZeroDivisionError):
+        await broken
+    assert "could not be taken in" in caplog.text
+
+
 async def test_a_second_server_on_the_same_file_is_refused(database: Database):
     with pytest.raises(DatabaseUnusable, match="another server is using it"):
         await Database(database.path).open()

@@ -262,25 +262,6 @@ async def test_a_stop_waits_for_an_end_that_is_being_stored(stage: Stage, slow_d
     assert await stage.state_of("a") == "succeeded"
 
 
-async def test_a_stop_while_a_job_is_on_its_way_puts_it_back_without_an_attempt(stage: Stage):
-    add, stopped = stage.store.add, asyncio.Event()
-
-    async def slow_add(job: Job, worker: str | None = None, key: object = None) -> Job:
-        stored = await add(job, worker)
-        await stopped.wait()
-        return stored
-
-    stage.store.add = slow_add  # type: ignore[method-assign]
-    coming = asyncio.create_task(stage.submit("a"))
-    while not stage.store.running():
-        await asyncio.sleep(0)
-    stopping = asyncio.create_task(stage.dispatcher.stop())
-    await asyncio.sleep(0)
-    stopped.set()
-    await asyncio.gather(coming, stopping)
-    assert [(job.id, job.attempts) for job in stage.store.pending()] == [("a", 0)]
-
-
 async def test_two_workers_run_two_jobs(stage_of_two: Stage):
     await stage_of_two.submit("a")
     await stage_of_two.submit("b")
@@ -328,21 +309,6 @@ async def test_an_interrupt_between_claim_and_start_is_not_lost(stage: Stage):
     stage.engine.tell_ready()
     await stage.taken()
     await asked.wait()
-    await asyncio.sleep(0)
-    assert stage.engine.interrupts == [("w0", "a", False)]
-
-
-async def test_an_interrupt_of_a_job_that_was_claimed_as_it_came_is_not_lost(stage: Stage):
-    add = stage.store.add
-
-    async def slow_add(job: Job, worker: str | None = None, key: object = None) -> Job:
-        stored = await add(job, worker)
-        await stage.dispatcher.interrupt("a")
-        return stored
-
-    stage.store.add = slow_add  # type: ignore[method-assign]
-    await stage.submit("a")
-    await stage.taken()
     await asyncio.sleep(0)
     assert stage.engine.interrupts == [("w0", "a", False)]
 

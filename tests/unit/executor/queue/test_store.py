@@ -231,6 +231,16 @@ async def test_what_waits_is_there_after_a_restart(tmp_path: Path):
     await store.close()
 
 
+async def test_no_row_is_given_twice_though_its_job_is_gone_at_a_restart(tmp_path: Path):
+    store = Store(tmp_path / "q")
+    await store.open()
+    rows = [(await store.add(job(name))).row for name in ("a", "b")]
+    await store.delete(["b"])
+    store = await reopened(store, tmp_path / "q")
+    assert (rows, (await store.add(job("c"))).row) == ([1, 2], 3)
+    await store.close()
+
+
 async def test_what_ran_is_put_back_after_a_restart(tmp_path: Path):
     store = Store(tmp_path / "q")
     await store.open()

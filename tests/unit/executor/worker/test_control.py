@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from executor.errors import BadInput, NotReady
+from executor.errors import BadInput, Interrupted, NotReady
 from executor.messages import (
     HEADER,
     Answer,
     Ask,
+    Begin,
     Emit,
     Finished,
     Free,
@@ -102,6 +103,27 @@ def test_an_interrupt_after_the_end_is_forgotten(line: Line):
     job = line.job()
     assert isinstance(job, Job)
     assert not job.flag.is_set()
+
+
+def test_a_held_job_is_allowed_by_its_begin_only(line: Line):
+    line.say(Run(job_id="a", prompt_json=b"{}", targets=(), held=True), run("b"), Begin("b"))
+    held, free = line.job(), line.job()
+    waiting = threading.Thread(target=held.flag.wait_allowed, daemon=True)
+    waiting.start()
+    free.flag.wait_allowed()
+    waiting.join(0.02)
+    assert waiting.is_alive()
+    line.say(Begin("a"), Begin("unknown"))
+    waiting.join(PATIENCE_S)
+    assert not waiting.is_alive()
+
+
+def test_a_held_job_waits_no_longer_than_the_front_is_there(line: Line):
+    line.say(Run(job_id="a", prompt_json=b"{}", targets=(), held=True))
+    job = line.job()
+    line.hang_up()
+    with pytest.raises(Interrupted):
+        job.flag.wait_allowed()
 
 
 def test_messages_leave_in_order(line: Line):
