@@ -18,6 +18,9 @@ LAPLACE_EPSILON = 1e-5
 # Stands for a zero at the front, where no sampler can start from (recorded: numeric/scheduler_nodes, FlipSigmas/0).
 SMALLEST_START = 1e-4
 
+# Cells of a latent at which the smallest and the largest shift hold (LTX-Video's published scheduler_config.json).
+LTX_CELLS = (1024, 4096)
+
 SPACINGS: Mapping[str, Callable[[float], float]] = MappingProxyType(
     {
         "linear": lambda share: share,
@@ -56,6 +59,26 @@ def variance_preserving(steps: int, beta_d: float, beta_min: float, eps_s: float
     """The continuous VP schedule (Song et al. 2021, arXiv:2011.13456), then zero."""
     time = torch.linspace(1, eps_s, steps)
     return with_zero(torch.expm1(beta_d * time**2 / 2 + beta_min * time).sqrt())
+
+
+def ltx_shift(cells: int, base_shift: float, max_shift: float) -> float:
+    """The shift of a latent of so many cells, linear in them (LTX-Video: HaCohen et al. 2024, arXiv:2501.00103)."""
+    low, high = LTX_CELLS
+    return base_shift + (max_shift - base_shift) * (cells - low) / (high - low)
+
+
+def exponential_flow(steps: int, mu: float, last: float | None = None) -> Tensor:
+    """Even times of a flow shifted by exp(mu), then zero (Esser et al. 2024, arXiv:2403.03206, section 5.3.2).
+
+    With `last` the distances from pure noise are stretched so that the level before the zero is that one, as diffusers'
+    FlowMatchEulerDiscreteScheduler does by `shift_terminal`.
+    """
+    time = torch.linspace(1, 1 / max(steps, 1), steps)
+    levels = math.exp(mu) / (math.exp(mu) + (1 / time - 1))
+    if last is not None and steps > 1:  # of one step the level is pure noise, which no stretching moves
+        away = 1 - levels
+        levels = 1 - away * ((1 - last) / away[-1])
+    return with_zero(levels)
 
 
 def log_interpolated(levels: Sequence[float], count: int) -> Tensor:

@@ -29,6 +29,12 @@ def with_samples(latent: Latent, samples: Tensor) -> Latent:
     return changed
 
 
+def empty(*shape: int) -> Latent:
+    """Zeros of a shape; NodeInputError when there is no memory for them."""
+    refuse_unless_free(math.prod(shape) * torch.float32.itemsize, f"a latent of {list(shape)}")
+    return {"samples": torch.zeros(shape)}
+
+
 class EmptyLatentImage:
     """A latent of zeros, the canvas of text to image."""
 
@@ -52,9 +58,52 @@ class EmptyLatentImage:
 
     def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[Latent]:
         """Zeros [batch, 4, height / 8, width / 8]; NodeInputError when there is no memory for them."""
-        shape = [batch_size, 4, height // CELL, width // CELL]
-        refuse_unless_free(math.prod(shape) * torch.float32.itemsize, f"a latent of {shape}")
-        return ({"samples": torch.zeros(shape)},)
+        return (empty(batch_size, 4, height // CELL, width // CELL),)
+
+
+class EmptySD3LatentImage:
+    """A latent of zeros with sixteen channels."""
+
+    LISTING = "v3"
+    PACK = "comfy_extras.nodes_sd3"
+    CATEGORY = "latent/sd3"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "generate"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        size = pixels(1024, 16, 16)
+        return {"required": {"width": size, "height": size, "batch_size": integer(1, 1, 4096)}}
+
+    def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[Latent]:
+        """Zeros [batch, 16, height / 8, width / 8]; NodeInputError when there is no memory for them."""
+        return (empty(batch_size, 16, height // CELL, width // CELL),)
+
+
+class EmptyHunyuanLatentVideo:
+    """A latent of zeros for a video, four pictures to a latent one but for the first."""
+
+    PACK = "comfy_extras.nodes_hunyuan"
+    CATEGORY = "latent/video"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "generate"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        return {
+            "required": {
+                "width": pixels(848, 16, 16),
+                "height": pixels(480, 16, 16),
+                "length": pixels(25, 1, 4),
+                "batch_size": integer(1, 1, 4096),
+            }
+        }
+
+    def generate(self, width: int, height: int, length: int, batch_size: int = 1) -> tuple[Latent]:
+        """Zeros [batch, 16, 1 + (length - 1) / 4, height / 8, width / 8]; NodeInputError without memory for them."""
+        return (empty(batch_size, 16, 1 + (length - 1) // 4, height // CELL, width // CELL),)
 
 
 class LatentUpscale:
@@ -340,6 +389,8 @@ class SetLatentNoiseMask:
 
 NODES = (
     EmptyLatentImage,
+    EmptySD3LatentImage,
+    EmptyHunyuanLatentVideo,
     LatentUpscale,
     LatentUpscaleBy,
     LatentRotate,

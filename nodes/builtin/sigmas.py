@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from nodes.builtin.inputs import InputTypes, choice, combo, decimal, flag, integ
 
 if TYPE_CHECKING:
     from executor.inference.handle import ModelHandle
+    from executor.inference.values import Latent
 
 PACK = "comfy_extras.nodes_custom_sampler"
 SCHEDULES = "sampling/custom_sampling/schedulers"
@@ -298,6 +300,44 @@ class OptimalStepsScheduler:
         return (sigma_tables.last_steps(levels, round(steps * denoise)),)
 
 
+class LTXVScheduler:
+    """Noise levels of LTX-Video, whose upper ones lie the closer the more cells there are."""
+
+    LISTING = "v3"
+    PACK = "comfy_extras.nodes_lt"
+    CATEGORY = SCHEDULES
+    RETURN_TYPES = ("SIGMAS",)
+    FUNCTION = "get_sigmas"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        return {
+            "required": {
+                "steps": STEPS,
+                "max_shift": decimal(2.05, 0.0, 100.0),
+                "base_shift": decimal(0.95, 0.0, 100.0),
+                "stretch": flag(default=True),
+                "terminal": decimal(0.1, 0.0, 0.99),
+            },
+            "optional": {"latent": ("LATENT", {})},
+        }
+
+    def get_sigmas(
+        self,
+        steps: int,
+        max_shift: float,
+        base_shift: float,
+        stretch: bool,
+        terminal: float,
+        latent: Latent | None = None,
+    ) -> tuple[Tensor]:
+        """The table [steps + 1]; without a latent that of the largest shift."""
+        cells = sigma_tables.LTX_CELLS[1] if latent is None else math.prod(latent["samples"].shape[2:])
+        shift = sigma_tables.ltx_shift(cells, base_shift, max_shift)
+        return (sigma_tables.exponential_flow(steps, shift, terminal if stretch else None),)
+
+
 class SplitSigmas:
     """Cuts noise levels at a step."""
 
@@ -441,6 +481,7 @@ NODES = (
     AlignYourStepsScheduler,
     GITSScheduler,
     OptimalStepsScheduler,
+    LTXVScheduler,
     SplitSigmas,
     SplitSigmasDenoise,
     FlipSigmas,

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-NODES = {
-    "LTXVScheduler": "belongs to a family that is not here",
-    "EmptySD3LatentImage": "belongs to a family that is not here",
-    "EmptyHunyuanLatentVideo": "belongs to a family that is not here",
-    "FluxGuidance": "belongs to a family that is not here",
-}
-"""Nodes that recorded cases call and Weft has not; a node that comes is compared from then on."""
-
 TENSORS = {
     "ops_latent": (r"format/.*", "scales of families that are not here; the others are compared"),
 }

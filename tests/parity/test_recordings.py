@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from executor.errors import UnknownName
 from executor.inference.noise import prepare_noise
 from tests.parity import full, left_out, table
 from tests.parity.__main__ import main
@@ -30,18 +29,9 @@ def outcome(index: int) -> table.Outcome:
     return table.outcome(CHECKS[index])
 
 
-def missing_node(told: str) -> str | None:
-    """The node that a case failed for want of."""
-    named = re.match(rf"{UnknownName.__name__}: there is no node '([^']+)'", told)
-    return named[1] if named else None
-
-
 @pytest.mark.parametrize("index", range(len(CHECKS)), ids=[f"{check.file}:{check.name}" for check in CHECKS])
 def test_a_case_is_as_recorded(index: int) -> None:
     found = outcome(index)
-    node = missing_node(found.failure)
-    if node in left_out.NODES:
-        pytest.xfail(f"{node}: {left_out.NODES[node]}")
     assert found.passed, str(found)
 
 
@@ -75,12 +65,6 @@ def test_every_recorded_tensor_is_looked_at() -> None:
             and not key.startswith((*(f"{name}/" for name in waiting), *waiting, *refused, "in/"))
         ]
     assert unseen == []
-
-
-def test_no_node_that_is_here_stays_left_out() -> None:
-    here = sorted(set(left_out.NODES) & set(registry().definitions))
-    if here:
-        pytest.skip(f"built since: {', '.join(here)}; they are compared, their lines in left_out.py can go")
 
 
 @pytest.fixture
