@@ -22,6 +22,7 @@ class CudaRecorder:
         self._stream: torch.cuda.Stream | None = None
         self._pool: torch.cuda._POOL_HANDLE | None = None
         self._held = 0
+        self._broken: list[torch.cuda.CUDAGraph] = []
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """What plays `run` again, and where its answer then lies. Raises what capturing raises.
@@ -43,7 +44,7 @@ class CudaRecorder:
                     before = torch.cuda.memory_reserved(self.device)
                     answer = run()
             except BaseException:
-                self._end_allocating()
+                self._mend(graph)
                 raise
             finally:
                 torch.cuda.set_stream(computing)  # the end of a broken recording leaves the stream in place
@@ -69,12 +70,20 @@ class CudaRecorder:
             run()
         computing.wait_stream(stream)
 
-    def _end_allocating(self) -> None:
-        """A recording that breaks off may leave the allocator believing that it goes on."""
-        index = torch.cuda.current_device() if self.device.index is None else self.device.index
+    def _mend(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End what the end of a broken recording leaves under way: `capture_end` raises before it comes to it.
+
+        Without this the allocator keeps the pool's memory for good, and a random generator of older PyTorch refuses
+        to draw. A recording that was ended as it should has nothing to mend, which the allocator says by an error.
+        """
+        index = self.device.index
         with suppress(RuntimeError, AttributeError):
-            if self._pool is not None:
-                torch._C._cuda_endAllocateToPool(index, self._pool)
+            torch._C._cuda_endAllocateToPool(index, self._pool)
+            torch._C._cuda_releasePool(index, self._pool)
+            graph.reset()
+            self._broken.append(graph)  # kept: PyTorch's allocator of pinned memory may still ask it
+            drawing = torch.cuda.default_generators[index]
+            drawing.graphsafe_set_state(drawing.clone_state())
 
 
 def recorder_on(device: torch.device) -> CudaRecorder | None:

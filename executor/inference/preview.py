@@ -22,6 +22,7 @@ from executor.inference.memory import Memory
 from executor.inference.vae import Vae
 
 logger = logging.getLogger("weft.inference")
+FIRST = -1  # the higher of a device's two usual priorities
 
 
 class Holder(Protocol):
@@ -49,7 +50,8 @@ class PreviewBeside:
     def image(self) -> Image.Image:
         """The picture; waits for the device, which goes on with the sampling meanwhile."""
         device = self.latent.device
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # PyTorch hands out 32 streams of a priority by turns: one of another can never be that of a recording.
+        stream = torch.cuda.Stream(device, priority=FIRST)  # type: ignore[no-untyped-call]
         with torch.inference_mode(), torch.cuda.device(device), torch.cuda.stream(stream):
             stream.wait_event(self.ready)
             self.latent.record_stream(stream)

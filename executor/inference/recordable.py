@@ -72,7 +72,9 @@ def is_untouched(network: nn.Module) -> bool:
 
 
 def is_plain(transformer_options: Mapping[str, object]) -> bool:
-    """Whether a network's call runs nothing but the network; and without a graph of gradients."""
+    """Whether a network's call runs nothing but the network; without a graph of gradients, in the types it says."""
+    if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):  # its copies of weights do not last
+        return False
     if not torch.is_inference_mode_enabled() or attention.attend.is_replaced or attention.attend_masked.is_replaced:
         return False
     tables = (transformer_options.get(name) for name in ("patches", "patches_replace", "wrappers"))

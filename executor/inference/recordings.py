@@ -64,6 +64,14 @@ class Recording:
         return self.answer.clone()
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something was not recorded; without the error itself, which holds the failed call's tensors."""
+
+    told: str
+    lacks_memory: bool
+
+
 class Recordings:
     """The recorded calls of one network."""
 
@@ -122,29 +130,37 @@ class Recordings:
         self, network: Callable[..., Tensor], given: Mapping[str, object], form: Hashable, tensors: Sequence[Tensor]
     ) -> Recording | None:
         """A new recording; None, with a line in the log, where the call cannot be recorded."""
-        inputs = [torch.empty_like(each).copy_(each) for each in tensors]
-        within = refilled(given, iter(inputs))
+        made = self._attempt(network, given, tensors)
+        if isinstance(made, Failure):
+            self._give_up(form, made)  # here, where the failed call's tensors are let go
+            return None
+        if len(self._kept) >= MOST_RECORDINGS:
+            self.recorder.settle()
+            self._kept.popitem(last=False)
+        self._kept[form] = made
+        return made
+
+    def _attempt(
+        self, network: Callable[..., Tensor], given: Mapping[str, object], tensors: Sequence[Tensor]
+    ) -> Recording | Failure:
         try:
+            inputs = [torch.empty_like(each).copy_(each) for each in tensors]
+            within = refilled(given, iter(inputs))
             play, answer = self.recorder.record(lambda: network(**within))
         except Interrupted:
             self._drop()
             raise
         except RuntimeError as failure:  # as CUDA and its allocator raise: it is computed as ever
-            self._give_up(form, failure)
-            return None
-        if len(self._kept) >= MOST_RECORDINGS:
-            self.recorder.settle()
-            self._kept.popitem(last=False)
-        self._kept[form] = Recording(inputs, play, answer)
-        return self._kept[form]
+            return Failure(first_line(failure), is_out_of_memory(failure))
+        return Recording(inputs, play, answer)
 
-    def _give_up(self, form: Hashable, failure: RuntimeError) -> None:
+    def _give_up(self, form: Hashable, failure: Failure) -> None:
         """Record nothing more; where memory ran out, nothing of this form until the weights change."""
         self._drop()
-        self.is_given_up = not is_out_of_memory(failure)
+        self.is_given_up = not failure.lacks_memory
         self._refused.add(form)
         what = "this network's calls" if self.is_given_up else "a network's calls of this size"
-        logger.warning("%s are not recorded as a CUDA graph but made one by one: %s", what, first_line(failure))
+        logger.warning("%s are not recorded as a CUDA graph but made one by one: %s", what, failure.told)
 
 
 def form_of(value: object, tensors: list[Tensor]) -> Hashable:

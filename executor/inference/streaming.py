@@ -33,8 +33,11 @@ class Carrier(Protocol):
         """
         ...
 
-    def send(self, weights: Mapping[str, Tensor]) -> Weights:
-        """Begin to bring weights over; the answers may be used between `wait` and `done`."""
+    def send(self, weights: Mapping[str, Tensor], beside: Mapping[str, Tensor] | None = None) -> Weights:
+        """Begin to bring weights over; the answers may be used between `wait` and `done`.
+
+        What was sent before is lost, but for what is named as `beside`.
+        """
         ...
 
     def wait(self, weights: Mapping[str, Tensor]) -> None:
@@ -94,7 +97,7 @@ class CudaCarrier:
         with torch.cuda.stream(self.stream):
             self.holds = [Hold(device) for _ in range(HOLDS)]
         self.left: list[torch.cuda.Event | None] = [None] * HOLDS  # when the computation with each was over
-        self.next = 0
+        self.last = 0  # the hold that was filled last
         self.pinnable = int(free_bytes(CPU) * PINNED_SHARE)
 
     def keep(self, weight: Tensor, before: Tensor | None = None) -> Tensor:
@@ -107,9 +110,10 @@ class CudaCarrier:
         self.pinnable -= nbytes
         return weight.pin_memory()
 
-    def send(self, weights: Mapping[str, Tensor]) -> Weights:
-        """Begin to bring weights over."""
-        place, self.next = self.next, (self.next + 1) % HOLDS
+    def send(self, weights: Mapping[str, Tensor], beside: Mapping[str, Tensor] | None = None) -> Weights:
+        """Begin to bring weights over, into the hold where those `beside` are not."""
+        last = beside.hold if isinstance(beside, Arriving) else self.last
+        place = self.last = (last + 1) % HOLDS
         hold, left = self.holds[place], self.left[place]
         with torch.cuda.stream(self.stream):
             if left is not None:
@@ -168,6 +172,7 @@ class Stream:
         self.carrier = carrier
         self.order: list[Station] = []  # as first called
         self.known: dict[nn.Module, int] = {}
+        self.ahead: Station | None = None  # whose weights were sent before it is called
         self.handles = [
             handle
             for leaf in network.modules()
@@ -187,30 +192,34 @@ class Stream:
 
     def recall(self) -> None:
         """Forget what was sent ahead: the layers' own weights have changed."""
-        for station in self.order:
-            station.sent = None
+        if self.ahead is not None:
+            self.ahead.sent = None
+        self.ahead = None
 
     def _arrive(self, leaf: nn.Module, given: object) -> None:
+        station, following = self._station(leaf)
+        sent = station.sent
+        self.recall()  # also what was sent for a call that did not come
+        sent = station.sent = self._send(station) if sent is None else sent
+        self.carrier.wait(sent)
+        station.own = {name: p for name, p in leaf._parameters.items() if p is not None}
+        for name, weight in sent.items():
+            leaf._parameters[name] = nn.Parameter(weight, requires_grad=False)
+        if following is not None and following is not station:
+            following.sent, self.ahead = self._send(following, sent), following
+
+    def _station(self, leaf: nn.Module) -> tuple[Station, Station | None]:
+        """A layer's, and the next one's; None where a layer is called for the first time: nobody knows what follows."""
         place = self.known.get(leaf)
         if place is None:
-            place = self.known[leaf] = len(self.order)
+            self.known[leaf] = len(self.order)
             self.order.append(Station(leaf, {}))
-        station = self.order[place]
-        self._send(station)
-        following = self.order[(place + 1) % len(self.order)]
-        for other in self.order:
-            if other is not station and other is not following:
-                other.sent = None  # sent for a call that did not come
-        self.carrier.wait(station.sent or {})
-        station.own = {name: p for name, p in leaf._parameters.items() if p is not None}
-        for name, weight in (station.sent or {}).items():
-            leaf._parameters[name] = nn.Parameter(weight, requires_grad=False)
-        self._send(following)
+            return self.order[-1], None
+        return self.order[place], self.order[(place + 1) % len(self.order)]
 
-    def _send(self, station: Station) -> None:
-        if station.sent is None:
-            held = {name: p for name, p in station.leaf._parameters.items() if p is not None}
-            station.sent = self.carrier.send({name: self._kept(station, name, p) for name, p in held.items()})
+    def _send(self, station: Station, beside: Weights | None = None) -> Weights:
+        held = {name: p for name, p in station.leaf._parameters.items() if p is not None}
+        return self.carrier.send({name: self._kept(station, name, p) for name, p in held.items()}, beside)
 
     def _kept(self, station: Station, name: str, own: nn.Parameter) -> Tensor:
         """A weight as it is sent from; made anew once another one stands in its place."""
