@@ -35,16 +35,16 @@ class CudaRecorder:
         with torch.cuda.device(self.device):
             self._warm(run, self._stream, computing)
             # A pool whose graphs are all gone cannot be recorded into again: `forget` takes the handle.
-            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            pool = self._pool = self._pool or torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
             try:
                 # Other threads may allocate meanwhile (previews): only this one's calls are watched.
                 mode = "thread_local"
-                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode=mode):
+                with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode=mode):
                     before = torch.cuda.memory_reserved(self.device)
                     answer = run()
             except BaseException:
-                self._mend(graph)
+                self._mend(graph, pool)
                 raise
             finally:
                 torch.cuda.set_stream(computing)  # the end of a broken recording leaves the stream in place
@@ -70,7 +70,7 @@ class CudaRecorder:
             run()
         computing.wait_stream(stream)
 
-    def _mend(self, graph: torch.cuda.CUDAGraph) -> None:
+    def _mend(self, graph: torch.cuda.CUDAGraph, pool: torch.cuda._POOL_HANDLE) -> None:
         """End what the end of a broken recording leaves under way: `capture_end` raises before it comes to it.
 
         Without this the allocator keeps the pool's memory for good, and a random generator of older PyTorch refuses
@@ -78,8 +78,8 @@ class CudaRecorder:
         """
         index = self.device.index
         with suppress(RuntimeError, AttributeError):
-            torch._C._cuda_endAllocateToPool(index, self._pool)
-            torch._C._cuda_releasePool(index, self._pool)
+            torch._C._cuda_endAllocateToPool(index, pool)
+            torch._C._cuda_releasePool(index, pool)
             graph.reset()
             self._broken.append(graph)  # kept: PyTorch's allocator of pinned memory may still ask it
             drawing = torch.cuda.default_generators[index]
