@@ -219,6 +219,11 @@ FLAGS: tuple[Flag, ...] = (
         help="leave weights on a GPU laid out as in the file: channels not side by side, projections apart",
     ),
     Flag(
+        names=("--force-channels-last",),
+        field="force_channels_last",
+        help="lay the channels of a cell side by side in every network of pictures, in any type and on any device",
+    ),
+    Flag(
         names=("--compile",),
         field="compile",
         help="compile layers of networks beside the work, for later prompts: faster, last digits of pictures change",

@@ -66,6 +66,7 @@ class Settings:
     disable_metadata: bool = False
     disable_cuda_graphs: bool = False
     disable_gpu_layout: bool = False
+    force_channels_last: bool = False
     compile: bool = False
     unet_dtype: DtypeName | None = None
     vae_dtype: DtypeName | None = None

@@ -24,6 +24,7 @@ class Ways:
 
     records: bool = True  # whether calls of networks are recorded and played back
     arranges: bool = True  # whether weights are laid out as matrix units like them
+    channels_last: bool = False  # whether the channels of a cell lie side by side on every device and in every type
     measures: bool = True  # whether attention's kernels are chosen by measurement
     choices_file: Path | None = None  # where such choices are kept
     compiled_in: Path | None = None  # where compiled layers are kept; None: nothing is compiled
@@ -37,6 +38,7 @@ def ways_of(settings: Settings) -> Ways:
     return Ways(
         records=not settings.disable_cuda_graphs,
         arranges=not settings.disable_gpu_layout,
+        channels_last=settings.force_channels_last,
         choices_file=settings.folder("user") / "attention_kernels.json",
         compiled_in=settings.folder("user") / "compiled" if settings.compile else None,
         diffusion=None if unet is None else getattr(torch, unet),

@@ -28,7 +28,7 @@ from executor.inference.layout import (
     part_projections,
     rowwise_leaves,
 )
-from executor.inference.packing import pack_leaves, unpack_leaves
+from executor.inference.packing import BY_CELLS, pack_leaves, unpack_leaves
 from executor.inference.patching import PatchSet
 from executor.inference.recordings import Recordings
 from executor.inference.region_process import RegionProcess
@@ -99,18 +99,23 @@ class Part(Generic[Module]):
         if self.placement is None:
             return weight
         placed = weight.to(device=self.placement.device, dtype=self.placement.dtype or weight.dtype)
-        return cellwise(placed) if self.is_cellwise else placed
+        return cellwise(placed) if self.is_cellwise and key not in self.packed else placed
 
-    def put(self, placement: Placement, *, arranges: bool = True) -> None:
-        """Fill the module with its pristine weights as placed; `arranges`: laid out as a GPU likes them."""
+    def put(self, placement: Placement, *, arranges: bool = True, channels_last: bool = False) -> None:
+        """Fill the module with its pristine weights as placed; `arranges`: laid out as a GPU likes them.
+
+        `channels_last`: the channels of a cell side by side, on any device and in any type.
+        """
         self._unpack()
         (cast_leaves if placement.casts else plain_leaves)(self.module)
         if self.multiplies_eight_bits and multiplies(placement.compute_device):
             eight_bit_leaves(self.module)
         self.is_arranged = arranges and placement.arranges
-        self.is_cellwise = self.is_arranged and can_be_cellwise(self.module)
-        if self.is_cellwise:
-            cellwise_leaves(self.module)
+        wanted = self.is_arranged or (channels_last and not placement.casts)  # cast weights would be laid out each call
+        self.is_cellwise = wanted and can_be_cellwise(self.module)
+        if self.is_cellwise and (self.is_arranged or placement.compute_device != CPU):
+            cellwise_leaves(self.module)  # the CPU's own norms leave maps as they lie
+        setattr(self.module, BY_CELLS, self.is_cellwise and channels_last)
         self.packed = pack_leaves(self.module) if placement.packs else frozenset()
         self.placement = placement
         self._end_stream()
@@ -175,6 +180,7 @@ class Part(Generic[Module]):
         rowwise_leaves(self.module)
         part_projections(self.module)
         self.is_arranged = self.is_cellwise = False
+        setattr(self.module, BY_CELLS, False)
 
     def _end_stream(self) -> None:
         if self.stream is not None:
@@ -251,7 +257,7 @@ class Memory:
     def _put(self, part: Part[nn.Module], placement: Placement) -> None:
         """Place a module; one whose copies do not fit after all keeps none of them."""
         try:
-            part.put(placement, arranges=self.ways.arranges)
+            part.put(placement, arranges=self.ways.arranges, channels_last=self.ways.channels_last)
         except Exception:
             part.release()
             raise

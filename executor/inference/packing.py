@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 WHOLE = 16  # channels that a vector of the CPU holds
+BY_CELLS = "by_cells"
+"""The attribute of modules that are given channels side by side because somebody wants it so."""
 LEAST_WEIGHTS = 1 << 16  # of a layer; fewer are laid out in no time
 
 
@@ -135,5 +137,6 @@ def is_packed(module: nn.Module) -> bool:
 
 
 def channels_last(x: Tensor, module: nn.Module) -> Tensor:
-    """x [B, C, H, W] with the channels of a cell side by side where a module computes faster so; the values stay."""
-    return x.contiguous(memory_format=torch.channels_last) if is_packed(module) else x
+    """x [B, C, H, W] with the channels of a cell side by side where a module computes so; the values stay."""
+    wanted = is_packed(module) or getattr(module, BY_CELLS, False)
+    return x.contiguous(memory_format=torch.channels_last) if wanted else x

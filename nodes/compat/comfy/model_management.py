@@ -418,7 +418,7 @@ def device_should_use_non_blocking(device: torch.device) -> bool:
 
 
 def force_channels_last() -> bool:
-    return False
+    return bool(args.force_channels_last)
 
 
 def cast_to(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from executor.inference.checkpoint import Checkpoint
-from executor.inference.devices import Placement, Ways
+from executor.inference.checkpoint import Checkpoint, load_checkpoint
+from executor.inference.devices import Placement, Ways, ways_of
 from executor.inference.handle import ModelHandle
 from executor.inference.layout import (
     CellwiseGroupNorm,
@@ -18,7 +20,9 @@ from executor.inference.layout import (
     part_projections,
     rowwise_leaves,
 )
+from executor.inference.memory import Memory
 from executor.inference.unet_layers import BasicTransformerBlock, CrossAttention
+from executor.settings import Settings
 
 CELLS = torch.channels_last
 
@@ -199,3 +203,62 @@ def test_layout_may_be_switched_off(tiny: Checkpoint, arranged: None):
     tiny.model.memory.ways = Ways(arranges=False)
     denoised(tiny.model)
     assert not tiny.model.model.part.is_arranged
+
+
+# ---------------------------------------------------------------- wanted by the user (--force-channels-last)
+
+
+def maps_of(model: ModelHandle) -> list[bool]:
+    """Whether the channels of a cell lie side by side in what each 3x3 convolution is given, in one call."""
+    seen: list[bool] = []
+    layers = [each for each in model.model.part.module.modules() if isinstance(each, nn.Conv2d)]
+    hooks = [each.register_forward_pre_hook(lambda layer, given: seen.append(is_cellwise(given[0]))) for each in layers]
+    denoised(model)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_forced_channels_last_answers_alike(packs: bool, tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch):
+    wanted = [denoised(tiny.model, strength) for strength in (0.0, 0.3)]
+    tiny.model.model.part.release()
+    tiny.model.memory.ways = Ways(channels_last=True)
+    if not packs:
+        monkeypatch.setattr(Placement, "packs", property(lambda self: False))
+    for strength, plain in zip((0.0, 0.3, 0.0), (*wanted, wanted[0]), strict=True):
+        torch.testing.assert_close(denoised(tiny.model, strength), plain, rtol=1e-3, atol=1e-3)
+
+
+def test_forced_channels_last_lays_every_map_and_weight_so(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Placement, "packs", property(lambda self: False))
+    assert not any(maps_of(tiny.model))
+    tiny.model.model.part.release()
+    tiny.model.memory.ways = Ways(channels_last=True)
+    assert all(maps_of(tiny.model))
+    module = tiny.model.model.part.module
+    assert all(is_cellwise(leaf.weight) for leaf in module.modules() if is_wide(leaf))
+
+
+def is_wide(leaf: nn.Module) -> bool:
+    """Whether a layer's weights lie otherwise by cells than by rows."""
+    return isinstance(leaf, nn.Conv2d) and leaf.kernel_size != (1, 1)
+
+
+def test_weights_that_are_cast_at_every_call_stay_as_in_the_file(tiny_file: Path):
+    model = load_checkpoint(tiny_file, Memory(torch.device("cpu"), mode="low", ways=Ways(channels_last=True))).model
+    assert not any(maps_of(model))
+
+
+def test_a_network_released_is_given_maps_as_ever(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Placement, "packs", property(lambda self: False))
+    tiny.model.memory.ways = Ways(channels_last=True)
+    denoised(tiny.model)
+    tiny.model.model.part.release()
+    tiny.model.memory.ways = Ways()
+    assert not any(maps_of(tiny.model))
+
+
+def test_the_flag_is_heard():
+    assert ways_of(Settings(force_channels_last=True)).channels_last
+    assert not ways_of(Settings()).channels_last
