@@ -21,6 +21,7 @@ from server.middleware import CHANGING_METHODS, problem
 from server.origins import changes, is_other_origin
 from server.spaces import KEY
 from server.state import front
+from server.strays import ANY_PAGE
 
 COOKIE = "weft_session"
 COOKIE_LIFE_S = 30 * 24 * 3600
@@ -33,8 +34,6 @@ OF_ALL = frozenset({"/metrics"})
 """What tells of everybody's prompts and cannot be told of one key's alone."""
 OWN = frozenset({"/history"})
 """What takes the scope `manage` to change, but where a key changes only what is its own."""
-ANY_PAGE = "/{name}"
-"""The pattern of the route that shows the web interface's files, and asks the packs for every other address."""
 CHALLENGE = 'Basic realm="Weft", charset="UTF-8"'
 _OPENING = """<!doctype html><meta charset="utf-8"><title>Weft</title>
 <meta http-equiv="refresh" content="0;url={address}"><a href="{address}">Weft</a>

@@ -16,6 +16,7 @@ from server.origins import own_pages
 from server.routes import ALL, BARE
 from server.routes.packs import pack_routes
 from server.state import FRONT, Front
+from server.strays import Strays
 from server.turns import TURNS, Turns
 
 MOST_FIELDS = 100
@@ -42,6 +43,7 @@ def make_app(front: Front) -> web.Application:
         app.router.add_routes(expecting(table))
     for table in ALL:
         app.router.add_routes(expecting(twins(table)))
+    app.router.register_resource(Strays(app))
     return app
 
 

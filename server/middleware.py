@@ -38,11 +38,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn errors into answers; this and the routes alone know HTTP codes."""
     try:
         return await handler(request)
-    except web.HTTPException as answer:
-        other = _other_answer(request, answer)
-        if other is None:
-            raise
-        return other
+    except web.HTTPException:
+        raise
     except InvalidPrompt as error:
         log.warning("refused prompt: %s", one_line(str(error)))
         return web.json_response(error.body(), status=400)
@@ -96,16 +93,6 @@ def _failure(error: Exception) -> web.Response:
 def problem(kind: str, message: str) -> dict[str, object]:
     """An error in the shape that clients know from POST /prompt."""
     return {"error": {"type": kind, "message": message, "details": "", "extra_info": {}}, "node_errors": {}}
-
-
-def _other_answer(request: web.Request, answer: web.HTTPException) -> web.Response | None:
-    """What is answered in the place of aiohttp's own answer, where clients know another."""
-    reading = request.method in ("GET", "HEAD")
-    if answer.status == 404 and not reading and request.match_info.http_exception is not None:
-        return web.Response(status=405, text="405: Method Not Allowed")
-    if answer.status == 405 and reading:
-        return web.Response(status=404, text="404: Not Found")
-    return None
 
 
 # ---------------------------------------------------------------- figures

@@ -9,6 +9,7 @@ from aiohttp import web
 from server.page import root_page
 from server.routes.packs import file_or_route
 from server.state import front
+from server.strays import methods_of
 
 ROUTES = web.RouteTableDef()
 FILES = web.RouteTableDef()
@@ -39,8 +40,14 @@ async def get_document(request: web.Request) -> web.StreamResponse:
 
 @FILES.get("/{name:.+}")
 async def get_file(request: web.Request) -> web.StreamResponse:
-    """Show a file of the web front end; without one, a pack may have a route of this address."""
+    """Show a file of the web front end; without one, a pack may have a route of this address; else 404, or 405."""
     name = request.match_info["name"]
     if name == "index.html":
         return await get_root(request)
-    return await file_or_route(request, front(request).web.page, name)
+    try:
+        return await file_or_route(request, front(request).web.page, name)
+    except web.HTTPNotFound as error:
+        methods = await methods_of(request.app, request) if request.method == "GET" else None
+        if methods:
+            raise web.HTTPMethodNotAllowed("GET", methods) from error
+        raise

@@ -103,10 +103,19 @@ async def test_a_client_that_waits_with_its_body_is_told_to_go_on(stand):
     assert (await stand.post("/prompt", data=BODY, expect100=True)).status == 200
 
 
-@pytest.mark.parametrize(("name", "status"), [("Expect", 417), ("Upgrade", 400)])
-async def test_headers_that_are_no_unicode_are_refused(stand, name, status):
+@pytest.mark.parametrize(
+    ("line", "name", "status"),
+    [
+        ("GET /ws", "Expect", 417),
+        ("GET /ws", "Upgrade", 400),
+        ("GET /interrupt", "Expect", 417),
+        ("POST /no-such-route", "Expect", 417),
+        ("PATCH /", "Expect", 417),
+    ],
+)
+async def test_headers_that_are_no_unicode_are_refused(stand, line, name, status):
     reader, writer = await asyncio.open_connection("127.0.0.1", stand.client.port)
-    writer.write(f"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: \x80\r\n\r\n".encode("latin-1"))
+    writer.write(f"{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: \x80\r\n\r\n".encode("latin-1"))
     assert (await reader.read()).split()[1] == str(status).encode()
     writer.close()
     await writer.wait_closed()

@@ -86,14 +86,32 @@ async def test_cors_replaces_the_origin_check(make_stand):
         ("DELETE", "/prompt", 405),
         ("POST", "/system_stats", 405),
         ("PUT", "/api/queue", 405),
-        ("GET", "/upload/image", 404),
         ("GET", "/api/internal/logs", 404),
         ("HEAD", "/queue", 200),
+        ("HEAD", "/interrupt", 404),
     ],
 )
 async def test_unknown_paths_and_wrong_methods(stand, method, path, status):
     async with stand.client.request(method, path) as answer:
         assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/weft/run", "POST"),
+        ("GET", "/interrupt", "POST"),
+        ("GET", "/api/upload/image", "POST"),
+        ("GET", "/api/jobs/x/cancel", "POST"),
+        ("DELETE", "/prompt", "GET,HEAD,POST"),
+        ("PUT", "/upload/image", "POST"),
+        ("POST", "/no-such-route", "GET,HEAD"),
+        ("POST", "/", "GET,HEAD"),
+    ],
+)
+async def test_a_wrong_method_is_told_those_that_would_do(stand, method, path, allowed):
+    async with stand.client.request(method, path) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, allowed)
 
 
 async def test_body_over_the_limit_is_413(make_stand):
