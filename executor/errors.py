@@ -33,6 +33,13 @@ Json = dict[str, object]
 LONGEST_NAME = 255
 
 
+def exit_words(failure: SystemExit | KeyboardInterrupt) -> str:
+    """How code that wants its process ended said so: `sys.exit(3)` alone tells as much as "3"."""
+    if isinstance(failure, KeyboardInterrupt):
+        return "KeyboardInterrupt"
+    return f"sys.exit({'' if failure.code is None else repr(failure.code)})"
+
+
 class WeftError(Exception):
     """Base of every error that Weft raises on purpose."""
 

@@ -52,7 +52,7 @@ async def examine(settings: Settings, engine: Engine, argv: Sequence[str] = ()) 
         _keys(settings, argv),
     ]
     found += _models(folders)
-    return [*found, *await _worker(engine, asked_for_cpu=settings.vram_mode == "cpu")]
+    return [*found, *await _worker(engine, _most_ends(folders), asked_for_cpu=settings.vram_mode == "cpu")]
 
 
 def report(findings: Iterable[Finding]) -> str:
@@ -173,15 +173,21 @@ def _keys(settings: Settings, argv: Sequence[str]) -> Finding:
 # ---------------------------------------------------------------- the worker
 
 
-async def _worker(engine: Engine, *, asked_for_cpu: bool) -> list[Finding]:
+def _most_ends(folders: Folders) -> int:
+    """How many starts packs may end: each one, as in a server, whose next worker leaves it out."""
+    return sum(len(list(folder.iterdir())) for folder in folders.paths("custom_nodes") if folder.is_dir())
+
+
+async def _worker(engine: Engine, most_ends: int, *, asked_for_cpu: bool) -> list[Finding]:
     """What a worker tells once it is up: its device and its packs."""
+    lost = 0
     await engine.start()
     try:
         async with asyncio.timeout(WORKER_WAIT_S):
             async for _, message in engine.messages():
                 if isinstance(message, Ready):
                     return [*_devices(message, asked_for_cpu=asked_for_cpu), *_packs(message)]
-                if isinstance(message, WorkerLost):
+                if isinstance(message, WorkerLost) and (lost := lost + 1) > most_ends:
                     advice = "Its last words stand above. --disable-all-custom-nodes tells whether a pack ends it."
                     return [Finding("bad", "worker", f"it ended as it started: {message.reason}", advice)]
     except TimeoutError:
@@ -209,9 +215,10 @@ def _packs(ready: Ready) -> list[Finding]:
         if state == "failed":
             advice = f"The server runs without it; what it needs stands in {pack['folder']} and in the log above."
             findings.append(Finding("odd", f"pack {name}", pack["error"], advice))
-        elif pack["missing"]:
-            missing = ", ".join(pack["missing"])
-            findings.append(Finding("odd", f"pack {name}", f"{len(pack['nodes'])} nodes; lacks {missing}"))
-        else:
-            findings.append(Finding("good", f"pack {name}", f"{state}, {len(pack['nodes'])} nodes"))
+            continue
+        unlisted = [f"{node} cannot be listed: {error}" for node, error in pack["failed_nodes"].items()]
+        lacks = [f"lacks {', '.join(pack['missing'])}"] if pack["missing"] else []
+        seen = [f"{state}, {len(pack['nodes'])} nodes", *filter(None, [pack["error"]]), *lacks]
+        is_odd = bool(unlisted or lacks or pack["error"])
+        findings.append(Finding("odd" if is_odd else "good", f"pack {name}", "; ".join(seen), "\n".join(unlisted)))
     return findings

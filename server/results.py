@@ -144,7 +144,8 @@ def failure(entry: HistoryEntry) -> tuple[int, View] | None:
         return STOPPED, _error("interrupted", "the prompt was stopped", "", told)
     cause = str(told.get("exception_type") or "")
     node = f"node {told['node_id']} ({told['node_type']}): " if told.get("node_id") else ""
-    message = node + str(told.get("exception_message") or "the prompt failed").rstrip("\n")
+    message = str(told.get("exception_message") or "the prompt failed").rstrip("\n")
+    message = message if message.startswith(node.rstrip(": ")) else node + message
     return STATUSES.get(cause.rpartition(".")[2], FAILED), _error("execution_error", message, cause, told)
 
 

@@ -15,6 +15,7 @@ from executor.context import RunContext, entered
 from executor.contract.blocker import ExecutionBlocker
 from executor.contract.definition import NodeDef
 from executor.contract.v3.output import NodeOutput, ui_of
+from executor.errors import exit_words
 from executor.graph.bind import Arrange, Function
 from executor.graph.dynamic import NodeJson
 from executor.graph.expand import GraphBuilder
@@ -85,8 +86,7 @@ async def _contained(function: Function, arguments: Mapping[str, object]) -> obj
     try:
         return await cast(Coroutine[None, None, object], function(**arguments))
     except (SystemExit, KeyboardInterrupt) as failure:
-        kind = type(failure).__name__
-        raise RuntimeError(f"the node tried to end the process ({kind}: {failure})") from failure
+        raise RuntimeError(f"the node tried to end the process by {exit_words(failure)}") from failure
 
 
 def tasks_in(results: Started) -> list[asyncio.Task[object]]:

@@ -11,6 +11,7 @@ from executor.contract.blocker import ExecutionBlocker
 from executor.contract.concrete import concrete
 from executor.contract.definition import NodeDef
 from executor.contract.registry import Registry
+from executor.errors import exit_words
 from executor.graph.bind import arranging, bound
 from executor.graph.call import Call
 from executor.graph.inputs import NOT_COMPUTED, Hidden, Items, gather, no_results
@@ -68,7 +69,8 @@ async def answer(registry: Registry, request: Mapping[str, object]) -> Json:
     except (Exception, SystemExit) as failure:  # noqa: BLE001  # border: the code of a pack may raise anything
         lines = traceback.format_tb(failure.__traceback__)
         kind = type(failure).__qualname__
-        return {"exception": {"type": kind, "message": str(failure), "traceback": lines}}
+        message = f"it ended by {exit_words(failure)}" if isinstance(failure, SystemExit) else str(failure)
+        return {"exception": {"type": kind, "message": message, "traceback": lines}}
     return {"results": [_plain_result(result) for result in results]}
 
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
-from executor.errors import DependencyCycle, UnsafePath
+from executor.errors import DependencyCycle, UnsafePath, exit_words
 from executor.graph.inputs import Items
 
 Json = dict[str, object]
@@ -77,7 +77,7 @@ def execution_error(
 ) -> Json:
     """The data of `execution_error`; `tip` is a line of advice that ends the message."""
     is_cycle = isinstance(failure, DependencyCycle)
-    message = str(failure) if is_cycle else f"{failure}\n{tip}"
+    message = str(failure) if is_cycle else f"{_words(failure, place)}\n{tip}"
     return {
         **_listed(place),
         "exception_message": message,
@@ -87,6 +87,12 @@ def execution_error(
         "current_outputs": list(outputs),
         "timestamp": now_ms(),
     }
+
+
+def _words(failure: BaseException, place: Place) -> str:
+    if isinstance(failure, SystemExit | KeyboardInterrupt):
+        return f"node {place['node_id']} ({place['node_type']}) ended by {exit_words(failure)}"
+    return str(failure)
 
 
 def execution_interrupted(place: Place) -> Json:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from executor.context import RunContext, entered
-from executor.errors import NotReady
+from executor.errors import NotReady, exit_words
 from executor.inference import seams
 from executor.messages import Packs as Told
 from nodes import bridge, placeholders
@@ -85,7 +85,7 @@ class Packs:
             sys.modules["__main__"].__file__ = sys.argv[0]
             answer_restarts(self._line)
         with kept_logging(), entered(RunContext(services=self.services)):
-            failed = run_prestart(row.pack for row in self._allowed())
+            failed = run_prestart((row.pack for row in self._allowed()), self._mark.around)
         for row in self._allowed():
             row.traceback = failed.get(row.pack.key, "")
             row.error = f"{PRESTART} failed" if row.traceback else ""
@@ -173,6 +173,8 @@ class Packs:
     def _fail(self, row: PackReport, failure: BaseException) -> None:
         row.state = "failed"
         row.error = f"{type(failure).__name__}: {failure}"
+        if isinstance(failure, SystemExit):
+            row.error = f"its import ended by {exit_words(failure)}"
         inside = inside_pack(failure, row.pack.path)
         row.traceback = "".join(traceback.format_exception(type(failure), failure, inside))
         if name := missed(failure):

@@ -6,15 +6,19 @@ import importlib.util
 import logging
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 from nodes.packs.discover import PRESTART, Pack
 
 log = logging.getLogger("weft.packs")
 
 
-def run_prestart(packs: Iterable[Pack]) -> dict[str, str]:
-    """Run every allowed pack's script; pack's key -> traceback of those that failed, which are logged."""
+def run_prestart(packs: Iterable[Pack], around: Callable[[Pack], AbstractContextManager[None]]) -> dict[str, str]:
+    """Run every allowed pack's script; pack's key -> traceback of those that failed, which are logged.
+
+    `around` is what each runs in, and may refuse one.
+    """
     failed: dict[str, str] = {}
     for pack in packs:
         script = pack.path / PRESTART
@@ -22,7 +26,8 @@ def run_prestart(packs: Iterable[Pack]) -> dict[str, str]:
             continue
         began_s = time.monotonic()
         try:
-            _run(pack)
+            with around(pack):
+                _run(pack)
         except (Exception, SystemExit):  # border: the code of a pack may raise anything
             failed[pack.key] = traceback.format_exc()
             log.exception("pack %s: %s failed; the pack is loaded without it", pack.name, PRESTART)

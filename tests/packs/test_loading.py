@@ -142,7 +142,7 @@ async def test_attribute_that_the_facade_lacks_is_counted(packs):
 
 async def test_pack_that_exits_is_reported_and_the_worker_lives(packs):
     row = packs["exits"]
-    assert (row["state"], row["error"]) == ("failed", "SystemExit: this pack does not like it here")
+    assert (row["state"], row["error"]) == ("failed", "its import ended by sys.exit('this pack does not like it here')")
 
 
 async def test_class_that_cannot_be_listed_leaves_the_others(packs):

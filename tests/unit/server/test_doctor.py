@@ -15,14 +15,17 @@ from server import doctor
 from server.doctor import Finding, examine, report
 
 CPU = Device(name="cpu", type="cpu", index=None, vram_total=8, vram_free=4, torch_vram_total=8, torch_vram_free=4)
-PACK = {"name": "p", "folder": "/p", "state": "failed", "error": "boom", "missing": [], "nodes": []}
+PACK = {
+    **{"name": "p", "folder": "/p", "state": "failed", "error": "boom"},
+    **{"missing": [], "nodes": [], "failed_nodes": {}},
+}
 
 
 class Engine:
-    """One worker that tells one thing."""
+    """One worker that tells some things."""
 
-    def __init__(self, message: EngineMessage) -> None:
-        self.message, self.stopped = message, False
+    def __init__(self, *told: EngineMessage) -> None:
+        self.told, self.stopped = told, False
 
     async def start(self) -> None:
         pass
@@ -31,7 +34,8 @@ class Engine:
         self.stopped = True
 
     async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
-        yield "w", self.message
+        for message in self.told:
+            yield "w", message
 
 
 def ready(*packs: dict[str, object]) -> Ready:
@@ -39,8 +43,8 @@ def ready(*packs: dict[str, object]) -> Ready:
     return Ready(definitions=(), wire_json=b"{}", devices=(CPU,), torch_version="2", packs=told)
 
 
-async def found(settings: Settings, message: EngineMessage | None = None) -> dict[str, Finding]:
-    return {finding.topic: finding for finding in await examine(settings, Engine(message or ready()))}
+async def found(settings: Settings, *told: EngineMessage) -> dict[str, Finding]:
+    return {finding.topic: finding for finding in await examine(settings, Engine(*told or (ready(),)))}
 
 
 async def test_a_new_folder_is_no_obstacle(tmp_path: Path):
@@ -80,6 +84,29 @@ async def test_listening_to_all_without_keys_is_bad(tmp_path: Path):
 async def test_a_pack_that_fails_is_named_with_its_error(tmp_path: Path):
     finding = (await found(Settings(base_directory=tmp_path, port=0), ready(PACK)))["pack p"]
     assert (finding.state, finding.seen) == ("odd", "boom")
+
+
+async def test_nodes_that_cannot_be_listed_are_named_with_their_errors(tmp_path: Path):
+    pack = {**PACK, "state": "loaded", "error": "", "nodes": ["Good"], "failed_nodes": {"Bad": "OSError: no list"}}
+    finding = (await found(Settings(base_directory=tmp_path, port=0), ready(pack)))["pack p"]
+    assert (finding.state, finding.seen) == ("odd", "loaded, 1 nodes")
+    assert finding.advice == "Bad cannot be listed: OSError: no list"
+
+
+async def test_what_failed_of_a_pack_that_loaded_is_told(tmp_path: Path):
+    pack = {**PACK, "state": "empty", "error": "prestartup_script.py failed"}
+    finding = (await found(Settings(base_directory=tmp_path, port=0), ready(pack)))["pack p"]
+    assert (finding.state, finding.seen) == ("odd", "empty, 0 nodes; prestartup_script.py failed")
+
+
+async def test_a_pack_that_ends_the_worker_is_told_by_the_next_one(tmp_path: Path):
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "custom_nodes" / "p.py").write_text("")
+    settings = Settings(base_directory=tmp_path, port=0)
+    findings = await found(settings, WorkerLost("exit code 3"), ready(PACK))
+    assert ("worker" in findings, findings["pack p"].seen) == (False, "boom")
+    findings = await found(settings, WorkerLost("exit code 3"), WorkerLost("exit code 4"), ready(PACK))
+    assert "exit code 4" in findings["worker"].seen, "more ends than packs: it is something else"
 
 
 async def test_a_worker_that_ends_is_bad_and_the_rest_is_still_told(tmp_path: Path):

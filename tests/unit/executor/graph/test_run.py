@@ -179,12 +179,25 @@ def test_a_node_that_exits_the_process_only_fails():
     assert result.messages[-1][1]["exception_type"] == "SystemExit"
 
 
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [(SystemExit(3), "sys.exit(3)"), (SystemExit(), "sys.exit()"), (KeyboardInterrupt(), "KeyboardInterrupt")],
+)
+def test_an_exit_is_told_with_its_node(failure: BaseException, words: str):
+    def leave(self):
+        raise failure
+
+    result = Bench(node_class("Leave", leave, output=True, returns=())).run({"1": node("Leave")})
+    assert result.messages[-1][1]["exception_message"] == f"node 1 (Leave) ended by {words}\n"
+
+
 def test_an_async_node_that_exits_the_process_only_fails():
     async def leave(self):
         raise SystemExit(3)
 
     result = Bench(node_class("Leave", leave, output=True, returns=())).run({"1": node("Leave")})
     assert result.state == "failed"
+    assert "sys.exit(3)" in str(result.messages[-1][1]["exception_message"])
 
 
 def test_a_tip_ends_the_message():

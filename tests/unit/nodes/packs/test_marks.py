@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nodes.packs.discover import Pack
+from nodes.packs.discover import PRESTART, Pack
 from nodes.packs.marks import Mark
+from nodes.packs.prestart import run_prestart
 
 
 @pytest.fixture
@@ -32,6 +33,14 @@ def test_it_stays_refused(tmp_path: Path, pack: Pack):
     Mark(tmp_path, "worker-0")
     with pytest.raises(RuntimeError), Mark(tmp_path, "worker-0").around(pack):
         pass
+
+
+def test_pack_that_ended_the_process_before_torch_is_not_started_again(tmp_path: Path, pack: Pack):
+    pack.path.mkdir()
+    (pack.path / PRESTART).write_text("raise MemoryError")
+    die_while_importing(tmp_path, pack)
+    failed = run_prestart([pack], Mark(tmp_path, "worker-0").around)
+    assert "ended while this pack" in failed[pack.key]
 
 
 def test_pack_that_only_raises_is_tried_again(tmp_path: Path, pack: Pack):
