@@ -304,8 +304,15 @@ async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> N
     log.info("bound to %s; %s", settings.host, keys_told(server.front))
     await stopping.wait()
     garbage.cancel()
-    log.info("stopping; a running prompt has %g s to end", settings.drain_timeout_s)
+    log.info("stopping%s", drain_told(server.front))
     await server.stop()
+
+
+def drain_told(front: Front) -> str:
+    """What the log says at a stop of the prompts that run."""
+    running = len(front.dispatcher.current())
+    prompts = "the running prompt has" if running == 1 else f"{running} running prompts have"
+    return f"; {prompts} {front.settings.drain_timeout_s:g} s to end" if running else ""
 
 
 def keys_told(front: Front) -> str:

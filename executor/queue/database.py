@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import re
 import sqlite3
@@ -219,9 +220,16 @@ def _connect(path: str) -> sqlite3.Connection:
             connection.close()
         if isinstance(error, DatabaseUnusable):
             raise
-        reason = "another server is using it" if "locked" in str(error) else str(error)
-        raise DatabaseUnusable(path, reason) from error
+        raise DatabaseUnusable(path, _reason(path, error)) from error
     return connection
+
+
+def _reason(path: str, error: Exception) -> str:
+    if "locked" in str(error):
+        return "another server is using it"
+    places = [place for place in (Path(path), Path(path).parent) if place.exists()]
+    closed = next((place for place in places if not os.access(place, os.W_OK)), None)
+    return f"this server's user may not write {closed}" if closed is not None else str(error)
 
 
 def migrations() -> list[str]:

@@ -93,7 +93,7 @@ async def _answer(request: web.Request, outcome: Outcome) -> web.StreamResponse:
 async def _not_yet(request: web.Request, outcome: Outcome) -> web.Response:
     """The job goes on: where its end will be told."""
     state = await front(request).job_states.of(outcome.prompt_id, space(request).owner) or {}
-    headers = {"Location": f"/weft/jobs/{quote(outcome.prompt_id, safe='')}"}
+    headers = {"Location": f"{front(request).public_url}/weft/jobs/{quote(outcome.prompt_id, safe='')}"}
     return web.json_response({**outcome.accepted, "state": state.get("state")}, status=202, headers=headers)
 
 

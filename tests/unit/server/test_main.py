@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from executor.settings import Settings
-from server.main import Server, build, empty
+from server.main import Server, build, drain_told, empty
 
 ROOT = Path(__file__).parents[3]
 HEAVY = ("torch", "nodes", "PIL", "numpy", "diffusers", "executor.worker", "executor.inference", "executor.graph.run")
@@ -89,3 +89,10 @@ def test_temp_folder_is_emptied(tmp_path):
 
 def test_emptying_a_missing_folder_is_fine(tmp_path):
     empty(tmp_path / "none")
+
+
+async def test_a_stop_tells_of_prompts_only_where_some_run(stand):
+    assert drain_told(stand.front) == ""
+    await stand.submit()
+    await stand.engine.job()
+    assert drain_told(stand.front) == f"; the running prompt has {stand.front.settings.drain_timeout_s:g} s to end"

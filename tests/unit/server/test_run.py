@@ -207,6 +207,12 @@ async def test_when_the_time_is_up_the_prompt_goes_on(stand, path):
         assert (await answer.json())["state"] == "succeeded"
 
 
+async def test_the_place_of_its_end_begins_with_the_public_address(make_stand):
+    stand = await make_stand(public_url="https://weft.example/inner/")
+    _, headers, body = await posted(stand, "/weft/run", BODY, WAITING)
+    assert headers["Location"] == f"https://weft.example/inner/weft/jobs/{json.loads(body)['prompt_id']}"
+
+
 async def test_twenty_equal_calls_with_a_key_are_one_run_with_equal_answers(stand):
     answers = [run(stand, **{"Idempotency-Key": "k"}) for _ in range(20)]
     await stand.engine.succeed(OUTPUTS)

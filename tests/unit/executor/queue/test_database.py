@@ -175,3 +175,10 @@ async def test_what_the_disk_refused_is_told_until_it_takes_something(database: 
             await growing(1)
         assert await database.fault() == "database or disk is full"
     assert await database.fault() is None
+
+
+async def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module.os, "access", lambda path, mode: path != tmp_path)
+    (tmp_path / "q.sqlite3").mkdir()
+    with pytest.raises(DatabaseUnusable, match=f"this server's user may not write {tmp_path}$"):
+        await Database(tmp_path / "q.sqlite3").open()
