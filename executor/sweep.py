@@ -31,12 +31,16 @@ _PART = re.compile(r"\.[0-9a-f]{32}\.part")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
-    """What was removed, or would be: its folder's name, its path below that, its size and its age."""
+    """What was removed, or would be: its folder's name, its path below that, its size, its age, whose it was.
+
+    The `owner` is the name of a key's own folders; "" where nobody's own is meant.
+    """
 
     folder: str
     name: str
     nbytes: int
     age_s: float
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,10 @@ async def clean_once(settings: Settings, *, dry: bool) -> list[Gone]:
 
 def cleaned(gone: Sequence[Gone], settings: Settings, *, dry: bool) -> str:
     """What was or would be removed, for people."""
-    lines = [f"{one.folder}: {one.name} ({size_text(one.nbytes)}, {age_text(one.age_s)} old)\n" for one in gone]
+    lines = [
+        f"{one.folder}: {one.name} ({size_text(one.nbytes)}, {age_text(one.age_s)} old{_of(one.owner)})\n"
+        for one in gone
+    ]
     verb = "would be removed" if dry else "removed"
     if not gone:
         return f"nothing is too much: {bounds_text(settings)}\n"
@@ -64,11 +67,18 @@ def cleaned(gone: Sequence[Gone], settings: Settings, *, dry: bool) -> str:
 
 
 def _totals(gone: Iterable[Gone]) -> list[str]:
-    count, nbytes = Counter[str](), Counter[str]()
+    count, nbytes = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for one in gone:
-        count[one.folder] += 1
-        nbytes[one.folder] += one.nbytes
-    return [f"{removed_text(folder, number)}, {size_text(nbytes[folder])}" for folder, number in count.items()]
+        count[one.folder, one.owner] += 1
+        nbytes[one.folder, one.owner] += one.nbytes
+    return [
+        f"{removed_text(folder, number)}, {size_text(nbytes[folder, owner])}{_of(owner)}"
+        for (folder, owner), number in count.items()
+    ]
+
+
+def _of(owner: str) -> str:
+    return f", of the key {owner}" if owner else ""
 
 
 def _ask(settings: Settings, *, dry: bool) -> list[Gone]:
@@ -90,7 +100,14 @@ def _ask(settings: Settings, *, dry: bool) -> list[Gone]:
         reason = f"a server uses these folders, but none answers at {url} ({error})"
         raise NotReady(f"{reason}; give --listen and --port as it has them, and --auth-token") from error
     return [
-        Gone(folder=one["folder"], name=one["name"], nbytes=one["bytes"], age_s=one["age_s"]) for one in told["removed"]
+        Gone(
+            folder=one["folder"],
+            name=one["name"],
+            nbytes=one["bytes"],
+            age_s=one["age_s"],
+            owner=one.get("owner", ""),
+        )
+        for one in told["removed"]
     ]
 
 

@@ -13,7 +13,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from executor.errors import BadInput
 from executor.files import Folders, split_root
 from executor.keeping import Keep, keep_of, size_text
 from executor.leftovers import Leftovers, ended_folder, record_folder
-from executor.own_folders import BELOW
+from executor.own_folders import BELOW, folder_name, owner_of
 from executor.queue.ageing import Ageing
 from executor.queue.job import Job, now_ms
 from executor.settings import Settings
@@ -131,11 +131,12 @@ class Retention:
         Raises sqlite3.Error or OSError when the account of written files cannot be used.
         """
         async with self._turn:
-            gone = await self._files(keeps, dry=dry)
+            gone = [replace(one, owner=owner_of(one.name)) for one in await self._files(keeps, dry=dry)]
             entries = await self._ageing.forget(keeps.history, now_ms(), dry=dry)
             for entry in entries:
                 age_s = (now_ms() - entry.ended_ms) / 1000
-                gone.append(Gone(folder=HISTORY, name=entry.id, nbytes=entry.nbytes, age_s=age_s))
+                owner = folder_name(entry.owner) if entry.owner else ""
+                gone.append(Gone(folder=HISTORY, name=entry.id, nbytes=entry.nbytes, age_s=age_s, owner=owner))
         if gone and not dry:
             self._tell(gone)
         return gone

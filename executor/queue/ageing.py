@@ -16,22 +16,23 @@ STEP = 200  # entries in one piece of work
 
 _SIZE = "length(prompt) + length(extra) + length(outputs) + length(meta) + length(messages)"
 _AGED = f"""
-SELECT rank, id, ended_ms, {_SIZE} FROM history WHERE rank IN (
+SELECT rank, id, ended_ms, {_SIZE}, owner FROM history WHERE rank IN (
     SELECT rank FROM history INDEXED BY history_jobs WHERE ended_ms < ? AND ended_ms > ? ORDER BY ended_ms LIMIT ?
 ) ORDER BY ended_ms
 """
 _SIZES = f"SELECT rank, {_SIZE} FROM history WHERE rank < ? ORDER BY rank DESC LIMIT ?"
-_OLDEST = f"SELECT rank, id, ended_ms, {_SIZE} FROM history WHERE rank <= ? AND rank > ? ORDER BY rank LIMIT ?"
+_OLDEST = f"SELECT rank, id, ended_ms, {_SIZE}, owner FROM history WHERE rank <= ? AND rank > ? ORDER BY rank LIMIT ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """An entry that is too much: its rank, the id of its prompt, when it ended, its bytes in the table."""
+    """An entry that is too much: its rank, the id of its prompt, when it ended, its bytes in the table, its owner."""
 
     rank: int
     id: str
     ended_ms: int
     nbytes: int
+    owner: str = ""
 
 
 class Ageing:

@@ -41,7 +41,7 @@ _KEEP = {
     "description": "bounds such as 30d, 20GB, 5000files, or the word all, instead of the server's own",
     **members({}, dict.fromkeys(("outputs", "temp", "inputs", "history"), TEXTS)),
 }
-_REMOVED = members({"folder": TEXT, "name": TEXT, "bytes": INTEGER, "age_s": INTEGER})
+_REMOVED = members({"folder": TEXT, "name": TEXT, "owner": TEXT, "bytes": INTEGER, "age_s": INTEGER})
 _CLEANED = members(
     {
         "dry_run": BOOLEAN,

@@ -32,7 +32,10 @@ async def post_clean(request: web.Request) -> web.Response:
         files[one.folder] += 1
         nbytes[one.folder] += one.nbytes
     shown = [
-        {"folder": one.folder, "name": one.name, "bytes": one.nbytes, "age_s": round(one.age_s)}
+        {
+            **{"folder": one.folder, "name": one.name, "owner": one.owner},
+            **{"bytes": one.nbytes, "age_s": round(one.age_s)},
+        }
         for one in gone[:MOST_SHOWN]
     ]
     totals = {folder: {"count": count, "bytes": nbytes[folder]} for folder, count in files.items()}

@@ -14,6 +14,8 @@ from executor import sweep
 from executor.errors import BadInput
 from executor.keeping import keep_of
 from executor.settings import Settings
+from executor.sweep import Gone
+from server.cleaning import cleaned
 from server.retention import keeps_told
 
 DAY_S = 86400
@@ -56,6 +58,26 @@ async def test_temp_and_fetched_inputs_go_by_the_servers_bounds(stand, folder):
     )
     assert not (folder / "temp" / "old.png").exists()
     assert (folder / "output" / "mine.png").exists()
+
+
+async def test_whose_it_was_is_told(stand, folder):
+    put(folder / "temp" / "old.png", 8)
+    put(folder / "temp" / "keys" / "bert-1" / "old.png", 8)
+    told = await clean(stand)
+    assert {one["name"]: one["owner"] for one in told["removed"]} == {"old.png": "", "keys/bert-1/old.png": "bert-1"}
+
+
+def test_what_is_removed_is_told_by_its_owner():
+    gone = [
+        Gone(folder="temp", name="a.png", nbytes=10, age_s=60),
+        Gone(folder="temp", name="keys/bert-1/b.png", nbytes=20, age_s=60, owner="bert-1"),
+        Gone(folder="history", name="id", nbytes=30, age_s=60, owner="bert-1"),
+    ]
+    assert cleaned(gone, Settings(), dry=False) == (
+        "removed: 1 file from temp, 10 bytes\n"
+        "removed: 1 file from temp, 20 bytes, of the key bert-1\n"
+        "removed: 1 entry of the history, 30 bytes, of the key bert-1\n"
+    )
 
 
 async def test_a_dry_run_tells_and_removes_nothing(stand, folder):
