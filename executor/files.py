@@ -140,6 +140,10 @@ class Folders:
         """The absolute path of input, output or temp."""
         return self._roots[name]
 
+    def named(self, subfolder: str) -> str:
+        """A subfolder as its names are here, where somebody told it by the server's."""
+        return subfolder
+
     def set_root(self, name: Root, path: Path) -> None:
         """Use another folder for input, output or temp from now on."""
         self._roots[name] = path.absolute()

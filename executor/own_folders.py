@@ -28,12 +28,23 @@ def folder_name(owner: str) -> str:
     return f"{start}-{digest}" if start else digest
 
 
+def place_of(owner: str, subfolder: str = "") -> str:
+    """Where a subfolder of an owner's data folder lies in that of the server; nobody's is where it is."""
+    return "/".join(filter(None, (BELOW, folder_name(owner), subfolder))) if owner else subfolder
+
+
+def owner_of(path: str) -> str:
+    """The folder's name of the owner in whose part of a data folder a path, told from there, lies; "" for nobody's."""
+    parts = path.split("/", 2)
+    return parts[1] if len(parts) > 2 and parts[0] == BELOW else ""
+
+
 class OwnFolders(Folders):
     """The folders of a server as one owner sees them, where its own lie at this moment."""
 
     def __init__(self, whole: Folders, folder: str) -> None:
         """`folder` is the name that `folder_name` gives an owner, or NOBODY."""
-        self._whole = whole
+        self._whole, self._place = whole, f"{BELOW}/{folder}"
         self.base, self.models, self.custom_nodes = whole.base, whole.models, whole.custom_nodes
         self.user = whole.user / BELOW / folder
         self._roots: dict[Root, Path] = {root: whole.root(root) / BELOW / folder for root in ROOTS}
@@ -44,6 +55,11 @@ class OwnFolders(Folders):
         """Make the owner's data folders that are missing."""
         for path in (*self._roots.values(), self.user):
             path.mkdir(parents=True, exist_ok=True)
+
+    def named(self, subfolder: str) -> str:
+        """The same place by the owner's names: addresses that are told to everybody name it by the server's."""
+        below = subfolder.removeprefix(self._place)
+        return below.removeprefix("/") if below[:1] in ("", "/") else subfolder
 
     def kinds(self) -> list[str]:
         """The kinds of model there are folders for."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from executor.queue.job import EndState, HistoryEntry, Job, JobState
+from executor.queue.job import EndState, HistoryEntry, Job, JobState, shown_to
 from executor.queue.places import Place
 from executor.queue.store import Store
 
@@ -50,7 +50,8 @@ class JobList:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._texts: OrderedDict[tuple[int, int], bytes] = OrderedDict()  # by rank and version, last used last
+        # by rank, version, and whether it is for who sees everybody's; last used last
+        self._texts: OrderedDict[tuple[int, int, bool], bytes] = OrderedDict()
 
     async def page(self, query: JobQuery) -> bytes:
         """A page of jobs and where it stands."""
@@ -71,7 +72,7 @@ class JobList:
         if queued:
             found.sort(key=lambda item: _key(item, query), reverse=query.descending)
         page = found[query.offset : end]
-        texts = await self._rendered([item for item in page if isinstance(item, Place)])
+        texts = await self._rendered([item for item in page if isinstance(item, Place)], query.owner)
         views = [_dumped(queued_view(item)) if isinstance(item, Job) else texts[item.rank] for item in page]
         pagination = {
             "offset": query.offset,
@@ -82,12 +83,12 @@ class JobList:
         jobs = b", ".join(filter(None, views))
         return b'{"jobs": [' + jobs + b'], "pagination": ' + _dumped(pagination) + b"}"
 
-    async def _rendered(self, places: Sequence[Place]) -> dict[int, bytes]:
+    async def _rendered(self, places: Sequence[Place], owner: str | None) -> dict[int, bytes]:
         """The texts of ended jobs by rank; an empty one for what was deleted in the meantime."""
         texts: dict[int, bytes] = {}
         missing: list[Place] = []
         for place in places:
-            key = place.rank, place.version
+            key = place.rank, place.version, owner is None
             if key in self._texts:
                 self._texts.move_to_end(key)
                 texts[place.rank] = self._texts[key]
@@ -98,9 +99,9 @@ class JobList:
             entries = await self._store.past.at([place.rank for place in part])
             for place in part:
                 entry = entries.get(place.rank)
-                texts[place.rank] = b"" if entry is None else _dumped(ended_view(entry))
+                texts[place.rank] = b"" if entry is None else _dumped(ended_view(shown_to(owner, entry)))
                 if entry is not None:
-                    self._texts[place.rank, place.version] = texts[place.rank]
+                    self._texts[place.rank, place.version, owner is None] = texts[place.rank]
             while len(self._texts) > MOST_TEXTS:
                 self._texts.popitem(last=False)
         return texts
@@ -118,6 +119,7 @@ async def find_job(store: Store, job_id: str, owner: str | None = None) -> View 
     entry = await store.past.entry(job_id, owner)
     if entry is None:
         return None
+    entry = shown_to(owner, entry)
     return {
         **ended_view(entry),
         "outputs": json.loads(entry.result.outputs_json),

@@ -6,7 +6,7 @@ import json
 
 from executor.queue.deliveries import Delivery
 from executor.queue.dispatcher import Dispatcher
-from executor.queue.job import HistoryEntry, Job
+from executor.queue.job import HistoryEntry, Job, shown_to
 from executor.queue.progress import Progress
 from server.addresses import origin
 
@@ -39,7 +39,7 @@ class JobStates:
             **times_of(entry.job),
             "end_time": entry.ended_ms,
             "error": error_of(entry),
-            "outputs": json.loads(entry.result.outputs_json),
+            "outputs": json.loads(shown_to(owner, entry).result.outputs_json),
             "webhooks": [_told(each) for each in self._store.deliveries.of(job_id, owner, entry.ended_ms)],
         }
 

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from executor.errors import BadInput, JobTimeout, UnsafePath, WorkerCrashed
 from executor.files import Folders, Root, inside
+from executor.own_folders import place_of
 from executor.queue.job import HistoryEntry, Job
 from server import sentfile
 from server.jobstate import View, error_of, times_of
@@ -31,12 +32,13 @@ FAILED, STOPPED = 422, 409
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """One file that a job made, as its outputs name it."""
+    """One file that a job made, as its outputs name it; `owner` is the job's."""
 
     node_id: str
     filename: str
     subfolder: str
     root: Root
+    owner: str = ""
 
     @property
     def content_type(self) -> str:
@@ -44,9 +46,13 @@ class OutputFile:
         return content_type(self.filename)
 
     def view(self, base: str) -> View:
-        """The file for clients; `base` is the address of the server, empty where it is not known."""
+        """The file for clients; `base` is the address of the server, empty where it is not known.
+
+        The url leads whoever may see the file to it: its owner, and operators, whose folders hold the owner's.
+        """
         place = {"filename": self.filename, "subfolder": self.subfolder, "type": self.root}
-        url = f"{base}/view?{urlencode(place, quote_via=quote, errors='replace')}"
+        asked = {**place, "subfolder": place_of(self.owner, self.subfolder)}
+        url = f"{base}/view?{urlencode(asked, quote_via=quote, errors='replace')}"
         return {"node_id": self.node_id, **place, "content_type": self.content_type, "url": url}
 
     def path(self, folders: Folders) -> Path:
@@ -76,10 +82,10 @@ class Choice:
 
 def files_of(entry: HistoryEntry) -> list[OutputFile]:
     """The files that the outputs of a job name, in their order."""
-    return list(_files(json.loads(entry.result.outputs_json)))
+    return list(_files(json.loads(entry.result.outputs_json), entry.job.owner))
 
 
-def _files(outputs: Mapping[str, object]) -> Iterator[OutputFile]:
+def _files(outputs: Mapping[str, object], owner: str) -> Iterator[OutputFile]:
     for node_id, told in outputs.items():
         lists = told.values() if isinstance(told, dict) else ()
         for item in (item for items in lists if isinstance(items, list) for item in items):
@@ -95,6 +101,7 @@ def _files(outputs: Mapping[str, object]) -> Iterator[OutputFile]:
                 filename=item["filename"],
                 subfolder=subfolder if isinstance(subfolder, str) else "",
                 root=root,
+                owner=owner,
             )
 
 

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from executor.queue.database import MAX_GROUP, Database
-from executor.queue.job import EndState, HistoryEntry, history_item, history_object, is_unicode
+from executor.queue.job import EndState, HistoryEntry, history_item, history_object, is_unicode, shown_to
 from executor.queue.places import Place, Places
 from executor.queue.rows import ENTRY_COLUMNS, Row, entry_of, entry_values
 
@@ -41,8 +41,8 @@ _PLACE = {
 }
 """What a Place is made of: expression in the table -> field."""
 
-Recent = tuple[str, str, bytes]
-"""Owner, id and text of an entry."""
+Recent = tuple[str, str, bytes, bytes]
+"""Owner and id of an entry, its text for the owner, and for who sees everybody's."""
 
 
 class History:
@@ -83,11 +83,12 @@ class History:
             return
         self._newest = max(rank, self._newest)
         if rank in self._recent:
-            self._recent_bytes -= len(self._recent[rank][-1])
+            self._recent_bytes -= _size(self._recent[rank])
         text, job = history_item(entry), entry.job
-        self._recent[rank] = job.owner, job.id, text
+        whole = history_item(shown_to(None, entry)) if job.owner else text
+        self._recent[rank] = job.owner, job.id, text, whole
         self._ranks.setdefault(job.id, {})[job.owner] = rank
-        self._recent_bytes += len(text)
+        self._recent_bytes += _size(self._recent[rank])
         while len(self._recent) > min(RECENT_ENTRIES, self._limit) or self._recent_bytes > RECENT_BYTES:
             self._whole = self._whole and len(self._recent) > self._limit
             self._forget(next(iter(self._recent)))
@@ -135,8 +136,9 @@ class History:
                 self._forget(rank)
 
     def _forget(self, rank: int) -> None:
-        owner, prompt_id, text = self._recent.pop(rank)
-        self._recent_bytes -= len(text)
+        recent = self._recent.pop(rank)
+        self._recent_bytes -= _size(recent)
+        owner, prompt_id, *_ = recent
         del self._ranks[prompt_id][owner]
         if not self._ranks[prompt_id]:
             del self._ranks[prompt_id]
@@ -146,20 +148,23 @@ class History:
     async def text(self, max_items: int | None = None, offset: int = -1, owner: str | None = None) -> bytes:
         """The JSON object of entries by id: all, the newest `max_items`, or a window from `offset` on."""
         limit = _MAX_INT if max_items is None else max(0, min(max_items, _MAX_INT))
-        texts = [text for whose, _, text in self._recent.values() if owner is None or whose == owner]
+        recent = self._recent.values()
+        texts = [whole for *_, whole in recent] if owner is None else [each[2] for each in recent if each[0] == owner]
         if self._whole or (offset < 0 and limit <= len(texts)):
             start = max(0, len(texts) - limit) if offset < 0 else offset
             return history_object(texts[start : start + limit])
-        return history_object(map(history_item, await self.entries(max_items, offset, owner)))
+        entries = await self.entries(max_items, offset, owner)
+        return history_object(history_item(shown_to(owner, entry)) for entry in entries)
 
     async def text_of(self, prompt_id: str, owner: str | None = None) -> bytes:
         """The JSON object of one entry, empty if there is none."""
         ranks = self._ranks.get(prompt_id, {})
         rank = max(ranks.values(), default=None) if owner is None else ranks.get(owner)
         if rank is not None:
-            return history_object([self._recent[rank][-1]])
+            _, _, own, whole = self._recent[rank]
+            return history_object([whole if owner is None else own])
         entry = None if self._whole else await self.entry(prompt_id, owner)
-        return history_object([] if entry is None else [history_item(entry)])
+        return history_object([] if entry is None else [history_item(shown_to(owner, entry))])
 
     async def entries(
         self, max_items: int | None = None, offset: int = -1, owner: str | None = None
@@ -231,6 +236,12 @@ def _place_of(rank: int, entry: HistoryEntry, version: int) -> Place:
         owner=job.owner,
         version=version,
     )
+
+
+def _size(recent: Recent) -> int:
+    """The bytes that an entry takes; the two texts of nobody's are one."""
+    _, _, text, whole = recent
+    return len(text) + (0 if whole is text else len(whole))
 
 
 def _of(owner: str | None) -> str:

@@ -6,10 +6,11 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from executor.errors import BadInput, WeftError, WorkerCrashed
+from executor.own_folders import place_of
 
 PROMPT_ID = "prompt_id"
 """The attribute of a log record that names the prompt it is about."""
@@ -144,6 +145,19 @@ class HistoryEntry:
             b"}",
         )
         return b"".join(parts)
+
+
+def shown_to(owner: str | None, entry: HistoryEntry) -> HistoryEntry:
+    """An entry as an owner sees it, or (None) who sees everybody's: to those each file is where they find it."""
+    if owner is not None or not entry.job.owner:
+        return entry
+    outputs: object = json.loads(entry.result.outputs_json)
+    nodes = outputs.values() if isinstance(outputs, dict) else ()
+    for values in (values for node in nodes if isinstance(node, dict) for values in node.values()):
+        for item in values if isinstance(values, list) else ():
+            if isinstance(item, dict) and "filename" in item and isinstance(item.get("subfolder", ""), str):
+                item["subfolder"] = place_of(entry.job.owner, item.get("subfolder", ""))
+    return replace(entry, result=replace(entry.result, outputs_json=json.dumps(outputs).encode()))
 
 
 def history_json(entries: Iterable[HistoryEntry]) -> bytes:

@@ -54,9 +54,10 @@ def _viewed(request: web.Request) -> Path:
     name, suffix = split_root(given)
     if not name or name.startswith("/") or ".." in name:
         raise BadInput(f"{given!r} is no file name that can be shown")
-    root = space(request).folders.root(suffix or as_root(request.query.get("type", "output")))
+    folders = space(request).folders
+    root = folders.root(suffix or as_root(request.query.get("type", "output")))
     try:
-        folder = inside(root, request.query.get("subfolder", ""))
+        folder = inside(root, folders.named(request.query.get("subfolder", "")))
     except UnsafePath as error:
         raise web.HTTPForbidden from error
     return inside(folder, name.rpartition("/")[2] or name)

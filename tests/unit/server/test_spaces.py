@@ -10,10 +10,12 @@ import pytest
 
 from executor.errors import KeysUnusable
 from executor.messages import Blob, Emit, Request
+from executor.own_folders import folder_name
 from executor.settings import Settings
 from server.eventlog import Event, Wanted
 from server.keys import key_ring
 from server.main import keys_told
+from server.results import ended_view
 
 KEYS = """
 [[key]]
@@ -318,3 +320,58 @@ async def test_without_the_flag_owners_of_before_change_nothing(make_stand, tmp_
         pass
     assert frame["type"] == "told"
     await socket.close()
+
+
+# ---------------------------------------------------------------- files that others made
+
+
+@pytest.fixture
+async def saved(stand, graph) -> str:
+    """Anna's prompt that ended and saved a file; and operators' own file of the same name."""
+    outputs = {"2": {"images": [{"filename": "a.png", "subfolder": "sub", "type": "output"}]}}
+    await submit(stand, graph, "anna", "saved")
+    await stand.engine.succeed(outputs)
+    await stand.idle()
+    for folder, text in ((f"keys/{folder_name('anna')}/sub", "anna's"), ("sub", "operators'")):
+        (stand.base / "output" / folder).mkdir(parents=True)
+        (stand.base / "output" / folder / "a.png").write_text(text)
+    return "saved"
+
+
+def address(image: dict[str, str]) -> str:
+    return f"/view?filename={image['filename']}&subfolder={image['subfolder']}&type={image['type']}"
+
+
+@pytest.mark.parametrize("name", ["anna", "chief", "board"])
+async def test_who_sees_a_job_finds_its_files_by_what_is_told_of_them(stand, saved, name):
+    history = await get(stand, name, "/history")
+    one = await get(stand, name, f"/history/{saved}")
+    state = await get(stand, name, f"/weft/jobs/{saved}")
+    job = await get(stand, name, f"/api/jobs/{saved}")
+    (listed,) = (await get(stand, name, "/api/jobs"))["jobs"]
+    outputs = [history[saved]["outputs"], one[saved]["outputs"], state["outputs"], job["outputs"]]
+    images = [told["2"]["images"][0] for told in outputs]
+    for image in (*images, job["preview_output"], listed["preview_output"]):
+        async with stand.get(address(image), headers=by(name)) as answer:
+            assert (answer.status, await answer.text()) == (200, "anna's")
+
+
+async def test_entries_that_are_read_from_disk_are_told_the_same_way(stand, saved, monkeypatch):
+    past = stand.front.store.past
+    monkeypatch.setattr(past, "_whole", False)
+    for name in ("anna", "chief"):
+        kept = await get(stand, name, f"/history/{saved}"), await get(stand, name, "/history")
+        with monkeypatch.context() as patch:
+            patch.setattr(past, "_recent", {})
+            patch.setattr(past, "_ranks", {})
+            assert (await get(stand, name, f"/history/{saved}"), await get(stand, name, "/history")) == kept
+
+
+@pytest.mark.parametrize(("name", "status"), [("anna", 200), ("chief", 200), ("bert", 404)])
+async def test_an_address_of_a_file_serves_its_owner_and_operators(stand, saved, name, status):
+    entry = await stand.front.store.past.entry(saved)
+    (file,) = ended_view(entry, "")["files"]
+    assert file["subfolder"] == "sub"
+    async with stand.get(file["url"], headers=by(name)) as answer:
+        assert answer.status == status
+        assert status != 200 or await answer.text() == "anna's"
