@@ -1,8 +1,9 @@
 """A client with requests: submit a graph, poll /queue and /history/{id}, download through /view.
 
-Run it beside a server (`make run`):  .venv/bin/python examples/guide2_client.py [SERVER] [FOLDER]
+Run it beside a server (`make run`):  .venv/bin/python examples/guide2_client.py [--url URL] [--folder FOLDER]
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -77,7 +78,7 @@ def download_image(server: str, image: Saved, folder: Path) -> Path:
     return path
 
 
-def main(server: str = "http://127.0.0.1:8188", folder: str = ".") -> None:
+def draw(server: str, folder: Path) -> None:
     """Draw one picture and say where it lies."""
     prompt_id = submit_workflow(server, WORKFLOW)
     print(f"Submitted as {prompt_id}; waiting.")
@@ -90,8 +91,22 @@ def main(server: str = "http://127.0.0.1:8188", folder: str = ".") -> None:
     images = get_generated_images(entry)
     print(f"{len(images)} picture(s).")
     for image in images:
-        print(f"Saved {download_image(server, image, Path(folder))}")
+        print(f"Saved {download_image(server, image, folder)}")
+
+
+def main() -> None:
+    """Draw as the command line says; what fails is told in a sentence."""
+    parser = argparse.ArgumentParser(description="Draws a yellow star, asking again and again whether it is there.")
+    parser.add_argument("--url", default="http://127.0.0.1:8188", help="address of the server")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where the picture goes")
+    told = parser.parse_args()
+    try:
+        draw(told.url.rstrip("/"), told.folder)
+    except requests.ConnectionError:
+        sys.exit(f"No server answers at {told.url}: start one with `make run`, or give its address by --url.")
+    except (requests.RequestException, TimeoutError, OSError) as error:
+        sys.exit(f"{told.url}: {error}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,16 +1,34 @@
 // A client for Node.js with fetch and a websocket: follows a prompt and keeps the previews and the picture.
 //
-// Run it beside a server (`make run`):  node examples/node_client.mjs [SERVER] [FOLDER]
+// Run it beside a server (`make run`):  node examples/node_client.mjs [--url URL] [--folder FOLDER]
 // Node.js 22 brings WebSocket along; Node.js 20 has it behind --experimental-websocket, others take it from `npm i ws`.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import path from "node:path";
+import { parseArgs } from "node:util";
 
-const [server = "http://127.0.0.1:8188", folder = "."] = process.argv.slice(2);
+const { server, folder } = told();
 const Socket = globalThis.WebSocket ?? (await import("ws")).default;
 const PREVIEW = 1; // first big-endian number of a binary frame; the second tells the form of the picture
 const ENDINGS = { 1: "jpg", 2: "png" };
+
+/** What the command line says. */
+function told() {
+  const text = { type: "string" };
+  try {
+    const { values } = parseArgs({ options: { url: text, folder: text } });
+    return { server: (values.url ?? "http://127.0.0.1:8188").replace(/\/+$/, ""), folder: values.folder ?? "." };
+  } catch (error) {
+    return leave(error);
+  }
+}
+
+/** End with a sentence. */
+function leave(error) {
+  console.error(error.message);
+  process.exit(1);
+}
 
 /** Open the websocket and wait for its first frame. */
 function connect(clientId) {
@@ -18,7 +36,8 @@ function connect(clientId) {
   socket.binaryType = "arraybuffer";
   return new Promise((resolve, reject) => {
     socket.addEventListener("open", () => resolve(socket));
-    socket.addEventListener("error", () => reject(new Error(`${server} does not answer`)));
+    const advice = "start one with `make run`, or give its address by --url.";
+    socket.addEventListener("error", () => reject(new Error(`No server answers at ${server}: ${advice}`)));
   });
 }
 
@@ -76,10 +95,15 @@ async function download(image) {
   console.log(`Saved ${target}`);
 }
 
-const graph = JSON.parse(await readFile(new URL("text_to_image.json", import.meta.url), "utf-8"));
-const clientId = randomUUID();
-const socket = await connect(clientId);
-const started = submit(graph, clientId);
-const [images] = await Promise.all([follow(socket, started), started]);
-for (const image of images) await download(image);
-socket.close();
+/** Draw one picture and say where it lies. */
+async function draw() {
+  const graph = JSON.parse(await readFile(new URL("text_to_image.json", import.meta.url), "utf-8"));
+  const clientId = randomUUID();
+  const socket = await connect(clientId);
+  const started = submit(graph, clientId);
+  const [images] = await Promise.all([follow(socket, started), started]);
+  for (const image of images) await download(image);
+  socket.close();
+}
+
+await draw().catch(leave);

@@ -1,8 +1,9 @@
 """A client on the websocket: follows a prompt step by step and keeps the previews and the picture.
 
-Run it beside a server (`make run`):  .venv/bin/python examples/websocket_client.py [SERVER] [FOLDER]
+Run it beside a server (`make run`):  .venv/bin/python examples/websocket_client.py [--url URL] [--folder FOLDER]
 """
 
+import argparse
 import asyncio
 import json
 import struct
@@ -71,10 +72,19 @@ async def draw(server: str, folder: Path) -> None:
                 print(f"Saved {path}")
 
 
-def main(server: str = "http://127.0.0.1:8188", folder: str = ".") -> None:
-    """Draw one picture and say where it lies."""
-    asyncio.run(draw(server, Path(folder)))
+def main() -> None:
+    """Draw as the command line says; what fails is told in a sentence."""
+    parser = argparse.ArgumentParser(description="Draws a red circle and keeps what can be seen of it on the way.")
+    parser.add_argument("--url", default="http://127.0.0.1:8188", help="address of the server")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where the pictures go")
+    told = parser.parse_args()
+    try:
+        asyncio.run(draw(told.url.rstrip("/"), told.folder))
+    except aiohttp.ClientConnectorError:
+        sys.exit(f"No server answers at {told.url}: start one with `make run`, or give its address by --url.")
+    except (aiohttp.ClientError, RuntimeError, OSError) as error:
+        sys.exit(f"{told.url}: {error}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

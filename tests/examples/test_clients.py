@@ -52,14 +52,14 @@ def seen_in(path: Path) -> Seen:
 
 
 def test_requests_client_downloads_the_picture_that_it_asked_for(server: str, tmp_path: Path):
-    run("examples/guide2_client.py", server, tmp_path)
+    run("examples/guide2_client.py", "--url", server, "--folder", tmp_path)
     (path,) = tmp_path.glob("API_*.png")
     seen = seen_in(path)
     assert (seen.colour, seen.background, seen.place) == ("yellow", "purple", "center")
 
 
 def test_websocket_client_keeps_previews_and_the_picture(server: str, tmp_path: Path):
-    said = run("examples/websocket_client.py", server, tmp_path)
+    said = run("examples/websocket_client.py", "--url", server, "--folder", tmp_path)
     assert "step 20 of 20" in said
     assert len(list(tmp_path.glob("preview_*"))) >= 2
     (path,) = tmp_path.glob("weft_*.png")
@@ -83,7 +83,7 @@ def node_command() -> list[str]:
 
 
 def test_node_client_keeps_previews_and_the_picture(server: str, tmp_path: Path):
-    command = [*node_command(), "examples/node_client.mjs", server, str(tmp_path)]
+    command = [*node_command(), "examples/node_client.mjs", "--url", server, "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "step 20 of 20" in done.stdout
@@ -91,6 +91,17 @@ def test_node_client_keeps_previews_and_the_picture(server: str, tmp_path: Path)
     (path,) = tmp_path.glob("weft_*.png")
     seen = seen_in(path)
     assert (seen.colour, seen.background, seen.place) == ("red", "blue", "center")
+
+
+@pytest.mark.parametrize("program", ["guide2_client.py", "websocket_client.py", "node_client.mjs"])
+def test_a_client_says_in_a_sentence_that_no_server_answers(program: str):
+    command = node_command() if program.endswith(".mjs") else [sys.executable]
+    command += [f"examples/{program}", "--url", "http://127.0.0.1:9"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    warnings = [line for line in done.stderr.splitlines() if "Warning" in line or "trace-warnings" in line]
+    (line,) = [line for line in done.stderr.splitlines() if line not in warnings]
+    assert (done.returncode, done.stdout) == (1, "")
+    assert line.startswith("No server answers at http://127.0.0.1:9: start one with `make run`")
 
 
 def test_demo_prints_where_a_recognisable_picture_lies(tmp_path: Path):

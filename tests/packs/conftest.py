@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 import urllib.error
@@ -16,6 +17,9 @@ from tests.packs.client import Client
 from tests.serving import serving
 
 FIXTURES = Path(__file__).parent / "fixtures"
+TEXT = (Path(__file__).parents[2] / "docs" / "custom_nodes.md").read_text(encoding="utf-8")
+DOCUMENTED = TEXT.partition("```python\n")[2].partition("```")[0]
+"""The pack that the text shows."""
 START_S = 120.0
 
 
@@ -42,9 +46,12 @@ def serving_packs(base: Path, *flags: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def packs_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server's folder with every fixture pack in it."""
+    """A server's folder with every fixture pack in it, and the documented one."""
     base = tmp_path_factory.mktemp("packs")
     shutil.copytree(FIXTURES, base / "custom_nodes", ignore=shutil.ignore_patterns("__pycache__"))
+    (place,) = re.findall(r"`(custom_nodes/\w+/__init__\.py)`", TEXT)
+    (base / place).parent.mkdir()
+    (base / place).write_text(DOCUMENTED)
     return base
 
 
