@@ -20,14 +20,23 @@ WINDOWS_DEVICES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The folders that links may lead to; `follow`: they may lead anywhere (--follow-symlinks)."""
+    """The folders that links may lead to; `follow`: they may lead anywhere (--follow-symlinks).
+
+    But never into `closed` folders, where those are not among the first: they are others'.
+    """
 
     roots: Callable[[], Iterable[Path]]
     follow: bool = False
+    closed: Callable[[], Iterable[Path]] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is no fence at all."""
+        return self.follow and self.closed is None
 
     def holds(self, path: Path) -> bool:
         """Tell whether a path, its links followed, lies in one of the folders; it need not be there."""
-        return self.follow or self._holds_real(os.path.realpath(path))
+        return self.is_open or self._holds_real(os.path.realpath(path))
 
     def require(self, path: Path) -> Path:
         """The path, if `holds` says so, else UnsafePath."""
@@ -46,7 +55,7 @@ class Fence:
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise FileNotFoundError(errno.ENOENT, "no file", str(path))
-            if not self.follow and not self._holds_real(opened_path(handle) or os.path.realpath(path)):
+            if not self.is_open and not self._holds_real(opened_path(handle) or os.path.realpath(path)):
                 raise self._refusal(path)
         except BaseException:
             os.close(handle)
@@ -54,9 +63,14 @@ class Fence:
         return handle
 
     def _holds_real(self, real: str) -> bool:
-        return any(is_below(real, os.path.realpath(root)) for root in self.roots())
+        if any(is_below(real, os.path.realpath(root)) for root in self.roots()):
+            return True
+        closed = self.closed() if self.closed is not None else ()
+        return self.follow and not any(is_below(real, os.path.realpath(folder)) for folder in closed)
 
     def _refusal(self, path: Path) -> UnsafePath:
+        if self.follow:
+            return UnsafePath(f"{path.name!r} leads into others' folders by a symbolic link")
         return UnsafePath(
             f"{path.name!r} leads out of this server's folders by a symbolic link; --follow-symlinks lets it"
         )

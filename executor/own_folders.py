@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from executor.fence import Fence
@@ -49,7 +49,12 @@ class OwnFolders(Folders):
         self.user = whole.user / BELOW / folder
         self._roots: dict[Root, Path] = {root: whole.root(root) / BELOW / folder for root in ROOTS}
         self._listings, self._lock = whole._listings, whole._lock  # listings are of folders, whoever looks
-        self.fence = Fence(self._reachable, follow=whole.fence.follow)
+        self.fence = Fence(self._reachable, follow=whole.fence.follow, closed=self._others)
+
+    def _others(self) -> Iterator[Path]:
+        """The data folders that owners and operators have theirs in."""
+        yield from (self._whole.root(root) for root in ROOTS)
+        yield self._whole.user
 
     def create(self) -> None:
         """Make the owner's data folders that are missing."""

@@ -46,7 +46,7 @@ def _may_be_read(real: Path, written: Path, folders: Folders) -> bool:
     """Tell whether a path lies in a data folder: as its links lead, or with --follow-symlinks as it is written."""
     roots = [folders.root(root) for root in ROOTS]
     if folders.fence.follow and any(root in (written, *written.parents) for root in roots):
-        return True
+        return folders.fence.holds(real)
     return any(_below(real, root) for root in roots)
 
 

@@ -1,5 +1,6 @@
 """Folders of one owner: names are as if there were nobody else, and none leads to another's."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,31 @@ def own(whole: Folders, owner: str = "anna") -> OwnFolders:
     folders = OwnFolders(whole, folder_name(owner))
     folders.create()
     return folders
+
+
+def test_no_link_leads_to_anothers_folder_though_links_may_lead_anywhere(tmp_path: Path):
+    whole = Folders(Settings(base_directory=tmp_path / "base", follow_symlinks=True))
+    whole.create()
+    anna, bert = own(whole), own(whole, "bert")
+    targets = {
+        "bert's": bert.root("output") / "b.png",
+        "operators'": whole.root("input") / "o.png",
+        "user's": whole.user / "keys.toml",
+        "own": anna.root("output") / "a.png",
+        "far": tmp_path / "far.png",
+    }
+    for name, target in targets.items():
+        target.write_text(name)
+        (anna.root("input") / name).symlink_to(target)
+    for name in targets:
+        link = anna.root("input") / name
+        if name in ("own", "far"):
+            os.close(anna.fence.open(link))
+            continue
+        for ask in (anna.fence.require, anna.fence.open):
+            with pytest.raises(UnsafePath, match="leads into others' folders"):
+                ask(link)
+    assert whole.fence.holds(anna.root("input") / "bert's"), "an operator's may"
 
 
 @given(st.text(min_size=1))
