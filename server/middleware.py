@@ -12,8 +12,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from executor.errors import BadInput, Conflict, InvalidPrompt, NotReady, QueueFull
+from executor.short_paths import ShortPaths
 from server.metrics import Metrics
 from server.refusals import one_line
+from server.state import front, space
 from server.users import UnknownUser
 
 log = logging.getLogger("weft.front")
@@ -71,11 +73,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             return web.json_response(problem("storage", f"it cannot be stored: {error.strerror}"), status=507)
         if error.errno not in UNUSABLE_NAMES:
             log.exception("%s %s failed", request.method, request.path)
-            return _failure(error)
+            return _failure(request, error)
         return web.json_response(problem("invalid_request", f"no such file name: {error.strerror}"), status=400)
     except Exception as error:  # the border of a route: the server goes on
         log.exception("%s %s failed", request.method, request.path)
-        return _failure(error)
+        return _failure(request, error)
 
 
 async def expected(request: web.Request) -> None:
@@ -86,8 +88,9 @@ async def expected(request: web.Request) -> None:
     request.writer.output_size = 0  # the answer itself has not begun
 
 
-def _failure(error: Exception) -> web.Response:
-    return web.json_response(problem("internal_error", f"{type(error).__name__}: {error}"), status=500)
+def _failure(request: web.Request, error: Exception) -> web.Response:
+    short = ShortPaths(front(request).settings, space(request).folders)
+    return web.json_response(problem("internal_error", short.text(f"{type(error).__name__}: {error}")), status=500)
 
 
 def problem(kind: str, message: str) -> dict[str, object]:

@@ -21,6 +21,7 @@ from executor.contract.wire import template
 from executor.errors import BadInput
 from executor.graph.checks import answer as check
 from executor.messages import Ask, Seen
+from executor.short_paths import ShortPaths
 from executor.worker.services import Services
 
 DESCRIBE_S = 1.0  # for asking every pack class whether it is listed otherwise
@@ -35,8 +36,12 @@ async def answer(registry: Registry, services: Services, question: Ask) -> bytes
             return await asyncio.to_thread(_describe, registry, services, names)
         case "validate":
             request = json.loads(question.body_json)
-            with entered(RunContext(services=services.of(request.get("owner", "")))):
-                return json.dumps(await check(registry, request)).encode()
+            own = services.of(request.get("owner", ""))
+            with entered(RunContext(services=own)):
+                told = await check(registry, request)
+            if "exception" in told:
+                return json.dumps(ShortPaths(own.settings, own.folders).value(told)).encode()
+            return json.dumps(told).encode()
         case "prompt_hook":
             if services.packs is None:
                 return question.body_json

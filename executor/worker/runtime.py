@@ -29,6 +29,7 @@ from executor.graph.run import RunResult, run_prompt
 from executor.inference.devices import is_out_of_memory
 from executor.leftovers import Attempt, files_stand, record_folder
 from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
+from executor.short_paths import ShortPaths
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job, Work
 from executor.worker.events import Audience, WireEvents
@@ -223,12 +224,19 @@ def _run(worker: Worker, job: Job) -> Finished:
         state=result.state,
         outputs_json=json.dumps(result.outputs).encode(),
         meta_json=json.dumps(result.meta).encode(),
-        messages_json=json.dumps(result.messages).encode(),
+        messages_json=json.dumps(_told(result.messages, services)).encode(),
         leaves=result.state == "failed" and (worker.device_lost or not device_works()),
         wrote_files=attempt.has_files,
         nodes=tuple(result.nodes),
         reused=result.reused,
     )
+
+
+def _told(messages: list[list[object]], services: Services) -> object:
+    """What is told of a prompt, where it failed without the names of this machine's folders; the log has them."""
+    if not any(event == "execution_error" for event, _ in messages):
+        return messages
+    return ShortPaths(services.settings, services.folders).value(messages)
 
 
 def _traced(run: Run) -> AbstractContextManager[None]:

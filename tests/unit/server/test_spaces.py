@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import KeysUnusable
-from executor.messages import Blob, Emit, Request
+from executor.messages import Blob, Emit, Packs, Request
 from executor.own_folders import folder_name
 from executor.settings import Settings
 from server.eventlog import Event, Wanted
@@ -375,3 +375,23 @@ async def test_an_address_of_a_file_serves_its_owner_and_operators(stand, saved,
     async with stand.get(file["url"], headers=by(name)) as answer:
         assert answer.status == status
         assert status != 200 or await answer.text() == "anna's"
+
+
+# ---------------------------------------------------------------- where things lie
+
+
+async def test_where_packs_lie_is_told_to_who_manages(stand):
+    folder = str(stand.base / "custom_nodes" / "p")
+    stand.front.packs.take(Packs(report_json=json.dumps([{"name": "p", "folder": folder}]).encode()))
+    assert (await get(stand, "chief", "/weft/packs"))[0]["folder"] == folder
+    for name in ("anna", "board"):
+        assert (await get(stand, name, "/weft/packs"))[0]["folder"] == "custom_nodes/p"
+
+
+async def test_what_a_route_failed_at_is_told_without_the_servers_folders(stand, monkeypatch):
+    async def fail(*_: object) -> None:
+        raise LookupError(f"{stand.base}/output/keys/{folder_name('anna')}/a.png, {stand.base}/queue")
+
+    monkeypatch.setattr(stand.front.submission, "accept", fail)
+    _, told = await post(stand, "anna", "/prompt", {})
+    assert told["error"]["message"] == "LookupError: output/a.png, queue"
