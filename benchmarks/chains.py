@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import io
 import json
 import statistics
 import sys
@@ -144,7 +145,7 @@ class Client:
 
     async def run(self, graph: Graph) -> float:
         """Seconds from sending a prompt to its last event; RuntimeError if it did not end well."""
-        body = json.dumps({"prompt": graph, "client_id": CLIENT}).encode()
+        body = io.BytesIO(json.dumps({"prompt": graph, "client_id": CLIENT}).encode())
         start = time.perf_counter()
         async with self._session.post("/prompt", data=body, headers={"Content-Type": "application/json"}) as answer:
             told = await answer.json()

@@ -13,17 +13,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from executor.engine.process import ProcessEngine
-from executor.errors import WeftError
+from executor.errors import BadInput, WeftError
+from executor.settings import Settings
 from server.cleaning import clean_once, cleaned
 from server.configuration import read_configuration, show
 from server.doctor import examine, report
 from server.logbook import LogBook
 from server.logs import set_up_logging
-from server.profiling import Order, read_workflow, summary
+from server.profileurl import profile_at
+from server.profiling import Order, kept, read_workflow, summary
 from server.profiling import profile as run_profile
 
 DRY_RUN = "--dry-run"
-PROFILE_USAGE = "weft profile WORKFLOW.json [--out TRACE.json] [--torch] [--warm] [flags of the server]"
+PROFILE_USAGE = "weft profile WORKFLOW.json [--out TRACE.json] [--torch] [--warm | --url ADDRESS] [flags of the server]"
+PROFILE_HELP = f"""usage: {PROFILE_USAGE}
+
+Runs a workflow (in the API's form) and tells how long each node and each phase took.
+
+  --out TRACE.json  the trace for ui.perfetto.dev and chrome://tracing; WORKFLOW.trace.json where nothing is said
+  --torch           the operators that torch runs, too: large and slower
+  --warm            run it once before, and keep the models
+  --url ADDRESS     have the server that runs there do it; a key with the scopes submit and manage: --auth-token
+
+Without --url it runs in a worker of its own, with the flags that the server would get.
+"""
 
 
 def config(argv: Sequence[str]) -> int:
@@ -54,31 +67,49 @@ def clean(argv: Sequence[str]) -> int:
 
 
 def profile(argv: Sequence[str]) -> int:
-    """`weft profile FILE [--out FILE] [--torch] [--warm] [flags]`: run a workflow and write what ran when."""
+    """`weft profile FILE [--out FILE] [--torch] [--warm | --url ADDRESS] [flags]`: run it, tell what ran when."""
+    if "--help" in argv or "-h" in argv:
+        sys.stdout.write(PROFILE_HELP)
+        return 0
+    given, settings = _profile_words(argv)
+    trace = given.out or Path(f"{given.workflow.stem}.trace.json")
+    failure = ""
+    graph: Mapping[str, object] = {}
+    try:
+        read = read_workflow(given.workflow)
+        if trace.exists() and trace.samefile(given.workflow):
+            raise BadInput(f"--out {trace} is the workflow itself")
+        trace.unlink(missing_ok=True)
+        graph = read
+        if given.url is not None:
+            failure = profile_at(given.url, settings, graph, trace, operators=given.torch)
+        else:
+            order = Order(prompt=graph, trace=trace, operators=given.torch, warm=given.warm)
+            set_up_logging(settings, LogBook())
+            asyncio.run(run_profile(settings, ProcessEngine(settings, loader="nodes:load"), order))
+    except (OSError, WeftError) as error:
+        failure = str(error)
+    if graph and trace.exists():
+        told = json.loads(trace.read_bytes())
+        sys.stdout.write(f"{summary(told)}{kept(told, graph)}\ntrace: {trace} (ui.perfetto.dev opens it)\n")
+    if failure:
+        sys.stderr.write(f"weft: {failure}\n")
+    return int(bool(failure))
+
+
+def _profile_words(argv: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
     parser = argparse.ArgumentParser(prog="weft profile", usage=PROFILE_USAGE, allow_abbrev=False, add_help=False)
     parser.add_argument("workflow", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--torch", action="store_true")
-    parser.add_argument("--warm", action="store_true")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--warm", action="store_true")
+    way.add_argument("--url")
     words = list(argv)
     if not words or words[0].startswith("-"):
         parser.error("the first word is the workflow's file")
     given, flags = parser.parse_known_args(words)
-    settings = replace(read_configuration(flags, os.environ).settings, workers=1)
-    trace = given.out or Path(f"{given.workflow.stem}.trace.json")
-    trace.unlink(missing_ok=True)
-    failure = ""
-    try:
-        order = Order(prompt=read_workflow(given.workflow), trace=trace, operators=given.torch, warm=given.warm)
-        set_up_logging(settings, LogBook())
-        asyncio.run(run_profile(settings, ProcessEngine(settings, loader="nodes:load"), order))
-    except (OSError, WeftError) as error:
-        failure = str(error)
-    if trace.exists():
-        sys.stdout.write(f"{summary(json.loads(trace.read_bytes()))}\ntrace: {trace} (ui.perfetto.dev opens it)\n")
-    if failure:
-        sys.stderr.write(f"weft: {failure}\n")
-    return int(bool(failure))
+    return given, replace(read_configuration(flags, os.environ).settings, workers=1)
 
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {

@@ -178,6 +178,14 @@ def summary(trace: Json) -> str:
     return "".join(lines)
 
 
+def kept(trace: Json, prompt: Json) -> str:
+    """The nodes of a graph that a trace of its whole run tells nothing of: a line, or nothing where there are none."""
+    events = cast("list[dict[str, Any]]", trace["traceEvents"])
+    ran = {str(event["args"].get("node")) for event in events if event["ph"] == "X" and event["cat"] == NODES}
+    left = [node_id for node_id in prompt if node_id not in ran]
+    return f"\nnot run (results kept from before, not needed, or not reached): {', '.join(left)}\n" if left else ""
+
+
 def _line(name: str, found: _Sum, whole_s: float, width: int) -> str:
     share = 100 * found.seconds / whole_s if whole_s else 0.0
     return f"{name:{width}}  {found.calls:5}  {found.seconds:8.3f}  {share:4.1f}%\n"

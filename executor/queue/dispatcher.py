@@ -27,6 +27,7 @@ from executor.queue.relay import relay
 from executor.queue.requests import Requests
 from executor.queue.running import Running
 from executor.queue.store import MAX_ATTEMPTS, Store
+from executor.queue.traces import Traces
 from executor.queue.warmth import Warmth
 
 log = logging.getLogger("weft.dispatcher")
@@ -77,6 +78,7 @@ class Dispatcher:
     ) -> None:
         self.store = store
         self.engine = engine
+        self.traces = Traces()
         self._publish = publish
         self._publish_blob = publish_blob or (lambda blob: None)
         self._ears = ears or Ears()
@@ -169,7 +171,7 @@ class Dispatcher:
         """
         coming, accepting = self.store.enter(job, worker, key, lambda accepted: self._decide(running, accepted))
         running = Running(job=coming, worker=worker, follow=Follow(job=coming, paces=self._paces))
-        self._entries.offer(running, _run_message(coming, alone=True, held=True))
+        self._entries.offer(running, self.traces.told(_run_message(coming, alone=True, held=True)))
         return await accepting
 
     def _decide(self, running: Running, accepted: bool) -> None:
@@ -324,7 +326,7 @@ class Dispatcher:
             return
         self._time(running)
         try:
-            await self.engine.run(worker, _run_message(job, alone=self.store.next() is None))
+            await self.engine.run(worker, self.traces.told(_run_message(job, alone=self.store.next() is None)))
         except WorkerCrashed as error:
             log.warning("prompt %s: %s", job.id, error, extra=about(job.id))
             if self._running.get(worker) is running and not running.ending:

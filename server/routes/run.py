@@ -48,11 +48,6 @@ async def answer_when_ended(request: web.Request, wait_s: float | None, *, bound
     """Queue the prompt of a request, wait for its end, and answer with it; 202 when the time is up first."""
     here = front(request)
     body = await read_object(request)
-
-    async def gone() -> None:
-        while request.transport is not None and not request.transport.is_closing():
-            await asyncio.sleep(LOOK_S)
-
     try:
         outcome = await here.calls.call(
             body,
@@ -60,7 +55,7 @@ async def answer_when_ended(request: web.Request, wait_s: float | None, *, bound
             owner=space(request).mark,
             bound=bound,
             wait_s=WAIT_S if wait_s is None else wait_s,
-            gone=gone,
+            gone=lambda: until_gone(request),
         )
     except Left:
         return web.Response(status=CLIENT_LEFT)
@@ -69,6 +64,12 @@ async def answer_when_ended(request: web.Request, wait_s: float | None, *, bound
     if wait_s is not None:
         answer.headers["Preference-Applied"] = f"wait={wait_s:.0f}"
     return answer
+
+
+async def until_gone(request: web.Request) -> None:
+    """Wait until the client of a request has closed its connection."""
+    while request.transport is not None and not request.transport.is_closing():
+        await asyncio.sleep(LOOK_S)
 
 
 async def _answer(request: web.Request, outcome: Outcome) -> web.StreamResponse:

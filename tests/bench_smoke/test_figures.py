@@ -17,6 +17,7 @@ from benchmarks.model_files import DEMO
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers' scheduler
 MARGIN = 5.0  # and the least of many rounds: tests run on busy machines
+SERVERS_MARGIN = 20.0  # medians over several processes, which a busy machine wakes late
 
 
 def names(figures: Sequence[Figure]) -> list[str]:
@@ -78,11 +79,11 @@ SERVER: dict[str, tuple[Callable[[], list[Figure]], list[str]]] = {
 def test_the_servers_figures_hold_by_far(measure, wanted):
     figures = measure()
     assert names(figures) == wanted
-    assert [figure for figure in figures if not (is_measured(figure) and figure.holds(2 * MARGIN))] == []
+    assert [figure for figure in figures if not (is_measured(figure) and figure.holds(SERVERS_MARGIN))] == []
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("measure", [chains.figures, crowds.figures], ids=["chains", "crowds"])
 def test_figures_of_chains_and_crowds_hold_by_far(measure):
     figures = measure()
-    assert [figure for figure in figures if not (is_measured(figure) and figure.holds(2 * MARGIN))] == []
+    assert [figure for figure in figures if not (is_measured(figure) and figure.holds(SERVERS_MARGIN))] == []

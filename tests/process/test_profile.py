@@ -73,6 +73,29 @@ def test_every_event_has_what_viewers_need(trace):
         assert event["ph"] == "M" or event["dur"] >= 0
 
 
+def test_every_row_and_group_has_a_name(trace):
+    named = {name: set() for name in ("process_name", "thread_name", "thread_sort_index")}
+    for event in trace["traceEvents"]:
+        if event["ph"] == "M" and event["name"] in named:
+            named[event["name"]].add((event["pid"], event["tid"] if event["name"] != "process_name" else None))
+    ours = [event for event in trace["traceEvents"] if event["ph"] == "X" and event["cat"] != "operators"]
+    assert {(event["pid"], None) for event in ours} == named["process_name"]
+    rows = {(event["pid"], event["tid"]) for event in ours}
+    assert rows <= named["thread_name"]
+    assert rows <= named["thread_sort_index"]
+
+
+def test_spans_of_a_row_lie_behind_each_other(trace):
+    rows: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for event in trace["traceEvents"]:
+        if event["ph"] == "X" and event["cat"] != "operators":
+            begin = event["ts"]
+            rows.setdefault((event["pid"], event["tid"]), []).append((begin, begin + event["dur"]))
+    for spans in rows.values():
+        for (_, end), (begin, _) in pairwise(sorted(spans)):
+            assert end <= begin + CLOCK_US
+
+
 def test_each_node_has_a_row_with_its_call(trace):
     wanted = {f"{node_id} {node['class_type']}": 1 for node_id, node in GRAPH.items()}
     assert Counter(rows(trace, "nodes")) == {**wanted, "prompt": 1}

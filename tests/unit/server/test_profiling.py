@@ -9,7 +9,7 @@ import pytest
 
 from executor.errors import BadInput
 from server.commands import profile
-from server.profiling import read_workflow, summary
+from server.profiling import kept, read_workflow, summary
 
 GRAPH = {"1": {"class_type": "Say", "inputs": {"text": "x"}}}
 
@@ -54,6 +54,22 @@ def test_without_a_file_the_command_tells_its_usage(argv, capsys):
     assert "weft profile WORKFLOW.json" in capsys.readouterr().err
 
 
+def test_a_trace_takes_neither_the_place_of_its_workflow_nor_that_of_another_run_that_never_was(tmp_path, capsys):
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps(GRAPH))
+    assert profile([str(path), "--out", str(path)]) == 1
+    assert profile([str(tmp_path / "none.json"), "--out", str(path)]) == 1
+    assert json.loads(path.read_text()) == GRAPH
+    assert "is the workflow itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["w.json", "-h"]])
+def test_help_names_every_word(argv, capsys):
+    assert profile(argv) == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("WORKFLOW.json", "--out", "--torch", "--warm", "--url"))
+
+
 def span(group: str, row: str, dur: float) -> dict[str, object]:
     return {"ph": "X", "cat": group, "dur": dur, "args": {"row": row}}
 
@@ -80,3 +96,10 @@ def test_a_summary_has_the_longest_node_first_its_share_and_what_is_left():
 
 def test_a_trace_of_nothing_is_summed_up_too():
     assert "whole prompt" in summary({"traceEvents": []})
+
+
+def test_nodes_that_did_not_run_are_named():
+    ran = {"ph": "X", "cat": "nodes", "dur": 1.0, "args": {"row": "1 Say", "node": "1"}}
+    trace = {"traceEvents": [ran, span("phases", "text encode", 5e5), {"ph": "M"}]}
+    assert kept(trace, {"1": {}}) == ""
+    assert kept(trace, {"1": {}, "2": {}, "3": {}}).rstrip().endswith(": 2, 3")
