@@ -7,6 +7,7 @@ reaches on this device in this run. Without a CUDA device every figure is told a
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.figures import Figure, absent, median
+from benchmarks.figures import Figure, absent, median, table
 from benchmarks.gpu_files import write_layout
 from benchmarks.gpu_http import OVER_HTTP, pictures
 from benchmarks.gpu_peers import built, compiled, step_of
@@ -83,11 +84,17 @@ def figures() -> list[Figure]:
     rate = matrix_rate(device)
     found = [Figure(name="half-precision matrix rate", value=rate / 1e12, unit="TF/s")]
     for case in CASES:
-        found += steps_of(case, device, rate)
+        found += told(steps_of(case, device, rate))
     for case in SERVED:
         path = file_of(case.layout, device)
-        found += pictures(case, path, work_s(case, load_checkpoint(path, Memory(device)), device))
+        found += told(pictures(case, path, work_s(case, load_checkpoint(path, Memory(device)), device)))
         torch.cuda.empty_cache()
+    return found
+
+
+def told(found: list[Figure]) -> list[Figure]:
+    """The figures, which go to standard error at once: a device may be gone before the table comes."""
+    sys.stderr.write(f"{table(found)}\n")
     return found
 
 

@@ -1,0 +1,34 @@
+"""Tests of tests/gpu on a device that is pretended: those that it can run in seconds.
+
+So they are known to be right before they meet a device, whose minutes are few, and the code that only a GPU runs is
+run here. The quick ones belong to every run, the others to the long one.
+"""
+
+import pytest
+
+from tests.gpu.test_cuda_graphs import (  # noqa: F401
+    path,
+    test_a_failed_recording_leaves_the_device_usable,
+    test_a_lora_is_seen_and_taken_off,
+    test_a_recorded_sampling_is_equal_to_the_bit,
+    test_recordings_give_their_memory_back,
+    test_shapes_by_turns_are_equal_to_the_bit,
+)
+from tests.gpu.test_eight_bits import test_no_product_waits  # noqa: F401
+from tests.gpu.test_layout import (  # noqa: F401
+    test_attention_kernels_are_measured_and_kept,
+    test_each_way_draws_the_picture,
+    test_maps_stay_by_cells_all_the_way,
+)
+from tests.gpu.test_memory import (  # noqa: F401
+    test_a_device_without_room_tells_its_figures_and_draws_the_next_prompt,
+)
+from tests.gpu.test_no_waiting import (  # noqa: F401
+    checkpoint,
+    test_a_mask_makes_no_step_wait,
+    test_an_adaptive_sampler_is_caught,
+    test_no_step_waits,
+)
+from tests.gpu.test_previews import test_a_picture_made_beside_is_the_same  # noqa: F401
+
+pytestmark: list[pytest.MarkDecorator] = []
