@@ -81,6 +81,7 @@ TAKEN = {
     "/ws": ("clientId", "last_event"),
     "/weft/events": ("clientId", "last_event", "prompt_id"),
     "/weft/run": ("answer", "index", "keep", "node"),
+    "/weft/profile": ("torch",),
 }
 """The names that routes know in their queries, by how the routes begin."""
 ODD = (
