@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from executor.errors import Interrupted
 
@@ -36,6 +36,14 @@ class ProgressSink(Protocol):
 
     def text(self, node_id: str, message: str) -> None:
         """Show a line of text at a node."""
+        ...
+
+
+class Later(Protocol):
+    """Who takes over work that others need not wait for."""
+
+    def take(self, make: Callable[[], Callable[[], None]], nbytes: int) -> bool:
+        """Take over the work that is made, which holds so many bytes; False: it is the node's own to do."""
         ...
 
 
@@ -108,6 +116,7 @@ class RunContext:
     sink: ProgressSink = field(default_factory=SilentProgress)
     services: object = None
     previews: PreviewChoice = field(default_factory=PreviewChoice)
+    later: Later | None = None
 
     @property
     def preview_method(self) -> str:
@@ -122,6 +131,31 @@ class RunContext:
         """Report a step of the current node after testing for an interrupt (raises Interrupted)."""
         self.interrupt.check()
         self.sink.advance(self.node_id, value, total, preview)
+
+    def finish_later(self, make: Callable[[], Callable[[], None]], nbytes: int) -> bool:
+        """Hand over work that goes on while other nodes run; False where the node has to do it itself.
+
+        `make` gives the work, holding copies (of `nbytes` in all) of whatever others may change meanwhile.
+        """
+        return self.later is not None and self.later.take(make, nbytes)
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def finishing_later(function: F) -> F:
+    """Mark a node's function that may call `finish_later`: the engine allows it only where it calls that very function.
+
+    Whoever else calls it, or wraps it, as packs do, finds all its work done when it returns.
+    """
+    function.__dict__["finishes_later"] = function
+    return function
+
+
+def finishes_later(function: Callable[..., object]) -> bool:
+    """Tell whether a function, or the one behind a method, is marked itself and does not only wrap a marked one."""
+    own = getattr(function, "__func__", function)
+    return getattr(own, "finishes_later", None) is own
 
 
 _current: ContextVar[RunContext | None] = ContextVar("weft_run_context", default=None)

@@ -126,6 +126,7 @@ class Folders:
         self._table: KindTable | None = None
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._lock = threading.RLock()
+        self._promised: set[Path] = set()  # files that are still being written
         self.fence = Fence(self._reachable, follow=settings.follow_symlinks)
         for file in extra_path_files(settings):
             for extra in read_extra_paths(file):
@@ -315,8 +316,28 @@ class Folders:
             self.fence.require(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return SaveName(
-            folder=folder, stem=stem, counter=_next_counter(folder, stem), subfolder=subfolder, prefix=filled
+            folder=folder,
+            stem=stem,
+            counter=_next_counter(stem, [*os.listdir(folder), *self._promised_in(folder)]),
+            subfolder=subfolder,
+            prefix=filled,
         )
+
+    def promise(self, paths: Iterable[Path]) -> None:
+        """Take the names of files that are still to be written: `next_name` counts on from them."""
+        with self._lock:
+            self._promised.update(paths)
+
+    def keep(self, paths: Iterable[Path]) -> None:
+        """End a promise: the files are there, or will never be."""
+        with self._lock:
+            self._promised.difference_update(paths)
+
+    def _promised_in(self, folder: Path) -> list[str]:
+        if not self._promised:
+            return []
+        with self._lock:
+            return [path.name for path in self._promised if path.parent == folder]
 
     # ---------------------------------------------------------------- listing
 
@@ -384,9 +405,11 @@ def fill_size(prefix: str, width: int, height: int) -> str:
     return prefix
 
 
-def _next_counter(folder: Path, stem: str) -> int:
-    """The number after the highest of `stem_<number>_*`; %batch_num% in the stem stands for any number."""
-    names = os.listdir(folder)  # asked for at every save: folders hold thousands of files
+def _next_counter(stem: str, names: Iterable[str]) -> int:
+    """The number after the highest of `stem_<number>_*`; %batch_num% in the stem stands for any number.
+
+    Asked for at every save: folders hold thousands of files.
+    """
     if BATCH_TOKEN in stem:
         shape = re.escape(stem).replace(re.escape(BATCH_TOKEN), r"\d+")
         pattern = re.compile(shape + NUMBER.pattern, 0 if os.path.normcase("A") == "A" else re.IGNORECASE)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -40,13 +41,17 @@ def ended_folder(settings: Settings) -> Path:
 
 
 class Attempt:
-    """The record of one attempt, written by its worker; a `wholefile.Record`. Its file is made at the first line."""
+    """The record of one attempt, written by its worker; a `wholefile.Record`. Its file is made at the first line.
+
+    Files are noted from any thread.
+    """
 
     def __init__(self, folder: Path, row: int, number: int) -> None:
         self._folder, self._name = folder, f"{row}-{number}"
         self._file: BinaryIO | None = None
         self._known: set[str] = set()
         self._began_ns = 0
+        self._lock = threading.Lock()
 
     @property
     def has_files(self) -> bool:
@@ -84,10 +89,11 @@ class Attempt:
     def _write(self, line: list[object]) -> None:
         """Write a line; where the record cannot be written the file is written all the same, if it can be."""
         try:
-            if self._file is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._file = (self._folder / self._name).open("ab", buffering=0)
-            self._file.write(json.dumps(line).encode() + b"\n")
+            with self._lock:
+                if self._file is None:
+                    self._folder.mkdir(parents=True, exist_ok=True)
+                    self._file = (self._folder / self._name).open("ab", buffering=0)
+                self._file.write(json.dumps(line).encode() + b"\n")
         except OSError as error:
             log.warning("what this attempt writes cannot be recorded: %s", error)
 

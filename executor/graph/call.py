@@ -24,6 +24,17 @@ from executor.graph.prompt import Link, is_link, link_of
 
 Started = list["object | asyncio.Task[object]"]
 
+
+class NodeFailed(Exception):
+    """A node raised `cause`; `inputs` are what it was called with, where they are still known."""
+
+    def __init__(self, node_id: str, cause: BaseException, inputs: Mapping[str, Items] | None = None) -> None:
+        super().__init__(str(cause))
+        self.node_id = node_id
+        self.cause = cause
+        self.inputs = inputs or {}
+
+
 BlockHandler = Callable[[str], None]
 """Told the message of a blocker that kept a node from being called."""
 

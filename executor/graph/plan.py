@@ -68,6 +68,10 @@ class Plan:
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._pending
 
+    def has_others(self, node_id: str) -> bool:
+        """Tell whether nodes beside this listed one are still to run."""
+        return len(self._pending) > 1
+
     def add(self, node_id: str) -> None:
         """Put a node on the list, with all it needs that is not there yet; lazy inputs are left for `need`."""
         todo = [node_id]

@@ -10,20 +10,23 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from executor.context import InterruptFlag, RunContext, current
+from executor.context import InterruptFlag, RunContext, current, finishes_later
 from executor.contract.concrete import Leaf, concrete, paired
 from executor.contract.definition import NodeDef
 from executor.contract.registry import Registry
 from executor.errors import DependencyCycle, Interrupted
 from executor.graph.account import Account
 from executor.graph.advice import advice
+from executor.graph.behind import Behind, Share
 from executor.graph.bind import Function, arranging, bound
 from executor.graph.cache import Cache, Entry
 from executor.graph.call import (
     Call,
+    NodeFailed,
     Part,
     Started,
     merged_outputs,
@@ -50,6 +53,8 @@ __all__ = ["Events", "PromptRun", "Registry", "RunResult", "run_prompt"]
 
 Json = dict[str, object]
 
+PACKS = "custom_nodes."
+"""How the modules of packs' nodes begin, as they are listed."""
 INTERRUPT_POLL_S = 0.05
 """How often a stop request is looked for while only async nodes work."""
 
@@ -95,10 +100,11 @@ async def run_prompt(
     interrupt: InterruptFlag | None = None,
     tip_for: TipFor = no_tip,
     stands: Stands = standing,
+    threads: Executor | None = None,
 ) -> RunResult:
     """Run a prompt to its end; whatever goes wrong in it becomes part of the result.
 
-    Results in the cache count only while their ui `stands`.
+    Results in the cache count only while their ui `stands`. On `threads` nodes finish what others need not wait for.
     Only cancellation of the calling task comes through, after the prompt's own tasks were cancelled.
     """
     prompt = PromptRun(
@@ -110,18 +116,9 @@ async def run_prompt(
         interrupt=interrupt or InterruptFlag(),
         tip_for=tip_for,
         stands=stands,
+        behind=Behind(threads),
     )
     return await prompt.run()
-
-
-class _Failed(Exception):
-    """A node raised `cause`; `inputs` are what it was called with."""
-
-    def __init__(self, node_id: str, cause: BaseException, inputs: Mapping[str, Items]) -> None:
-        super().__init__(str(cause))
-        self.node_id = node_id
-        self.cause = cause
-        self.inputs = inputs
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,6 +130,7 @@ class _Turn:
     gathered: Gathered
     began_s: float
     results: Started | None = None  # calls were started; some may be tasks
+    share: Share | None = None  # of work that may go on beside other nodes
     parts: list[Part] | None = None  # calls are over; some expand
 
 
@@ -148,6 +146,7 @@ class PromptRun:
     interrupt: InterruptFlag
     tip_for: TipFor
     stands: Stands
+    behind: Behind
 
     def __post_init__(self) -> None:
         extra: Json = json.loads(self.job.extra_json)
@@ -183,18 +182,20 @@ class PromptRun:
             await self._prepare()
             while self.plan:
                 await self._next()
+            self.behind.settle()
             state = "succeeded"
             self.account.succeeded()
         except Interrupted:
             state = "interrupted"
             self.account.interrupted(self._current)
-        except _Failed as failed:
+        except NodeFailed as failed:
             self._fail(failed.node_id, failed.cause, failed.inputs)
         except Exception as failure:  # border: whatever the engine itself gets wrong ends the prompt, not the worker
             log.exception("prompt %s failed outside a node", self.job.job_id)
             self._fail(self._current, failure, {})
         finally:
             await self._cancel_tasks()
+            self._settle_behind()
             self.progress.close()
         shown = self.account.shown
         return RunResult(
@@ -292,6 +293,8 @@ class PromptRun:
         """Run the node whose turn it is, or wait for async work."""
         if self._turns:
             await asyncio.sleep(0)  # let async nodes go on
+        if self.behind:
+            self.behind.reap()
         node_id = self.plan.pick()
         if node_id is not None:
             self._current = node_id
@@ -302,7 +305,7 @@ class PromptRun:
             loop = self.plan.loop()
             from_expansion = (node_id for node_id in loop if self.graph.get_parent_node_id(node_id) is not None)
             blamed = next(from_expansion, loop[0])
-            raise _Failed(self.graph.get_display_node_id(blamed), DependencyCycle(loop), {})
+            raise NodeFailed(self.graph.get_display_node_id(blamed), DependencyCycle(loop))
 
     async def _wait(self) -> None:
         """Wait for async work, looking for a stop request now and then."""
@@ -317,15 +320,15 @@ class PromptRun:
         """Take a node's turn; what its code raises becomes a failure of the node."""
         try:
             await self._take_turn(node_id)
-        except Interrupted:
+        except (Interrupted, NodeFailed):
             raise
         except asyncio.CancelledError as failure:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise _Failed(node_id, failure, self._inputs_of(node_id)) from failure
+            raise NodeFailed(node_id, failure, self._inputs_of(node_id)) from failure
         except BaseException as failure:  # an exit, or a KeyboardInterrupt of the node's own, ends no worker either
-            raise _Failed(node_id, failure, self._inputs_of(node_id)) from failure
+            raise NodeFailed(node_id, failure, self._inputs_of(node_id)) from failure
 
     def _inputs_of(self, node_id: str) -> Mapping[str, Items]:
         turn = self._turns.get(node_id)
@@ -341,6 +344,7 @@ class PromptRun:
             self._finish_expansion(node_id, turn)
             return
         if turn is None:
+            self._let_finish(node_id)
             entry = self._entry(node_id)
             if entry is not None:
                 self._resend(node_id, entry)
@@ -357,7 +361,10 @@ class PromptRun:
                 self.plan.again(node_id)
                 return
             name = str(turn.cls.FUNCTION)  # type: ignore[attr-defined]  # every node class has it
-            call = self._call(node_id, turn, bound(instance, name, turn.definition, turn.gathered.hidden))
+            function = bound(instance, name, turn.definition, turn.gathered.hidden)
+            if not turn.definition.outputs and finishes_later(function) and self.plan.has_others(node_id):
+                turn.share = self.behind.share()
+            call = self._call(node_id, turn, function)
             turn.results = call.start(turn.gathered.values)
             await self._first_step(turn.results)
         if turn.results is not None and self._still_working(node_id, turn.results):
@@ -391,6 +398,7 @@ class PromptRun:
             sink=self.progress,
             services=self.services,
             previews=current().previews,
+            later=turn.share,
         )
 
         def on_block(message: str) -> None:
@@ -454,6 +462,9 @@ class PromptRun:
         """Take what the calls returned: a result, or graphs to run first."""
         parts = [part_of(result, turn.definition) for result in settled(turn.results or [])]
         ui = merged_ui(parts)
+        if turn.share is not None and turn.share.works:
+            self._finish_behind(node_id, turn, turn.share, ui)
+            return
         if ui is not None:
             ui = self.account.made(node_id, ui)
         turn.results = None
@@ -491,12 +502,9 @@ class PromptRun:
 
     def _complete(self, node_id: str, outputs: tuple[list[object], ...], ui: Mapping[str, object] | None) -> None:
         """Keep a node's result, and let what waited for it go on."""
-        seconds = time.monotonic() - self._turns[node_id].began_s
-        entry = Entry(outputs=outputs, ui=ui, inner=self.account.inner(node_id), seconds=seconds)
-        self.cache.put(self.signatures[node_id], entry)
+        entry = self._keep(node_id, self._turns[node_id], outputs, ui)
         self.results.hold(node_id, entry)
         self.account.executed.append(node_id)
-        self.account.seconds.append((self.graph.class_type(node_id), seconds))
         self._leave(node_id)
         for equal in self._joined.pop(node_id, ()):
             self.results.hold(equal, entry)
@@ -505,10 +513,54 @@ class PromptRun:
             self._leave(equal)
         self.cache.relieve(self._needed_keys)
 
+    # ---------------------------------------------------------------- work beside other nodes
+
+    def _let_finish(self, node_id: str) -> None:
+        """Wait for open work before a node that may look for its files, a pack's or an equal one."""
+        if self.behind:
+            definition = self._definition(node_id)
+            is_pack = definition is None or definition.pack.startswith(PACKS)
+            if is_pack or self.behind.has(self.signatures[node_id]):
+                self.behind.settle()
+
+    def _finish_behind(self, node_id: str, turn: _Turn, share: Share, ui: dict[str, object] | None) -> None:
+        """Go on while a node's last work is done; it is told as executed by the thread that does it."""
+        shown: list[dict[str, object] | None] = []
+
+        def told() -> None:
+            shown.append(None if ui is None else self.account.made(node_id, ui))
+            self.account.executed.append(node_id)
+            self.progress.finished(node_id)
+
+        def after() -> None:
+            self._keep(node_id, turn, (), shown[0])
+
+        self.behind.begin(node_id, self.signatures[node_id], share, told, after)
+        self._drop(node_id)
+
+    def _settle_behind(self) -> None:
+        """At the end of the prompt let what nodes began be finished, and told; one failure is enough to tell."""
+        try:
+            self.behind.settle()
+        except NodeFailed as failed:
+            log.warning("node %s could not finish either", failed.node_id, exc_info=failed.cause)
+
+    # ---------------------------------------------------------------- a node's end
+
     def _needed_keys(self) -> Iterable[Key]:
         """The keys of results that nodes which may still run ask for, or are."""
         nodes = (*self.results.needed(), *self.plan.pending())
         return (key for node_id in nodes if (key := self.signatures.get(node_id)) is not None)
+
+    def _keep(
+        self, node_id: str, turn: _Turn, outputs: tuple[list[object], ...], ui: Mapping[str, object] | None
+    ) -> Entry:
+        """Put a node's result into the cache."""
+        seconds = time.monotonic() - turn.began_s
+        entry = Entry(outputs=outputs, ui=ui, inner=self.account.inner(node_id), seconds=seconds)
+        self.cache.put(self.signatures[node_id], entry)
+        self.account.seconds.append((self.graph.class_type(node_id), seconds))
+        return entry
 
     def _resend(self, node_id: str, entry: Entry) -> None:
         """A node whose result is there already: its old ui is told again."""
@@ -516,10 +568,14 @@ class PromptRun:
         self._leave(node_id)
 
     def _leave(self, node_id: str) -> None:
-        self._turns.pop(node_id, None)
         if self._at_work.get(self.signatures[node_id]) == node_id:
             del self._at_work[self.signatures[node_id]]
         self.progress.finished(node_id)
+        self._drop(node_id)
+
+    def _drop(self, node_id: str) -> None:
+        """Take a node off the plan, and let go of what it was called with."""
+        self._turns.pop(node_id, None)
         self.results.done(node_id)
         self.plan.complete(node_id)
         if node_id in self._wanted:

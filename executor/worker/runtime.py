@@ -10,6 +10,7 @@ import logging
 import queue
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ from executor.worker.gauge import RamGauge
 from executor.worker.line import Line
 from executor.worker.prompt_loop import PromptLoop
 from executor.worker.services import Services
-from executor.worker.stats import cuda_in_use, device_works, devices, is_device_lost, set_threads
+from executor.worker.stats import cuda_in_use, device_works, devices, is_device_lost, set_threads, usable_cores
 from executor.worker.terminal import make_terminal
 
 log = logging.getLogger("weft.worker")
@@ -57,6 +58,10 @@ class NodeTable(Registry, Protocol):
         ...
 
 
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(usable_cores(), thread_name_prefix="finishing")
+
+
 @dataclass(slots=True, kw_only=True)
 class Worker:
     """The parts of a running worker; `told` is what the front knows of its packs."""
@@ -72,6 +77,7 @@ class Worker:
     device_lost: bool = False  # by what a node raised: no later prompt can compute
     owner: str = ""  # of the prompt that ran last
     loop: PromptLoop = field(default_factory=PromptLoop)
+    threads: ThreadPoolExecutor = field(default_factory=_threads)  # where nodes finish what others need not wait for
     quick: set[str] = field(default_factory=set)  # classes whose nodes were over within QUICK_S when they ran last
 
 
@@ -130,6 +136,7 @@ def work(worker: Worker) -> int:
         return _work_off(worker)
     finally:
         worker.loop.close()
+        worker.threads.shutdown()
 
 
 def _work_off(worker: Worker) -> int:
@@ -208,6 +215,7 @@ def _run(worker: Worker, job: Job) -> Finished:
                     interrupt=job.flag,
                     tip_for=lambda failure: _tip(worker, failure),
                     stands=events.stands,
+                    threads=worker.threads,
                 )
             )
     except Exception as failure:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from PIL import Image as PilImage
+from PIL.PngImagePlugin import PngInfo
 
 from executor import context
-from executor.files import BATCH_TOKEN, SaveName
-from executor.inference.pixels import to_pil
+from executor.files import BATCH_TOKEN, Folders, SaveName
+from executor.inference.pixels import to_bytes, to_pil
+from executor.inference.png import Bytes
 from executor.inference.values import Image, Mask
 from nodes.builtin.inputs import PNG_HIDDEN, InputTypes, choice, files, socket, text
 from nodes.builtin.picture_files import (
@@ -66,6 +68,7 @@ class SaveImage:
             "hidden": dict(PNG_HIDDEN),
         }
 
+    @context.finishing_later
     def save_images(
         self,
         images: Image,
@@ -75,19 +78,38 @@ class SaveImage:
     ) -> Shown:
         """Write every picture under the next free number; UnsafePath when the prefix leaves the folder."""
         root = output_root(self.type, self.output_dir)
+        folders = services().folders
         name = self._place(filename_prefix + self.prefix_append, root, images)
         info = png_metadata(metadata_texts(prompt, extra_pnginfo))
-        saved: list[Saved] = []
-        for number, png in enumerate(encoded_pngs(images, info, self.compress_level)):
-            filename = f"{name.stem.replace(BATCH_TOKEN, str(number))}_{name.counter + number:05}_.png"
-            write_atomically(name.folder / filename, partial(_written, png))
-            saved.append({"filename": filename, "subfolder": name.subfolder, "type": self.type})
+        stems = (name.stem.replace(BATCH_TOKEN, str(number)) for number in range(len(images)))
+        paths = [name.folder / f"{stem}_{name.counter + number:05}_.png" for number, stem in enumerate(stems)]
+        write = partial(_write, paths, info, self.compress_level, folders)
+
+        def writing() -> Callable[[], None]:
+            pixels = [to_bytes(image) for image in images]
+            folders.promise(paths)
+            return partial(write, pixels)
+
+        if not context.current().finish_later(writing, images.numel()):
+            write(images)
+        saved = [{"filename": path.name, "subfolder": name.subfolder, "type": self.type} for path in paths]
         return {"ui": {"images": saved}}
 
     def _place(self, prefix: str, root: Path, images: Image) -> SaveName:
         """Where these pictures go: under the number after the highest that is there."""
         height, width = images.shape[1:3]
         return services().folders.next_name(prefix, root, width, height)
+
+
+def _write(
+    paths: Sequence[Path], info: PngInfo, compress_level: int, folders: Folders, pictures: Image | Sequence[Bytes]
+) -> None:
+    """Write pictures to these files, which nobody else will have taken by then."""
+    try:
+        for path, png in zip(paths, encoded_pngs(pictures, info, compress_level), strict=True):
+            write_atomically(path, partial(_written, png))
+    finally:
+        folders.keep(paths)
 
 
 def _written(data: bytes, file: BinaryIO) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -117,11 +117,11 @@ def write_png(path: Path, picture: Image.Image, info: PngInfo, compress_level: i
     write_atomically(path, lambda file: file.write(data))
 
 
-def encoded_pngs(pictures: Pictures, info: PngInfo, compress_level: int) -> Iterator[bytes]:
-    """Pictures [B, H, W, C] in 0..1 as the bytes of PNG files, in order; as many at a time as there are cores."""
+def encoded_pngs(pictures: Pictures | Sequence[Bytes], info: PngInfo, compress_level: int) -> Iterator[bytes]:
+    """Pictures [B, H, W, C] in 0..1, or their 8-bit values, as PNG files, in order; one for each core at a time."""
 
-    def encoded(picture: Tensor) -> bytes:
-        return png_bytes(to_bytes(picture), info, compress_level)
+    def encoded(picture: Tensor | Bytes) -> bytes:
+        return png_bytes(to_bytes(picture) if isinstance(picture, Tensor) else picture, info, compress_level)
 
     cores = min(len(pictures), os.cpu_count() or 1)
     if cores <= 1:

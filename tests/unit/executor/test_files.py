@@ -236,3 +236,12 @@ def test_only_changed_kinds_are_told_and_learnt(folders: Folders, tmp_path: Path
 def test_another_folder_for_a_root(folders: Folders, tmp_path: Path) -> None:
     folders.set_root("output", tmp_path / "elsewhere")
     assert folders.resolve("a.png [output]") == tmp_path / "elsewhere" / "a.png"
+
+
+def test_next_name_counts_on_from_files_that_are_being_written(folders: Folders) -> None:
+    root = folders.root("output")
+    coming = [root / "cat_00007_.png", root / "sub" / "cat_00009_.png"]
+    folders.promise(coming)
+    assert folders.next_name("cat", root).counter == 8
+    folders.keep(coming)
+    assert folders.next_name("cat", root).counter == 1

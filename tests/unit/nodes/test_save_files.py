@@ -221,3 +221,48 @@ def test_frames_of_an_animation_follow_each_other(place):
             picture.seek(number)
             seen.append(picture.convert("RGB").getpixel((0, 0))[0])
     assert seen == [0, 63, 127, 191, 255]
+
+
+class Desk:
+    """Takes over all work and keeps it."""
+
+    def __init__(self):
+        self.works = []
+
+    def take(self, make, nbytes):
+        self.works.append(make())
+        return True
+
+
+@pytest.fixture
+def desk(place):
+    desk = Desk()
+    with context.entered(dataclasses.replace(context.current(), services=place, later=desk)):
+        yield desk
+
+
+def test_files_that_are_written_later_are_named_at_once(place, desk):
+    shown = [SaveImage().save_images(torch.zeros(2, 2, 2, 3), "sub/n") for _ in range(2)]
+    assert shown == [{"ui": CASES["twice"]["first"]}, {"ui": CASES["twice"]["second"]}]
+    assert list((place.folders.root("output") / "sub").iterdir()) == []
+    for work in reversed(desk.works):
+        work()
+    written = sorted(path.name for path in (place.folders.root("output") / "sub").iterdir())
+    assert written == [picture["filename"] for each in shown for picture in each["ui"]["images"]]
+
+
+def test_a_picture_that_others_change_meanwhile_is_saved_as_it_was(place, desk):
+    picture = torch.ones(1, 2, 2, 3)
+    (name,) = names(SaveImage().save_images(picture, "a"))
+    picture.zero_()
+    desk.works[0]()
+    with Image.open(place.folders.root("output") / name) as saved:
+        assert saved.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_name_is_free_again_when_its_file_could_not_be_written(place, desk, monkeypatch):
+    SaveImage().save_images(torch.ones(1, 2, 2, 3), "a")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        desk.works[0]()
+    assert place.folders.next_name("a", place.folders.root("output")).counter == 1

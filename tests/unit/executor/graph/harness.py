@@ -69,6 +69,7 @@ class Bench:
     def __init__(self, *classes: type, cache: Cache | None = None) -> None:
         self.table = Table(*classes)
         self.cache: Cache = cache or ClassicCache()
+        self.recorder: type[Recorder] = Recorder
         self.events = Recorder()
         self.services = object()
 
@@ -77,7 +78,7 @@ class Bench:
         if targets is None:
             outputs = {name for name, item in self.table.definitions.items() if item.is_output}
             targets = [node_id for node_id, node in prompt.items() if node["class_type"] in outputs]
-        self.events = Recorder()
+        self.events = self.recorder()
         job = Run(
             job_id="job",
             prompt_json=json.dumps(prompt).encode(),

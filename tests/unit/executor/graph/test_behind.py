@@ -1,0 +1,217 @@
+"""Work that goes on beside the nodes after it: when it is told, what waits for it, what its failure ends."""
+
+import functools
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+
+from executor.context import InterruptFlag, current, finishing_later
+from executor.errors import Interrupted
+from executor.graph.behind import LEAST_BYTES, MOST_BYTES, Share
+from tests.unit.executor.graph.harness import Bench, Recorder, node, node_class
+
+PATIENCE_S = 20.0
+SHORT_S = 0.1  # for which something that must not come is waited for
+Works = dict[str, threading.Event]
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def saver(work, nbytes=LEAST_BYTES, name="Save", wrap=lambda function: function, **attributes):
+    """An output node that hands `work` over, or does it itself."""
+
+    @finishing_later
+    def run(self, tag):
+        if not current().finish_later(lambda: lambda: work(tag), nbytes):
+            work(tag)
+        return {"ui": {"saved": [tag]}}
+
+    return node_class(name, wrap(run), {"tag": ("*",)}, output=True, returns=(), **attributes)
+
+
+def after(function, name="After", **attributes):
+    return node_class(
+        name, lambda self, tag: function(tag) or {}, {"tag": ("*",)}, output=True, returns=(), **attributes
+    )
+
+
+def meeting():
+    """A work that waits for a node, and a node that lets it go: they only end where both go on at a time."""
+    gate = threading.Event()
+    met: list[bool] = []
+    return lambda tag: met.append(gate.wait(PATIENCE_S)), lambda tag: gate.set(), met
+
+
+def both(first="Save", second="After"):
+    return {"1": node(first, tag="a"), "2": node(second, tag="b")}
+
+
+def test_the_next_node_runs_while_work_goes_on(threads):
+    work, step, met = meeting()
+    result = Bench(saver(work), after(step)).run(both(), threads=threads)
+    assert (met, result.state, result.outputs) == ([True], "succeeded", {"1": {"saved": ["a"]}})
+
+
+def test_a_node_is_told_when_its_work_is_over_though_another_runs(threads):
+    told, seen = threading.Event(), []
+
+    class Told(Recorder):
+        def emit(self, event, data, audience):
+            super().emit(event, data, audience)
+            if event == "executed":
+                told.set()
+
+    bench = Bench(saver(lambda tag: None), after(lambda tag: seen.append(told.wait(PATIENCE_S))))
+    bench.recorder = Told
+    bench.run(both(), threads=threads)
+    assert seen == [True]
+
+
+def test_a_node_is_told_only_when_its_work_is_over(threads):
+    work, step, _ = meeting()
+    bench = Bench(saver(work), after(step))
+    bench.run(both(), threads=threads)
+    assert bench.events.order("executing", "executed") == [
+        ("executing", "1"),
+        ("executing", "2"),
+        ("executed", "1"),
+    ]
+
+
+def test_the_prompt_ends_after_all_work(threads):
+    done = []
+    result = Bench(saver(done.append), after(lambda tag: None)).run(both(), threads=threads)
+    assert (done, result.messages[-1][0]) == (["a"], "execution_success")
+
+
+def test_work_that_fails_ends_the_prompt_at_its_node(threads):
+    def work(tag):
+        raise OSError("no room")
+
+    result = Bench(saver(work), after(lambda tag: None)).run(both(), threads=threads)
+    event, data = result.messages[-1]
+    assert (event, data["node_id"], data["exception_message"].strip()) == ("execution_error", "1", "no room")
+    assert (result.state, result.outputs) == ("failed", {})
+
+
+def test_no_result_is_kept_of_work_that_failed(threads):
+    tried = []
+
+    def work(tag):
+        tried.append(tag)
+        raise OSError("no room")
+
+    bench = Bench(saver(work), after(lambda tag: None))
+    for _ in range(2):
+        bench.run(both(), threads=threads)
+    assert tried == ["a", "a"]
+
+
+def test_a_result_is_kept_of_work_that_is_done(threads):
+    done = []
+    bench = Bench(saver(done.append), after(lambda tag: None))
+    for _ in range(2):
+        bench.run(both(), threads=threads)
+    assert done == ["a"]
+
+
+def test_an_interrupt_elsewhere_leaves_work_to_be_done_and_told(threads):
+    gate, done = threading.Event(), []
+
+    def work(tag):
+        gate.wait(PATIENCE_S)
+        done.append(tag)
+
+    def stop(tag):
+        gate.set()
+        raise Interrupted("stopped")
+
+    bench = Bench(saver(work), after(stop))
+    result = bench.run(both(), threads=threads, interrupt=InterruptFlag())
+    assert (done, result.state, result.outputs) == (["a"], "interrupted", {"1": {"saved": ["a"]}})
+    assert [data["node"] for data in bench.events.named("executed")] == ["1"]
+
+
+def test_a_failure_elsewhere_is_the_one_that_is_told(threads):
+    def work(tag):
+        raise OSError("no room")
+
+    def fail(tag):
+        raise ValueError("wrong")
+
+    result = Bench(saver(work), after(fail)).run(both(), threads=threads)
+    assert result.messages[-1][1]["node_id"] in ("1", "2")
+    assert [message[0] for message in result.messages].count("execution_error") == 1
+
+
+def test_a_node_of_a_pack_runs_after_all_work(threads):
+    gate, met = threading.Event(), []
+    bench = Bench(saver(lambda tag: met.append(gate.wait(SHORT_S))), after(lambda tag: gate.set()))
+    pack = msgspec.structs.replace(bench.table.definitions["After"], pack="custom_nodes.somebody")
+    bench.table.definitions = {**bench.table.definitions, "After": pack}
+    bench.run(both(), threads=threads)
+    assert met == [False]
+
+
+def test_an_equal_node_waits_and_takes_the_result(threads):
+    done = []
+
+    def work(tag):
+        done.append(tag)
+        threading.Event().wait(SHORT_S)
+
+    result = Bench(saver(work)).run({"1": node("Save", tag="a"), "2": node("Save", tag="a")}, threads=threads)
+    assert (done, result.outputs) == (["a"], {"1": {"saved": ["a"]}, "2": {"saved": ["a"]}})
+
+
+def test_the_last_node_does_its_work_itself(threads):
+    where = []
+    Bench(saver(lambda tag: where.append(threading.current_thread()))).run(
+        {"1": node("Save", tag="a")}, threads=threads
+    )
+    assert where == [threading.current_thread()]
+
+
+def test_without_threads_a_node_does_its_work_itself():
+    where = []
+    Bench(saver(lambda tag: where.append(threading.current_thread())), after(lambda tag: None)).run(both())
+    assert where == [threading.current_thread()]
+
+
+def test_a_wrapped_function_finds_its_work_done(threads):
+    seen = []
+
+    def wrap(function):
+        @functools.wraps(function)
+        def wrapped(self, tag):
+            result = function(self, tag)
+            seen.append(threading.current_thread())
+            return result
+
+        return wrapped
+
+    bench = Bench(saver(lambda tag: seen.append(threading.current_thread()), wrap=wrap), after(lambda tag: None))
+    bench.run(both(), threads=threads)
+    assert seen == [threading.current_thread()] * 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taken"),
+    [
+        ([LEAST_BYTES - 1], [False]),
+        ([LEAST_BYTES], [True]),
+        ([MOST_BYTES], [True]),
+        ([MOST_BYTES + 1], [False]),
+        ([MOST_BYTES - LEAST_BYTES, LEAST_BYTES, LEAST_BYTES], [True, True, False]),
+    ],
+)
+def test_work_is_taken_over_where_it_pays_and_fits(sizes, taken):
+    share = Share(room=MOST_BYTES)
+    assert [share.take(lambda: lambda: None, size) for size in sizes] == taken
