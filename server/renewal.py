@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -41,20 +42,23 @@ class Renewal:
         self._dispatcher = dispatcher
         self._separate = separate
         self._open: dict[tuple[Names, str | None], asyncio.Task[News]] = {}
+        self._silent: set[tuple[Names, str | None]] = set()  # questions that somebody has waited for in vain
 
     async def renew(self, owner: str = "") -> None:
         """Take over what has changed, if a worker is idle to tell it; waits a bounded time."""
         if not self._definitions.has_packs:
             return
+        until_s = time.monotonic() + LISTING_WAIT_S
         is_idle = self._dispatcher.is_idle()
         if is_idle:
-            await self._told(None, LISTING_WAIT_S)
+            await self._told(None, until_s)
         if self._separate and (is_idle or (self._is_busy() and self._definitions.seen(owner) is None)):
-            await self._told(None, LISTING_WAIT_S, owner)
+            await self._told(None, until_s, owner)
 
     async def describe(self, names: Sequence[str], owner: str = "") -> News:
         """The definitions of classes as they are now; none where no worker tells them in time."""
-        return await self._told(tuple(names), PROMPT_WAIT_S, owner if self._separate else None)
+        until_s = time.monotonic() + PROMPT_WAIT_S
+        return await self._told(tuple(names), until_s, owner if self._separate else None, patient=True)
 
     async def close(self) -> None:
         """Ask no more."""
@@ -66,14 +70,24 @@ class Renewal:
     def _is_busy(self) -> bool:
         return any(info.state == "busy" for info in self._dispatcher.engine.workers())
 
-    async def _told(self, names: Names, wait_s: float, owner: str | None = None) -> News:
+    async def _told(self, names: Names, until_s: float, owner: str | None = None, *, patient: bool = False) -> News:
+        """What a worker tells until then; only who is patient waits for one that has left others waiting in vain."""
         key = names, owner
         task = self._open.get(key)
         if task is None:
             task = self._open[key] = asyncio.create_task(self._ask(names, owner), name="renew definitions")
-            task.add_done_callback(lambda _: self._open.pop(key))
-        await asyncio.wait({task}, timeout=wait_s)
-        return task.result() if task.done() else {}
+            task.add_done_callback(lambda _: self._forget(key))
+        elif key in self._silent and not patient:
+            return {}
+        await asyncio.wait({task}, timeout=max(0.0, until_s - time.monotonic()))
+        if task.done():
+            return task.result()
+        self._silent.add(key)
+        return {}
+
+    def _forget(self, key: tuple[Names, str | None]) -> None:
+        del self._open[key]
+        self._silent.discard(key)
 
     def _question(self, names: Names, owner: str | None) -> bytes:
         """What is asked: of an owner's view also the classes it has of its own already, for they may have changed."""

@@ -10,6 +10,7 @@ import pytest
 
 from executor.contract.definition import FixedChoices, InputDef, NodeDef
 from executor.messages import Packs, Refreshed
+from server import renewal
 from server.listing import split
 
 PATIENCE_S = 5.0
@@ -71,6 +72,25 @@ async def test_listing_asks_an_idle_worker_what_has_changed(site, path):
     site.engine.answers["describe"] = answer
     assert await choices(site, path) == ["new"]
     assert site.engine.asked == [("describe", None)]
+
+
+async def test_a_worker_that_left_one_listing_waiting_holds_no_other(site, monkeypatch):
+    come = asyncio.Event()
+
+    async def answer(body):
+        await come.wait()
+        return described("new")
+
+    site.engine.answers["describe"] = answer
+    monkeypatch.setattr(renewal, "LISTING_WAIT_S", 0.01)
+    assert await choices(site) == ["old"]
+    monkeypatch.setattr(renewal, "LISTING_WAIT_S", 600.0)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await choices(site) == ["old"]
+        come.set()
+        while await choices(site) == ["old"]:
+            pass
+    assert site.engine.asked[0] == ("describe", None)
 
 
 async def test_listing_does_not_ask_a_busy_worker(site):
