@@ -26,13 +26,16 @@ def prestart(services: Services) -> None:
 
 def load(services: Services | None = None) -> Registry:
     """Every node class there is, described and closed: the built-in ones, and those of the packs that were found."""
+    from executor import context
+    from executor.context import RunContext
     from nodes.builtin import MODULES
     from nodes.registry import Registry
 
     registry = Registry()
-    for name in MODULES:
-        for cls in import_module(f"nodes.builtin.{name}").NODES:
-            registry.add(cls, name=getattr(cls, "NAME", None), builtin=True)
+    with context.entered(RunContext(services=services)):  # some lists are of what lies in folders
+        for name in MODULES:
+            for cls in import_module(f"nodes.builtin.{name}").NODES:
+                registry.add(cls, name=getattr(cls, "NAME", None), builtin=True)
     packs = getattr(services, "packs", None)
     if packs is not None:
         packs.load(registry)

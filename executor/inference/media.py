@@ -66,6 +66,13 @@ def encoding(what: str) -> Iterator[None]:
         raise NodeInputError(f"{what} failed: {said or failure.strerror or failure}") from failure
 
 
+def refuse_unknown(codec: str, given: Mapping[str, str], left: Mapping[str, str]) -> None:
+    """NodeInputError for the first given option that an encoder left over when it was opened: it has none so called."""
+    for name in given:
+        if name in left:
+            raise NodeInputError(f"the encoder {codec} has no option {name!r}")
+
+
 def rate_of(frames_per_second: float | Fraction, field: str = "frame_rate") -> Fraction:
     """Pictures per second as FFmpeg takes them; NodeInputError for what is no rate."""
     value = float(frames_per_second)

@@ -6,6 +6,7 @@ Files go through PyAV (FFmpeg), whose own resampler changes rates: there is no t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
-from executor.inference.media import Source, container_options, encoding, pyav, reading
+from executor.inference.media import Source, container_options, encoding, pyav, reading, refuse_unknown
 from executor.inference.values import Audio
 
 if TYPE_CHECKING:
@@ -104,6 +105,14 @@ def _resample_row(row: Tensor, before: int, rate: int) -> Tensor:
 # ---------------------------------------------------------------- writing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoundEncoding:
+    """How sound becomes a stream in a file."""
+
+    codec: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
 def sound_stream(target: OutputContainer, codec: str, audio: Audio, options: Mapping[str, str]) -> AudioStream:
     """A stream for a sound in an open file; opus gets the next rate that it knows, more than two channels are mixed."""
     rate = audio["sample_rate"]
@@ -178,7 +187,7 @@ def fitted(waveform: Tensor, rate: int, seconds: float) -> Tensor:
     return torch.nn.functional.pad(waveform[:, :samples], (0, max(0, samples - waveform.shape[1])))
 
 
-def add_sound(video: Path, target_path: Path, container: str, codec: str, audio: Audio, *, trim: bool) -> None:
+def add_sound(video: Path, target_path: Path, container: str, how: SoundEncoding, audio: Audio, *, trim: bool) -> None:
     """Copy a silent video into a new file together with the first sound of `audio`.
 
     The sound is cut to the pictures' length; where it is shorter, silence follows, or with `trim` the pictures end
@@ -186,7 +195,7 @@ def add_sound(video: Path, target_path: Path, container: str, codec: str, audio:
     """
     av, rate = pyav(), audio["sample_rate"]
     options = container_options(container)
-    with encoding(f"encoding sound with {codec}"), av.open(str(video)) as source:
+    with encoding(f"encoding sound with {how.codec}"), av.open(str(video)) as source:
         pictures = source.streams.video[0]
         seconds = _length_s(source, pictures)
         waveform = audio["waveform"][0]
@@ -196,12 +205,13 @@ def add_sound(video: Path, target_path: Path, container: str, codec: str, audio:
             copy = target.add_stream_from_template(pictures, opaque=True)  # as it is, encoder or not
             if container in ("mp4", "mov"):  # players of Apple take H.265 by its tag
                 copy.codec_context.codec_tag = pictures.codec_context.codec_tag
-            sound = sound_stream(target, codec, audio, {})
+            sound = sound_stream(target, how.codec, audio, how.options)
             packets = encoded(sound, fitted(waveform, rate, end_s), rate)
             for packet in _by_time(source.demux(pictures), packets, end_s):
                 if packet.stream is pictures:
                     packet.stream = copy
                 target.mux(packet)
+            refuse_unknown(how.codec, how.options, sound.codec_context.options)
 
 
 def _length_s(source: Any, pictures: Any) -> float:  # noqa: ANN401  # containers and streams of several kinds

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import numpy as np
 
 from executor.errors import NodeInputError
-from executor.inference.media import container_options, encoding, pyav
-from executor.inference.sound import encoded, sound_stream, time_s
+from executor.inference.media import container_options, encoding, pyav, refuse_unknown
+from executor.inference.sound import SoundEncoding, encoded, sound_stream, time_s
 from executor.inference.values import Audio
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class VideoEncoding:
     tag: str | None = None
     bits: int = 8
     bt709: bool = True  # converted to BT.709 in its limited range, and tagged so
-    sound: str = "aac"  # the encoder of sound
+    sound: str = "aac"  # the encoder of sound that comes along
+    sounds: SoundEncoding | None = None  # how sound is added afterwards, where its pictures decide that
+    strict: bool = False  # an option that the encoder has not is an error
 
 
 def encode_video(
@@ -119,6 +121,8 @@ def _encode_all(
         frame = convert(raw_frame(values, how.bits))
         frame.pts, frame.time_base = number, 1 / rate
         target.mux(stream.encode(frame))
+        if how.strict and number == 0:
+            refuse_unknown(how.codec, how.options, stream.codec_context.options)
         while waiting is not None and time_s(waiting) <= number / rate:  # sound goes along with the pictures
             target.mux(waiting)
             waiting = next(sounds, None)

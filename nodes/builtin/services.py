@@ -38,10 +38,15 @@ class Services(Protocol):
 
 def services() -> Services:
     """The services of the running call; RuntimeError outside a worker."""
-    found = context.current().services or bridge.ambient()
+    found = running()
     if found is None:
         raise RuntimeError("this node needs a running worker: its services are not there")
-    return cast(Services, found)
+    return found
+
+
+def running() -> Services | None:
+    """The services of the running call; None outside a worker."""
+    return cast("Services | None", context.current().services or bridge.ambient())
 
 
 def attempt() -> Record | None:

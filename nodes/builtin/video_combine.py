@@ -34,13 +34,14 @@ from executor.inference.frames import (
 )
 from executor.inference.gifski import encode_gifski, find_gifski
 from executor.inference.media import rate_of
-from executor.inference.sound import add_sound, checked
+from executor.inference.sound import SoundEncoding, add_sound, checked
 from executor.inference.spooled_frames import Frames, SpooledFrames
 from executor.inference.values import Audio, Image, Latent
 from executor.inference.video_encoding import encode_palette_gif, encode_png, encode_video
 from nodes.builtin.inputs import AnyInput, Either, InputTypes, flag, integer, text
 from nodes.builtin.picture_files import output_root, png_metadata, whole, write_png
-from nodes.builtin.services import services
+from nodes.builtin.services import running, services
+from nodes.builtin.video_format_files import user_formats
 from nodes.builtin.video_formats import CATEGORY, GIFSKI, PACK, Format, choices_of, format_named, formats, widget_values
 from nodes.builtin.video_meta_batch import MetaBatch, without_batch
 
@@ -65,13 +66,14 @@ class VHS_VideoCombine:  # noqa: N801  # the name that workflows have
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:
         """The inputs as listed; the widgets of each format come as inputs that are not declared."""
+        known = _known()
         return {
             "required": {
                 "images": (Either("IMAGE", "LATENT"),),
                 "frame_rate": (Either("FLOAT", "INT"), {"default": 8, "min": 1, "step": 1}),
                 "loop_count": integer(0, 0, 100, step=1),
                 "filename_prefix": text(default="AnimateDiff"),
-                "format": (list(formats()), {"formats": choices_of(formats())}),
+                "format": (list(known), {"formats": choices_of(known)}),
                 "pingpong": flag(default=False),
                 "save_output": flag(default=True),
             },
@@ -106,7 +108,7 @@ class VHS_VideoCombine:  # noqa: N801  # the name that workflows have
         frames: Frames | None = _frames(images if images is not None else latents, vae)
         if frames is None:
             return {"result": ((save_output, []),)}
-        chosen = format_named(format)
+        chosen = format_named(format, _known())
         if meta_batch is not None:
             waiting = _waiting(meta_batch, unique_id, frames, chosen)
             if meta_batch.goes_on:
@@ -159,7 +161,7 @@ class Job:
     @property
     def is_sequence(self) -> bool:
         """Tell whether each frame becomes a file of its own."""
-        return self.chosen.extension.startswith("%")
+        return self.chosen.extension.startswith("%") and self.chosen.encoding is None
 
     def write_cover(self, *, kept: bool) -> str:
         """Write the first frame with the workflow, if it is wanted; its path in either case."""
@@ -246,10 +248,11 @@ class Job:
             log.warning("VHS_VideoCombine: %s holds no sound; it is left out", self.chosen.name)
             return []
         path = video.with_name(f"{self.stem}-audio.{self.chosen.extension}")
-        container = self.chosen.encoding(self.widgets, False).container
+        how = self.chosen.encoding(self.widgets, self._has_alpha())
+        sounds = how.sounds or SoundEncoding(codec=self.chosen.sound)
         with whole(path) as part:
             trim = bool(self.widgets.get("trim_to_audio", False))
-            add_sound(video, part, container, self.chosen.sound, audio, trim=trim)
+            add_sound(video, part, how.container, sounds, audio, trim=trim)
         return [str(path)]
 
     def shown(self, last: Path, frame_rate: float, save_output: bool) -> dict[str, object]:
@@ -266,6 +269,14 @@ class Job:
             "workflow": f"{self.stem}.png",
             "fullpath": str(last),
         }
+
+
+def _known() -> Mapping[str, Format]:
+    """Every format by name: ours, then those of files that the user wrote."""
+    worker = running()
+    own = {} if worker is None else user_formats(worker.folders)
+    ours = formats()
+    return {**ours, **{name: each for name, each in own.items() if name not in ours}}
 
 
 def _frames(given: Image | Latent | None, vae: Decoder | None) -> Pictures | DecodedLatents | None:

@@ -30,6 +30,9 @@ FFV1_PIXELS = (
 DITHERS = (
     "bayer", "heckbert", "floyd_steinberg", "sierra2", "sierra2_4a", "sierra3", "burkes", "atkinson", "none",
 )  # fmt: skip
+NOTHING: Values = {"BOOLEAN": False, "INT": 0, "FLOAT": 0.0, "STRING": ""}
+"""What a widget without a default stands at."""
+
 ALIGNMENT = 2
 """Sides of frames of videos are multiples of this."""
 
@@ -53,9 +56,8 @@ def choices_of(formats: Mapping[str, Format]) -> dict[str, list[Widget]]:
     return {name: list(each.widgets) for name, each in formats.items() if each.widgets}
 
 
-def format_named(name: str) -> Format:
+def format_named(name: str, known: Mapping[str, Format]) -> Format:
     """A format by its name; UnknownName with the nearest one."""
-    known = formats()
     try:
         return known[name]
     except KeyError:
@@ -77,8 +79,7 @@ def widget_values(chosen: Format, given: Values) -> dict[str, object]:
         options = cast(Values, more[0]) if more else {}
         field = str(name)
         if field not in given:
-            choices = kind if isinstance(kind, list) else [None]
-            values[field] = options.get("default", choices[0])
+            values[field] = options.get("default", kind[0] if isinstance(kind, list) else NOTHING.get(str(kind)))
             log.debug("%s: input %r is missing; %r is taken", chosen.name, field, values[field])
         else:
             values[field] = _read(field, kind, options, given[field])
@@ -94,11 +95,15 @@ def _read(name: str, kind: object, options: Values, value: object) -> object:
         return str(value)
     if kind == "BOOLEAN":
         return value.strip().lower() not in ("", "0", "false", "no") if isinstance(value, str) else bool(value)
+    return str(value) if kind == "STRING" else _number(name, kind, options, value)
+
+
+def _number(name: str, kind: object, options: Values, value: object) -> float:
     try:
-        number = int(cast(int, value))
+        number = float(cast(float, value)) if kind == "FLOAT" else int(cast(int, value))
     except (TypeError, ValueError, OverflowError) as error:
-        raise NodeInputError(f"input {name!r}: {value!r} is no whole number") from error
-    low, high = int(cast(int, options["min"])), int(cast(int, options["max"]))
+        raise NodeInputError(f"input {name!r}: {value!r} is no {'' if kind == 'FLOAT' else 'whole '}number") from error
+    low, high = (type(number)(cast(float, options.get(end, number))) for end in ("min", "max"))
     if not low <= number <= high:
         raise NodeInputError(f"input {name!r}: {number} is outside {low} to {high}; the nearest is "
                              f"{min(max(number, low), high)}")  # fmt: skip
