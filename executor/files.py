@@ -55,6 +55,9 @@ OUTPUT_KINDS = {
 }
 """Folders below `output/` that are searched too, because saving nodes write there."""
 
+AT_REST_NS = 1_000_000_000
+"""A folder that has not changed for so long is taken to rest."""
+
 CLOCK_STEP_NS = 50_000_000
 """Two changes of a folder that are closer than this may leave the same time of change."""
 
@@ -86,7 +89,7 @@ ChangedKind = tuple[str, tuple[str, ...], tuple[str, ...]]
 """A kind of model with its folders and file endings."""
 
 Stamps = tuple[tuple[str, int], ...]
-"""Folders with their times of change in ns; 0 for one that is not there."""
+"""Folders with their times of change in ns; in the place of one that is not there, what has to change first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +247,7 @@ class Folders:
         for source in sources:
             if source == "input":
                 folder = str(self._roots["input"])
-                stamps[folder] = _stamp(folder)
+                stamps.update([_first_to_change(folder)])
             elif source in self.kinds():
                 suffixes = frozenset(self.suffixes(source))
                 for path in self.paths(source):
@@ -435,10 +438,24 @@ def _stamp(path: str) -> int:
         return 0
 
 
+def _first_to_change(folder: str) -> tuple[str, int]:
+    """A folder, or where it is not there the nearest one above it that is, with its time of change in ns.
+
+    It cannot come to be without that. Looking at what is not there costs more, and new servers lack most folders. But
+    it is looked at itself, with time 0, where the one above changes all the time (the output folder), and where it is
+    a link that leads nowhere: what that leads to may appear elsewhere.
+    """
+    there = folder
+    while not os.path.lexists(there) and (above := os.path.dirname(there)) != there:
+        there = above
+    stamp = _stamp(there)
+    return (there, stamp) if there == folder or stamp < time.time_ns() - AT_REST_NS else (folder, 0)
+
+
 def _read(folder: Path, suffixes: frozenset[str]) -> _Listing:
     names: list[str] = []
     taken_ns = time.time_ns()
-    stamps: list[tuple[str, int]] = [(str(folder), _stamp(str(folder)))]
+    stamps: list[tuple[str, int]] = [_first_to_change(str(folder))]
     for parent, directories, files in os.walk(folder, followlinks=True):
         directories[:] = sorted(name for name in directories if name != ".git")
         stamps += [(path, _stamp(path)) for path in (os.path.join(parent, name) for name in directories)]

@@ -27,6 +27,9 @@ AT_ONCE = 100
 """So many entries of the history, with their graphs, are in memory at once while they are rendered."""
 MOST_TEXTS = 1000
 """So many rendered jobs are kept: some pages of the longest lists that front ends ask for."""
+MOST_PAGES = 16
+LARGEST_PAGE = 1 << 20
+"""So many pages are kept as they were shown, of at most so many bytes: front ends ask for the same few."""
 _STATUS_OF = {state: status for status, state in (*WAITING.items(), *ENDED.items())}
 
 View = dict[str, object]
@@ -45,11 +48,21 @@ class JobQuery:
     owner: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as it was shown: its jobs and entries, how many there are in all, and the text."""
+
+    items: list[Job | Place]
+    total: int
+    text: bytes
+
+
 class JobList:
     """GET /api/jobs as JSON text. What ended is rendered once and kept, for front ends ask at every change."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._pages: dict[JobQuery, Page] = {}  # the one made last, last
         # by rank, version, and whether it is for who sees everybody's; last used last
         self._texts: OrderedDict[tuple[int, int, bool], bytes] = OrderedDict()
 
@@ -72,6 +85,9 @@ class JobList:
         if queued:
             found.sort(key=lambda item: _key(item, query), reverse=query.descending)
         page = found[query.offset : end]
+        shown = self._pages.get(query)
+        if shown is not None and (shown.total, shown.items) == (total, page):  # as a rule this compares identities
+            return shown.text
         texts = await self._rendered([item for item in page if isinstance(item, Place)], query.owner)
         views = [_dumped(queued_view(item)) if isinstance(item, Job) else texts[item.rank] for item in page]
         pagination = {
@@ -81,7 +97,17 @@ class JobList:
             "has_more": query.offset + len(page) < total,
         }
         jobs = b", ".join(filter(None, views))
-        return b'{"jobs": [' + jobs + b'], "pagination": ' + _dumped(pagination) + b"}"
+        text = b'{"jobs": [' + jobs + b'], "pagination": ' + _dumped(pagination) + b"}"
+        self._keep(query, Page(page, total, text))
+        return text
+
+    def _keep(self, query: JobQuery, page: Page) -> None:
+        """Keep a page until another one of its query is asked for, or the pages of newer queries are too many."""
+        self._pages.pop(query, None)
+        if len(page.text) <= LARGEST_PAGE:
+            self._pages[query] = page
+        while len(self._pages) > MOST_PAGES:
+            del self._pages[next(iter(self._pages))]
 
     async def _rendered(self, places: Sequence[Place], owner: str | None) -> dict[int, bytes]:
         """The texts of ended jobs by rank; an empty one for what was deleted in the meantime."""

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -51,7 +52,7 @@ def foreign_page(request: web.Request) -> str | None:
     """
     origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
     acts = changes(request)
-    if not acts and not is_loopback(bare_name(host)):
+    if not acts and not _is_at_loopback(host):
         return None
     if origin is not None and is_other_origin(origin, host, acts=acts):
         return f"it comes from a page of {origin}"
@@ -60,6 +61,12 @@ def foreign_page(request: web.Request) -> str | None:
         if acts or not navigates:
             return "it comes from a page of another site"
     return None
+
+
+@lru_cache(maxsize=256)
+def _is_at_loopback(host: str) -> bool:
+    """Tell whether a Host is a loopback address: every request is asked, and few hosts are named."""
+    return is_loopback(bare_name(host))
 
 
 def is_other_origin(origin: str, host: str, *, acts: bool) -> bool:
@@ -99,6 +106,7 @@ def is_own_name(host: str | None, known: Collection[str]) -> bool:
     return True
 
 
+@lru_cache(maxsize=256)
 def bare_name(host: str) -> str:
     """The name or address in a Host header, without port and brackets; "" where there is none."""
     try:

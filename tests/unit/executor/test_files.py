@@ -195,6 +195,43 @@ def test_watch_sees_changes_of_models_and_inputs(folders: Folders, loras: Path) 
     assert not watch.is_fresh()
 
 
+def test_watch_looks_at_nothing_that_is_not_there(folders: Folders) -> None:
+    folders.models.mkdir(parents=True, exist_ok=True)
+    os.utime(folders.models, (1e9, 1e9))
+    watch = folders.watch(["loras", "vae", "checkpoints"])
+    assert {path for path, _ in watch.stamps if path.startswith(str(folders.models))} == {str(folders.models)}
+
+
+def test_watch_does_not_look_at_a_busy_folder_for_one_that_may_come_below_it(folders: Folders) -> None:
+    folders.root("output").mkdir(parents=True, exist_ok=True)
+    watch = folders.watch(["checkpoints"])
+    put(folders.root("output") / "picture.png")
+    assert watch.is_fresh()
+
+
+@pytest.mark.parametrize("kind", ["loras", "checkpoints"])
+def test_watch_sees_a_folder_come_to_be(folders: Folders, kind: str) -> None:
+    above = folders.root("output").parent
+    for folder in (above, folders.models, folders.root("output")):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder, (1e9, 1e9))
+    watch = folders.watch([kind])
+    assert watch.is_fresh()
+    (folders.models / kind).mkdir()
+    assert not watch.is_fresh()
+
+
+def test_watch_sees_what_a_link_leads_to_come_to_be(folders: Folders, tmp_path: Path) -> None:
+    folders.models.mkdir(parents=True, exist_ok=True)
+    (folders.models / "loras").symlink_to(tmp_path / "disk" / "loras")
+    for folder in (tmp_path, folders.models, folders.root("output").parent):
+        os.utime(folder, (1e9, 1e9))
+    watch = folders.watch(["loras"])
+    (tmp_path / "disk" / "loras").mkdir(parents=True)
+    os.utime(tmp_path, (1e9, 1e9))
+    assert not watch.is_fresh()
+
+
 def test_fresh_names_of_an_unknown_kind(folders: Folders) -> None:
     with pytest.raises(KeyError):
         folders.fresh_names("unknown")

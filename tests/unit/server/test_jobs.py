@@ -80,6 +80,27 @@ async def test_pages_are_whole_whatever_is_kept_and_read_at_once(five, monkeypat
         assert await ids(five) == ["waiting", "running", "stopped", "bad", "done"]
 
 
+async def test_a_page_is_made_once_until_it_changes(five, monkeypatch):
+    first = await listed(five, "?status=completed,failed,cancelled")
+    monkeypatch.setattr(jobs, "_dumped", lambda value: pytest.fail("it was made again"))
+    assert await listed(five, "?status=completed,failed,cancelled") == first
+    monkeypatch.undo()
+    await five.post("/history", json={"delete": ["bad"]})
+    assert [job["id"] for job in (await listed(five, "?status=completed,failed,cancelled"))["jobs"]] == [
+        "stopped",
+        "done",
+    ]
+
+
+async def test_no_more_pages_are_kept_than_may_be(five, monkeypatch):
+    monkeypatch.setattr(jobs, "MOST_PAGES", 2)
+    for limit in (1, 2, 3, 4):
+        await listed(five, f"?limit={limit}")
+    monkeypatch.setattr(jobs, "LARGEST_PAGE", 10)
+    await listed(five, "?limit=5")
+    assert [query.limit for query in five.front.jobs._pages] == [3, 4]
+
+
 async def test_deleted_entries_are_not_listed(five):
     await ids(five)
     await five.post("/history", json={"delete": ["bad"]})
