@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from executor.errors import UnsafePath
-from executor.files import Folders, inside
+from executor.fence import require_encodable
+from executor.files import Folders
 from executor.settings import Settings
 
 log = logging.getLogger("weft.dispatcher")
@@ -75,11 +76,11 @@ class Attempt:
     def shown(self, output: object, folders: Folders) -> None:
         """A node tells files in its `ui`: those that were written since the attempt began are its own."""
         for path in _named_in(output, folders, self._known):
-            if not path.is_file():
+            if not os.path.isfile(path):
                 continue
             with suppress(OSError):
-                if path.stat().st_mtime_ns >= self._began_ns:
-                    self.made(path, path)
+                if os.stat(path).st_mtime_ns >= self._began_ns:
+                    self.made(Path(path), Path(path))
 
     def close(self) -> None:
         """The attempt is over."""
@@ -182,20 +183,23 @@ def _remove(line: list[object]) -> None:
 
 def files_stand(output: object, folders: Folders) -> bool:
     """Tell whether all files are there that a `ui` names in the output and temp folders."""
-    return all(path.is_file() for path in _named_in(output, folders))
+    return all(os.path.isfile(path) for path in _named_in(output, folders))
 
 
-def _named_in(output: object, folders: Folders, known: Collection[str] = ()) -> Iterator[Path]:
-    """The files that a `ui` names in the output and temp folders, there or not, but for those that are known."""
+def _named_in(output: object, folders: Folders, known: Collection[str] = ()) -> Iterator[str]:
+    """The paths of files that a `ui` names in the output and temp folders, there or not, but for those known.
+
+    Every result with files is asked for them in each prompt, so this works on texts.
+    """
     for values in output.values() if isinstance(output, Mapping) else ():
         for value in values if isinstance(values, list) else ():
             if not isinstance(value, Mapping) or value.get("type") not in SHOWN_ROOTS:
                 continue
-            root = folders.root(value["type"])
-            with suppress(UnsafePath, ValueError):
-                name = os.path.join(str(value.get("subfolder") or ""), str(value.get("filename") or ""))
-                if os.path.normpath(os.path.join(root, name)) in known:
-                    continue
-                path = inside(root, name)
-                if path != root:
-                    yield path
+            root = str(folders.root(value["type"]))
+            name = os.path.join(str(value.get("subfolder") or ""), str(value.get("filename") or ""))
+            path = os.path.normpath(os.path.join(root, name))
+            if path in known or not path.startswith(root + os.sep):
+                continue
+            with suppress(UnsafePath):
+                require_encodable(name)
+                yield path

@@ -271,6 +271,12 @@ class Hub:
             if event in TERMINAL:
                 client.hurry()  # with what is told in the same breath
 
+    def hurry(self, client_id: str | None, owner: str = "") -> None:
+        """Send a client what waits for it now."""
+        client = self._clients.get((owner if self._separate else "", client_id)) if client_id is not None else None
+        if client is not None and client.waiting:
+            client.hurry()
+
     def _publish_status(self, frame: Frame, receivers: Iterable[Client]) -> None:
         """Tell the queue's length: in a crowd, those without a prompt only the newest, a few times a second.
 

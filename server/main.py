@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
@@ -102,7 +103,7 @@ def build(
         engine,
         hub.publish,
         hub.publish_blob,
-        ears=news.ears(),
+        ears=replace(news.ears(), ending=lambda job: hub.hurry(job.client_id, job.owner)),
         limits=Limits(waiting=settings.max_queue, job_timeout_s=settings.job_timeout_s),
         leftovers=Leftovers(record_folder(settings), ended_folder(settings)),
     )

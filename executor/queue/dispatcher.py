@@ -456,7 +456,9 @@ class Dispatcher:
             late = running.late(self._limits.job_timeout_s)
             result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
-        writing = self.store.finish(running.job, result)  # on its way before anything else is done
+        writing = self._endings.begin(running.job, result)  # on its way before anything else is done
+        if self.store.next() is None:
+            self._ears.ending(running.job)  # there is time for what was told so far, while the disk works
         end = self._finish(running, result, writing, message)
         task = asyncio.create_task(end, name=f"end {running.job.id}")
         task.add_done_callback(_tell_failure)
@@ -509,7 +511,6 @@ class Dispatcher:
         running.ending = True
         if await self._endings.store(running.job, result, writing):
             self._stop_asked.pop(running.job.row, None)
-            self._endings.tell(running.job, result)
 
     def _leave(self, running: Running) -> None:
         """The worker's place is free."""
@@ -521,7 +522,8 @@ class Dispatcher:
 
     def _roused(self) -> None:
         """A worker may have become free."""
-        self._wake.set()
+        if self.store.next() is not None:
+            self._wake.set()
         self._freed.set()
 
     async def _until(self, is_so: Callable[[], bool]) -> None:

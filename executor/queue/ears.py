@@ -39,12 +39,14 @@ async def _refuse(request: Request) -> bytes:
 class Ears:
     """Who hears what workers tell of themselves, by worker; `request` makes the JSON answer to a worker's wish.
 
+    `ending` hears of a job that its worker has ended and behind which none waits, `ended` when that is stored and told.
     `is_tied` tells which jobs only the first worker may run, `definitions` which node classes there are.
     """
 
     ready: Callable[[str, Ready], None] = lambda worker, told: None
     refreshed: Callable[[str, Refreshed], None] = lambda worker, told: None
     stats: Callable[[str, Stats], None] = lambda worker, told: None
+    ending: Callable[[Job], None] = lambda job: None
     ended: Callable[[Job, Finished], None] = lambda job, told: None
     lost: Callable[[str], None] = lambda worker: None
     request: Callable[[Request], Awaitable[bytes]] = _refuse

@@ -27,15 +27,19 @@ class Ends:
     def __init__(self, store: Store, publish: Publish) -> None:
         self._store, self._publish = store, publish
 
+    def begin(self, job: Job, result: Result) -> asyncio.Future[bool]:
+        """Have the end of a job written, and told the moment it is: on its way when this returns."""
+        return self._store.finish(job, result, lambda: self.tell(job, result))
+
     async def store(self, job: Job, result: Result, writing: Awaitable[bool] | None = None) -> bool:
-        """Write the end of a job, waiting for a full disk to get room: nothing is announced that is not stored.
+        """Write and tell the end of a job, waiting for a full disk to get room: what is not stored is not announced.
 
         `writing` is the first try where it is under way. False if this attempt of the job is no longer the running one.
         """
         tries = 0
         while True:
             try:
-                return await (writing or self._store.finish(job, result))
+                return await (writing or self.begin(job, result))
             except sqlite3.Error:
                 pause_s = DISK_WAIT_S[min(tries, len(DISK_WAIT_S) - 1)]
                 text = "the end of prompt %s could not be stored; next try in %g s"

@@ -202,10 +202,10 @@ class Store:
             self._writing = asyncio.get_running_loop().call_later(CLAIM_S, self._write_claims)
         return job
 
-    def finish(self, job: Job, result: Result) -> asyncio.Future[bool]:
+    def finish(self, job: Job, result: Result, stored: Callable[[], None] = lambda: None) -> asyncio.Future[bool]:
         """Move a running job into history; False if this attempt of the job is no longer the running one.
 
-        It is on its way to the disk when this returns.
+        It is on its way to the disk when this returns; `stored` is called the moment it is there.
         """
         if not self._is_current(job):
             stale: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -224,6 +224,7 @@ class Store:
             self._unname(job)
             if rank is not None:
                 self.waiters.tell(job.row, entry)
+                stored()
             return rank is not None
 
         return self._change(lambda connection: self._store_end(connection, entry, told), written)

@@ -127,6 +127,24 @@ async def test_last_words_wait_for_nothing(client, written, monkeypatch):
     sender.cancel()
 
 
+async def test_a_client_is_told_what_waits_before_the_end_of_its_prompt_is_stored(client, written, monkeypatch):
+    monkeypatch.setattr(hub, "GATHER_S", 3600.0)
+    here = hub.Hub()
+    here._clients[client.name] = client
+    sender = asyncio.create_task(client.send_forever())
+    here.publish("executed", {}, audience="owner", client_id="me")
+    here.hurry("other")
+    here.hurry(None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert written.writes == []
+    here.hurry("me")
+    async with asyncio.timeout(5):
+        while not written.writes:
+            await asyncio.sleep(0)
+    sender.cancel()
+
+
 async def test_one_write_takes_no_more_than_the_socket_should_hold(client, written, monkeypatch):
     monkeypatch.setattr(hub, "BATCH_BYTES", 4)
     for payload in ("abc", "d", "e"):

@@ -198,9 +198,9 @@ class SlowDisk:
     room: asyncio.Event
 
     def slow(self, finish):
-        async def slow_finish(job: Job, result: Result) -> bool:
+        async def slow_finish(job: Job, result: Result, stored: Callable[[], None]) -> bool:
             await self.room.wait()
-            return await finish(job, result)
+            return await finish(job, result, stored)
 
         return slow_finish
 
@@ -230,6 +230,18 @@ async def test_a_worker_gets_its_next_job_while_the_end_of_the_last_is_written(s
     await stage.ear.until_ended("b")
     ends = ["execution_success", "status", "executing"]
     assert stage.ear.names()[told:] == [*ends, "status", "executing", *ends], "b is told after the last word about a"
+
+
+async def test_who_waits_for_a_prompt_hears_what_was_told_while_its_end_is_stored_if_there_is_time():
+    ending: list[str] = []
+    async with played(ending=lambda job: ending.append(job.id)) as stage:
+        for name in ("a", "b"):
+            await stage.submit(name)
+        for name in ("a", "b"):
+            await stage.taken()
+            stage.engine.tell_finished(name)
+            await stage.ear.until_ended(name)
+        assert ending == ["b"], "another waits behind the first"
 
 
 async def test_a_worker_lost_with_its_next_job_is_heard_after_the_end_of_the_last(stage: Stage, slow_disk: SlowDisk):
@@ -427,11 +439,11 @@ async def test_a_full_disk_delays_the_end_and_announces_nothing_early(stage: Sta
     monkeypatch.setattr(dispatcher, "CLAIM_PAUSE_S", 0.0)
     finish, failures = stage.store.finish, iter([True, True])
 
-    async def full(job: Job, result: Result) -> bool:
+    async def full(job: Job, result: Result, stored: Callable[[], None]) -> bool:
         if next(failures, False):
             assert "execution_success" not in stage.ear.names()
             raise sqlite3.OperationalError("database or disk is full")
-        return await finish(job, result)
+        return await finish(job, result, stored)
 
     monkeypatch.setattr(stage.store, "finish", full)
     await stage.submit("a")
