@@ -33,6 +33,8 @@ TYPES = ("BOOLEAN", "FLOAT", "INT", "STRING")
 VALUES = ("save_metadata", "input_color_depth", "trim_to_audio", "bitrate", "megabit")
 """Keys whose value is written down, or asked for by a widget."""
 
+SWITCHES = ("save_metadata", "trim_to_audio")
+
 NEVER = ("gifski_pass", "pre_pass", "inputs_main_pass", "environment")
 """Keys that only a command line can follow."""
 
@@ -81,6 +83,7 @@ def _format(name: str, text: object) -> Format:
         name=name,
         extension=str(text["extension"]),
         widgets=tuple(source.widgets()),
+        fixed={key: not _no(text[key]) for key in SWITCHES if key in text and not isinstance(text[key], list)},
         encoding=source.encoding,
         keeps_metadata="save_metadata" in text,
         sound="libopus",  # where the file says no 'audio_pass'

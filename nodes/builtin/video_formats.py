@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from executor.errors import NodeInputError, UnknownName, nearest
@@ -44,6 +44,7 @@ class Format:
     name: str
     extension: str
     widgets: tuple[Widget, ...] = ()
+    fixed: Values = field(default_factory=dict)  # values that no widget asks for
     encoding: Callable[[Values, bool], VideoEncoding] | None = None  # of widget values, and whether there is alpha
     keeps_metadata: bool = False
     sound: str | None = None  # its encoder
@@ -74,7 +75,7 @@ def widget_values(chosen: Format, given: Values) -> dict[str, object]:
 
     NodeInputError for a value that is none of the choices or no number within the limits.
     """
-    values: dict[str, object] = {}
+    values: dict[str, object] = dict(chosen.fixed)
     for name, kind, *more in chosen.widgets:
         options = cast(Values, more[0]) if more else {}
         field = str(name)

@@ -135,3 +135,9 @@ def test_a_file_that_is_none_is_told_and_left_out(place, caplog):
 def test_ours_stay_beside_a_file_of_the_same_name(place):
     write(place, "h264-mp4", {**MINE, "extension": "mkv"})
     assert combine(format="video/h264-mp4")[1].endswith(".mp4")
+
+
+def test_metadata_may_be_kept_without_a_widget_for_it(place):
+    write(place, "mine", {**MINE, "save_metadata": "True"})
+    with av.open(combine(prompt={"1": 2})[1]) as film:
+        assert json.loads(film.metadata["PROMPT"]) == {"1": 2}
