@@ -4,12 +4,13 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
+from executor.claims import Claims
 from executor.errors import UnsafePath
 from executor.fence import Fence, is_below, require_encodable, require_fit
 from executor.model_paths import read_extra_paths
@@ -58,6 +59,8 @@ OUTPUT_KINDS = {
 AT_REST_NS = 1_000_000_000
 """A folder that has not changed for so long is taken to rest."""
 
+MANY = 256
+"""How many numbers who does not say it may use: a pack that asks for a name and saves a batch from there on."""
 CLOCK_STEP_NS = 50_000_000
 """Two changes of a folder that are closer than this may leave the same time of change."""
 
@@ -130,6 +133,7 @@ class Folders:
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._lock = threading.RLock()
         self._promised: set[Path] = set()  # files that are still being written
+        self.claims: Claims | None = None  # where other workers save too
         self.fence = Fence(self._reachable, follow=settings.follow_symlinks)
         for file in extra_path_files(settings):
             for extra in read_extra_paths(file):
@@ -306,8 +310,21 @@ class Folders:
         require_fit(name)
         return self.fence.require(inside(folder, name))
 
-    def next_name(self, prefix: str, root: Path, width: int = 0, height: int = 0) -> SaveName:
-        """The place of the next file saved under `prefix`; makes the folder. UnsafePath if the prefix leaves `root`."""
+    def next_name(
+        self,
+        prefix: str,
+        root: Path,
+        width: int = 0,
+        height: int = 0,
+        *,
+        count: int = MANY,
+        numbered: Callable[[str, Iterable[str]], int] | None = None,
+    ) -> SaveName:
+        """The place of the next file saved under `prefix`; makes the folder. UnsafePath if the prefix leaves `root`.
+
+        `count` numbers from there on are the caller's, whatever other workers save until its job ends. `numbered` tells
+        the first free number of a stem among the names of a folder, where it is not told as ComfyUI does.
+        """
         filled = fill_size(prefix, width, height)
         relative = os.path.normpath(filled)
         subfolder, stem = os.path.split(relative)
@@ -318,10 +335,15 @@ class Folders:
         if not is_below(os.path.realpath(folder), os.path.realpath(root)):  # a pack may save in a folder of its own
             self.fence.require(folder)
         folder.mkdir(parents=True, exist_ok=True)
+
+        def listed() -> int:
+            return (numbered or _next_counter)(stem, [*os.listdir(folder), *self._promised_in(folder)])
+
+        place = os.path.normcase(os.path.join(os.path.realpath(folder), stem))
         return SaveName(
             folder=folder,
             stem=stem,
-            counter=_next_counter(stem, [*os.listdir(folder), *self._promised_in(folder)]),
+            counter=listed() if self.claims is None else self.claims.take(place, listed, count),
             subfolder=subfolder,
             prefix=filled,
         )

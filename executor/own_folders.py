@@ -49,7 +49,7 @@ class OwnFolders(Folders):
         self.user = whole.user / BELOW / folder
         self._roots: dict[Root, Path] = {root: whole.root(root) / BELOW / folder for root in ROOTS}
         self._listings, self._lock = whole._listings, whole._lock  # listings are of folders, whoever looks
-        self._promised = whole._promised
+        self._promised, self.claims = whole._promised, whole.claims
         self.fence = Fence(self._reachable, follow=whole.fence.follow, closed=self._others)
 
     def _others(self) -> Iterator[Path]:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from executor.claims import CLAIMS_FILE, Claims
 from executor.files import Folders
 from executor.messages import Boot, Hello
 from executor.outbox import Outbox
@@ -48,7 +49,10 @@ def serve(sock: socket.socket, boot: Boot, loader: str, *, in_process: bool = Fa
     if not in_process and boot.settings.log_format == "json":
         send_writes(control.send, lambda: line.run.job_id if line.run is not None else "")
     control.on_clients = line.clients_changed
-    services = Services(settings=boot.settings, folders=Folders(boot.settings), line=line)
+    folders = Folders(boot.settings)
+    if boot.settings.workers > 1:
+        folders.claims = Claims((line.run_folder or folders.user) / CLAIMS_FILE, boot.worker)
+    services = Services(settings=boot.settings, folders=folders, line=line)
     try:
         prestart: Prestart | None = getattr(importlib.import_module(loader.partition(":")[0]), "prestart", None)
         if prestart is not None:

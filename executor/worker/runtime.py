@@ -224,6 +224,8 @@ def _run(worker: Worker, job: Job) -> Finished:
     finally:
         terminal.close()
         attempt.close()
+        if services.folders.claims is not None:
+            services.folders.claims.release()
         if line is not None:
             line.ended()
     _note_quick(worker.quick, result)

@@ -82,7 +82,8 @@ class SaveAnimatedWEBP:
         extra_pnginfo: Mapping[str, object] | None = None,
     ) -> Animated:
         """One file; prompt and extras go into its EXIF data as `name:JSON`."""
-        name = services().folders.next_name(filename_prefix, output_root("output"), images.shape[2], images.shape[1])
+        height, width = images.shape[1:3]
+        name = services().folders.next_name(filename_prefix, output_root("output"), width, height, count=1)
         frames = _frames(images)
         filename = f"{name.stem}_{name.counter:05}_.webp"
         exif = _exif(metadata_texts(prompt, extra_pnginfo))
@@ -146,7 +147,8 @@ class SaveAnimatedPNG:
         extra_pnginfo: Mapping[str, object] | None = None,
     ) -> Animated:
         """One file; prompt and extras go into `comf` chunks behind the frames."""
-        name = services().folders.next_name(filename_prefix, output_root("output"), images.shape[2], images.shape[1])
+        height, width = images.shape[1:3]
+        name = services().folders.next_name(filename_prefix, output_root("output"), width, height, count=1)
         frames = _frames(images)
         filename = f"{name.stem}_{name.counter:05}_.png"
         info = PngInfo()

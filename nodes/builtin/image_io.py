@@ -98,7 +98,7 @@ class SaveImage:
     def _place(self, prefix: str, root: Path, images: Image) -> SaveName:
         """Where these pictures go: under the number after the highest that is there."""
         height, width = images.shape[1:3]
-        return services().folders.next_name(prefix, root, width, height)
+        return services().folders.next_name(prefix, root, width, height, count=len(images))
 
 
 def _write(

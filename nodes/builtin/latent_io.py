@@ -41,7 +41,7 @@ class SaveLatent:
         extra_pnginfo: Mapping[str, object] | None = None,
     ) -> dict[str, dict[str, list[Saved]]]:
         """Write a safetensors file under the next free number; UnsafePath when the prefix leaves the folder."""
-        name = services().folders.next_name(filename_prefix, output_root("output"))
+        name = services().folders.next_name(filename_prefix, output_root("output"), count=1)
         filename = f"{name.stem}_{name.counter:05}_.latent"
         tensors = {"latent_tensor": samples["samples"].contiguous().cpu(), VERSION_KEY: torch.tensor([])}
         metadata = metadata_texts(prompt, extra_pnginfo) or None

@@ -35,7 +35,7 @@ def write(
     tensors: Mapping[str, Tensor], prefix: str, prompt: object, extra_pnginfo: Mapping[str, object] | None
 ) -> dict[str, object]:
     """Write a safetensors file under the next free number; UnsafePath when the prefix leaves the folder."""
-    name = services().folders.next_name(prefix, output_root("output"))
+    name = services().folders.next_name(prefix, output_root("output"), count=1)
     whole = {key: tensor.contiguous().cpu() for key, tensor in tensors.items()}
     path = name.folder / f"{name.stem}_{name.counter:05}_.safetensors"
     metadata = metadata_texts(prompt, extra_pnginfo) or None

@@ -41,7 +41,7 @@ class SaveSVGNode:
     ) -> dict[str, dict[str, list[Saved]]]:
         """One file for each drawing; NodeInputError for what is no SVG."""
         drawings = list(_drawings(svg))
-        name = services().folders.next_name(filename_prefix, output_root("output"))
+        name = services().folders.next_name(filename_prefix, output_root("output"), count=len(drawings))
         texts = metadata_texts(prompt, extra_pnginfo)
         saved: list[Saved] = []
         for number, drawing in enumerate(drawings):

@@ -165,7 +165,7 @@ class SaveVideo:
     ) -> Shown:
         """One file. A loaded video is copied where format and codec allow it; UnsafePath for a prefix that leaves."""
         width, height = video.get_dimensions()
-        name = services().folders.next_name(filename_prefix, output_root("output"), width, height)
+        name = services().folders.next_name(filename_prefix, output_root("output"), width, height, count=1)
         keeps_webm = format == codec == "auto" and isinstance(video, VideoFromFile) and video.is_webm()
         filename = f"{name.stem}_{name.counter:05}_.{'webm' if keeps_webm else 'mp4'}"
         container = VideoContainer.AUTO if keeps_webm else VideoContainer.MP4
@@ -218,7 +218,8 @@ class SaveWEBM:
         encoder, pixels = WEBM_ENCODERS[codec]
         options = {"crf": str(int(crf)), "b": "0"} if codec == "vp9" else {"crf": str(int(crf))}
         how = VideoEncoding(container="webm", codec=encoder, pix_fmt=pixels, options=options)
-        name = services().folders.next_name(filename_prefix, output_root("output"), images.shape[2], images.shape[1])
+        height, width = images.shape[1:3]
+        name = services().folders.next_name(filename_prefix, output_root("output"), width, height, count=1)
         filename = f"{name.stem}_{name.counter:05}_.webm"
 
         def frames() -> Iterator[Values]:

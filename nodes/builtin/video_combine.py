@@ -9,8 +9,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -308,10 +308,13 @@ def _waiting(batch: MetaBatch, node_id: object, frames: Frames, chosen: Format) 
 def _target(prefix: str, save_output: bool, first: Tensor) -> SaveName:
     """Where the files go; the number is one above the highest of any file of that name."""
     root = output_root("output" if save_output else "temp")
-    name = services().folders.next_name(prefix, root, first.shape[1], first.shape[0])
-    pattern = re.compile(rf"{re.escape(name.stem)}_(\d+)\D*\..+", re.IGNORECASE)
-    taken = (pattern.fullmatch(path.name) for path in name.folder.iterdir())
-    return replace(name, counter=1 + max((int(match[1]) for match in taken if match), default=0))
+    return services().folders.next_name(prefix, root, first.shape[1], first.shape[0], count=1, numbered=_numbered)
+
+
+def _numbered(stem: str, names: Iterable[str]) -> int:
+    pattern = re.compile(rf"{re.escape(stem)}_(\d+)\D*\..+", re.IGNORECASE)
+    taken = (pattern.fullmatch(name) for name in names)
+    return 1 + max((int(match[1]) for match in taken if match), default=0)
 
 
 def _metadata(prompt: object, extra: Mapping[str, object] | None) -> dict[str, str]:
