@@ -24,7 +24,7 @@ def serving(base: Path, *flags: str, module: str = "server") -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(120)
         finally:
             process.kill()
             process.stdout.close()

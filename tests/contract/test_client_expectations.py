@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from PIL import Image
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 class Caller:

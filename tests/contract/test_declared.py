@@ -17,7 +17,7 @@ import pytest
 from tests.serving import serving
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 def wait_until_ready(url: str) -> None:

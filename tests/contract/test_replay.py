@@ -9,9 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.contract.replay import PATIENCE, Case, load_cases, play_case
+from tests.contract.replay import Case, load_cases, play_case
 
 HERE = Path(__file__).parent
+PATIENCE_S = 300.0
 
 NOT_YET: dict[str, str] = {}
 """Cases that need what is still to be built, and what that is."""
@@ -24,10 +25,10 @@ def cases() -> Iterator[pytest.param]:
 
 
 async def play(case: Case, url: str) -> list[str]:
-    timeout = aiohttp.ClientTimeout(total=60)
+    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
     connector = aiohttp.TCPConnector(force_close=True)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        return await play_case(case, session, url, verbose=False, patience=PATIENCE)
+        return await play_case(case, session, url, verbose=False, patience=PATIENCE_S)
 
 
 @pytest.mark.parametrize("case", list(cases()))

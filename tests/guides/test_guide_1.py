@@ -13,7 +13,7 @@ import requests
 from PIL import Image
 
 DATA = Path(__file__).parents[1] / "data" / "guides"
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 
 def png(mode: str = "RGB", color: tuple[int, ...] = (10, 20, 30)) -> bytes:

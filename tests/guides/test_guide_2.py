@@ -10,7 +10,7 @@ import uuid
 import pytest
 import requests
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 LATENT = {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}
 
 

@@ -7,7 +7,7 @@ import socket
 import struct
 from urllib.parse import urlsplit
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 HANDSHAKE = (
     b"GET /ws?clientId=evil HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

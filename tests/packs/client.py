@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import aiohttp
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 def node(class_type: str, **inputs: object) -> dict[str, object]:

@@ -20,7 +20,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 TEXT = (Path(__file__).parents[2] / "docs" / "custom_nodes.md").read_text(encoding="utf-8")
 DOCUMENTED = TEXT.partition("```python\n")[2].partition("```")[0]
 """The pack that the text shows."""
-START_S = 120.0
+START_S = 300.0
 
 
 def until_ready(address: str) -> None:

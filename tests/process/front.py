@@ -22,7 +22,7 @@ from executor.queue.store import Store
 from executor.settings import Settings
 
 LOADER = "tests.process.fake_nodes:load"
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 def graph(class_type: str, **inputs: object) -> dict[str, object]:

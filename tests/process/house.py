@@ -21,7 +21,7 @@ from tests.process.front import graph
 
 ROOT = Path(__file__).parents[2]
 LOADER = "tests.process.durable_nodes:load"
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 LOOK_S = 0.02
 
 Json = dict[str, Any]
@@ -182,7 +182,7 @@ def asked_all_the_time(house: House) -> Iterator[list[int]]:
     def ask() -> None:
         with requests.Session() as session:
             while not over.is_set():
-                statuses.append(session.get(f"{house.url}/queue", timeout=5).status_code)
+                statuses.append(session.get(f"{house.url}/queue", timeout=PATIENCE_S).status_code)
                 over.wait(0.05)
 
     thread = threading.Thread(target=ask)

@@ -35,7 +35,7 @@ class Accepted:
                     body["prompt_id"] = f"{seed}-{chance.random()}"
                 headers = {"Idempotency-Key": str(chance.random())} if chance.random() < 0.3 else {}
                 try:
-                    answer = session.post(f"{url}/prompt", json=body, headers=headers, timeout=10)
+                    answer = session.post(f"{url}/prompt", json=body, headers=headers, timeout=60)
                 except requests.RequestException:
                     self.over.wait(0.01)
                     continue

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.process.front import graph
-from tests.process.house import House, succeeded
+from tests.process.house import PATIENCE_S, House, succeeded
 
 MB = 1 << 20
 REFUSED = 1000
@@ -40,7 +40,7 @@ def refused_posts(house: House, count: int) -> set[int]:
     )
     with requests.Session() as session:
         return {
-            session.post(f"{house.url}/prompt", data=bodies[number % 3], timeout=10).status_code
+            session.post(f"{house.url}/prompt", data=bodies[number % 3], timeout=PATIENCE_S).status_code
             for number in range(count)
         }
 

@@ -48,8 +48,8 @@ async def test_a_websocket_that_comes_back_hears_what_it_missed(house: House, to
         aiohttp.ClientSession(house.url) as session,
         session.ws_connect(f"/ws?clientId=me&last_event={told[3]['id']}") as socket,
     ):
-        assert "id" not in await socket.receive_json(timeout=10)
-        frames = [await socket.receive_json(timeout=10) for _ in told[4:]]
+        assert "id" not in await socket.receive_json(timeout=60)
+        frames = [await socket.receive_json(timeout=60) for _ in told[4:]]
     assert [(frame["id"], frame["type"], frame["data"]) for frame in frames] == [
         (int(event["id"]), event["event"], event["data"]) for event in told[4:]
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.process.house import House, asked_all_the_time, failure, succeeded
 
-SOON_S = 10.0  # for the next job, from the end of the one that failed
+SOON_S = 60.0  # for the next job, from the end of the one that failed
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from tests.packs.conftest import serving_packs
 SECRET = "zzq-anna-zzq"
 ABSENT = "zzq-none-zzq"
 CHIEFS = "chiefs-secret"
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 KEYS = """
 [[key]]
 name = "anna"

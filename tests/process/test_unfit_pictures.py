@@ -16,7 +16,7 @@ from tests.serving import ROOT, serving
 from tests.tiny_families import write_tiny_family
 
 CHECKPOINT = ROOT / "models" / "checkpoints" / "weft-demo.safetensors"
-PATIENCE_S = 120
+PATIENCE_S = 300
 SIZES = {"width": 64, "height": 64, "batch_size": 1}
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 LARGEST = {"width": 16384, "height": 16384, "batch_size": 512}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.serving import serving
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 FRAMES, BATCH, SIDE = 5, 2, 32
 
 

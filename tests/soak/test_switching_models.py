@@ -19,7 +19,7 @@ from tests.tiny_families import write_tiny_family
 MB = 1 << 20
 PROMPTS, WARM_UP = 200, 40
 MOST_GROWTH = 16 * MB  # of allocators' slack; one of these checkpoints weighs 8 to 20 MB in float32
-PATIENCE_S = 120
+PATIENCE_S = 300
 MODELS = ("sd15", "sd2", "sdxl")
 LAYER = "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q"
 

@@ -219,7 +219,7 @@ class Stand:
 
     async def idle(self) -> None:
         """Wait until the queue is empty and the last end is told."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.front.store.remaining() or self.front.dispatcher._running:
                 await asyncio.sleep(0)
 
@@ -247,7 +247,7 @@ async def make_stand(tmp_path: Path) -> AsyncIterator[MakeStand]:
         stands.append(stand)
         if ready:
             engine.tell(READY)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await front.definitions.nodes()
                 while engine.state == "starting":
                     await asyncio.sleep(0)

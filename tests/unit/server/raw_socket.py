@@ -42,7 +42,7 @@ class RawSocket:
 
     async def read(self, most: int) -> bytes:
         """At most so many bytes; ConnectionError at the end of the connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             got = await asyncio.get_running_loop().sock_recv(self.own, most)
         if not got:
             raise ConnectionResetError

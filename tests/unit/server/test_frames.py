@@ -63,6 +63,6 @@ async def test_messages_on_the_wire_are_what_websockets_read(stand, size, is_tex
     await socket.receive_json()
     payload = "x" * size if is_text else b"x" * size
     stand.front.hub._clients["", "me"].put(Frame(payload))
-    message = await socket.receive(timeout=5)
+    message = await socket.receive(timeout=60)
     assert message.data == payload
     await socket.close()

@@ -46,7 +46,7 @@ async def loading(make_stand) -> Stand:
     """A front whose worker has nodes that load files; it may call this machine."""
     stand = await make_stand(ready=False, allow_outbound=("127.0.0.1",), max_upload_mb=0.5)
     stand.engine.tell(msgspec.structs.replace(READY, definitions=NODES))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await stand.front.definitions.nodes()
         while stand.engine.state != "idle":
             await asyncio.sleep(0)

@@ -16,14 +16,14 @@ async def test_log_as_one_text_and_as_lines(stand):
 
 async def test_subscriber_hears_new_lines(stand):
     socket = await stand.client.ws_connect("/ws?clientId=me")
-    await socket.receive_json(timeout=5)
+    await socket.receive_json(timeout=60)
     await stand.client.patch("/internal/logs/subscribe", json={"clientId": "me", "enabled": True})
     stand.front.hub.publish_log({"entries": [], "size": None})
-    assert await socket.receive_json(timeout=5) == {"type": "logs", "data": {"entries": [], "size": None}}
+    assert await socket.receive_json(timeout=60) == {"type": "logs", "data": {"entries": [], "size": None}}
     await stand.client.patch("/internal/logs/subscribe", json={"clientId": "me", "enabled": False})
     stand.front.hub.publish_log({"entries": [], "size": None})
     stand.engine.emit("marker", {}, owner="me")
-    assert (await socket.receive_json(timeout=5))["type"] == "marker"
+    assert (await socket.receive_json(timeout=60))["type"] == "marker"
 
 
 async def test_folder_paths(stand):

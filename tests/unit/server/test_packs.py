@@ -15,7 +15,7 @@ from executor.messages import Clients, Packs
 from executor.queue.job import make_job
 from server.packs import PackHost, any_of_packs
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 REPORT = [{"name": "pack", "module": "custom_nodes.pack", "state": "loaded", "nodes": ["Mine"], "routes": ["GET /x"]}]
 
 

@@ -18,7 +18,7 @@ from yarl import URL
 from executor.engine.base import WorkerLost
 from executor.messages import Packs
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 class PackWeb:

@@ -13,7 +13,7 @@ from executor.messages import Packs, Refreshed
 from server import renewal
 from server.listing import split
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 NEWS = Packs(report_json=b"[{}]")
 
 

@@ -52,7 +52,7 @@ async def turns_heard(stand, hearing, slow: RawSocket | None = None) -> list[int
     for turn in range(TURNS):
         flood(stand, "slow", turn)
         stand.front.hub.publish("turn", turn, audience="owner", client_id="hearing")
-        heard.append((await hearing.receive_json(timeout=5))["data"])
+        heard.append((await hearing.receive_json(timeout=60))["data"])
         if slow is not None:
             await slow.read(1)
     return heard
@@ -100,7 +100,7 @@ async def told_lengths(socket, last: int) -> list[int]:
     """The queue's lengths that a client hears, up to one."""
     heard = [-1]
     while heard[-1] != last:
-        event = await socket.receive_json(timeout=5)
+        event = await socket.receive_json(timeout=60)
         if event["type"] == "status":
             heard.append(event["data"]["status"]["exec_info"]["queue_remaining"])
     return heard[1:]
@@ -129,7 +129,7 @@ async def test_length_that_was_held_back_comes_before_what_a_first_prompt_tells(
     monkeypatch.setattr(hub, "CROWD", 0)
     tell_lengths(stand)
     stand.front.hub.publish("note", 1, audience="owner", client_id="hearing")
-    heard = [await hearing.receive_json(timeout=5) for _ in range(3)]
+    heard = [await hearing.receive_json(timeout=60) for _ in range(3)]
     assert [event["type"] for event in heard] == ["status", "status", "note"]
     assert heard[1]["data"]["status"]["exec_info"]["queue_remaining"] == 49
 
@@ -151,7 +151,7 @@ async def heard_of_one_prompt(stand, socket) -> list[str]:
     await stand.engine.succeed()
     heard = []
     while not heard or heard[-1] != {"type": "executing", "data": {"node": None, "prompt_id": "p"}}:
-        heard.append(json.loads((await socket.receive(timeout=5)).data))
+        heard.append(json.loads((await socket.receive(timeout=60)).data))
     return [told["type"] for told in heard]
 
 
@@ -160,7 +160,7 @@ WHOLE = ["status", "status", "executing", "execution_success", "status", "execut
 
 async def reconnected(stand):
     socket = await stand.client.ws_connect("/ws?clientId=me")
-    assert (await socket.receive_json(timeout=5))["type"] == "status"
+    assert (await socket.receive_json(timeout=60))["type"] == "status"
     return socket
 
 

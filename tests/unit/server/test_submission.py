@@ -11,7 +11,7 @@ import pytest
 from executor.errors import NotReady
 from executor.messages import Packs, Request
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from executor.messages import (
 )
 from executor.settings import Settings
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 class Pipe:

@@ -40,7 +40,7 @@ class Ear:
         return [event for event, *_ in self.events]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
@@ -68,7 +68,7 @@ class Stage:
         )
 
     async def taken(self) -> Run:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return (await self.engine.runs.get())[1]
 
     async def state_of(self, prompt_id: str) -> str | None:
@@ -504,7 +504,7 @@ async def test_what_workers_tell_of_themselves_is_handed_on():
         stage.engine.tell_ready()
         stage.engine.tell(Refreshed(definitions=(), wire_json=b"{}", packs=Packs()))
         stage.engine.tell_lost()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert [await heard.get() for _ in range(3)] == [("ready", "w0"), ("refreshed", "w0"), ("lost", "w0")]
 
 
@@ -513,7 +513,7 @@ async def test_tied_job_waits_for_the_first_worker_and_the_next_one_does_not():
         await stage.submit("tied-1")
         await stage.submit("tied-2")
         await stage.submit("free")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             taken = {(worker, run.job_id) for worker, run in [await stage.engine.runs.get() for _ in range(2)]}
         assert taken == {("w0", "tied-1"), ("w1", "free")}
         stage.engine.tell_finished("tied-1")
@@ -541,7 +541,7 @@ async def meet(request: Request) -> bytes:
 async def test_wish_of_a_pack_is_always_answered(wish, answer):
     async with played(request=meet) as stage:
         stage.engine.tell(Request(id=3, wish=wish, body_json=b"5"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             worker, reply = await stage.engine.replies.get()
         assert (worker, reply.id, (reply.value_json, reply.error)) == ("w0", 3, answer)
 
@@ -560,7 +560,7 @@ async def test_wishes_of_a_worker_are_met_in_their_order():
         stage.engine.tell(Blob(job_id="", kind="text", node_id="1"))
         await stage.ear.until(lambda: stage.ear.blobs)
         go_on.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert [(await stage.engine.replies.get())[1].id for _ in range(2)] == [1, 2]
 
 
@@ -622,7 +622,7 @@ async def test_an_end_that_cannot_be_told_is_logged_and_frees_the_worker(
     endings = stage.dispatcher._endings
     publish, endings._publish = endings._publish, broken
     stage.engine.tell_finished("a")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while stage.dispatcher._running or stage.dispatcher._ends:
             await asyncio.sleep(0)
     await asyncio.sleep(0)

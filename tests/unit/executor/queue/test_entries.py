@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.executor.queue.test_dispatcher import Stage
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 class SlowDisk:

@@ -30,7 +30,7 @@ from executor.messages import (
 from executor.outbox import SIZE, Outbox, shared_memory
 from executor.worker.control import Control, Job
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Line:

@@ -131,7 +131,7 @@ def test_task_made_while_importing_runs_on_the_servers_loop(loop: asyncio.Abstra
 
     with as_on_loop(loop):
         task = asyncio.create_task(note())
-    assert ran.wait(10)
+    assert ran.wait(60)
     assert task.get_loop() is loop
     assert threads != [threading.current_thread().name]
 
