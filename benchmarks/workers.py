@@ -1,7 +1,8 @@
 """Several workers on one machine: prompts per second of N workers beside N times those of one.
 
-Each prompt burns BURN_S of processor time in its node, whatever else runs, so that contention for the processors shows.
-Front and client share them with the workers: where there are no more processors than workers, they cost their part.
+A prompt that is light on the processor waits LONG_S, as for a GPU, and tells its progress meanwhile. One that burns
+takes LONG_S of processor time, whatever else runs, so that contention shows: front and client share the processors with
+the workers, and where there are no more of them than workers, they cost their part.
 """
 
 from __future__ import annotations
@@ -22,27 +23,43 @@ import aiohttp
 from benchmarks.figures import Figure, median
 from tests.serving import serving
 
-BURN_S = 0.05
+LONG_S = 0.05
 PROMPTS = 60
 AT_ONCE = 16
 ROUNDS = 3
 PATIENCE_S = 60.0
+Node = dict[str, object]
 UP = re.compile(rb'^weft_worker_up\{worker="[^"]*"\} 1\.0$', re.MULTILINE)
 
 
 def figures() -> list[Figure]:
     """The rate of as many workers as there are processors (eight at most), and of one."""
     count = min(8, max(2, len(os.sched_getaffinity(0))))
-    several, one = [], []
     salts = itertools.count()
+    found = []
     with running(1) as single, running(count) as many:
-        for _ in range(ROUNDS):
-            one.append(asyncio.run(rate(single, 1, salts)))
-            several.append(asyncio.run(rate(many, count, salts)))
-    return [
-        Figure(name=f"prompts of {BURN_S * 1000:g} ms, {count} workers", value=median(several), unit="/s",
-               floor=median(one) * count, floor_name=f"{count} x those of one worker", least_ratio=0.95),
-    ]  # fmt: skip
+        for way, nodes, least in (("wait", waiting, 0.95), ("burn", burning, 0.85)):
+            one, several = [], []
+            for _ in range(ROUNDS):
+                one.append(asyncio.run(rate(single, 1, map(nodes, salts))))
+                several.append(asyncio.run(rate(many, count, map(nodes, salts))))
+            floor = f"{count} x those of one worker"
+            name = f"prompts that {way} {LONG_S * 1000:g} ms, {count} workers"
+            found.append(
+                Figure(name=name, value=median(several), unit="/s", floor=median(one) * count,
+                       floor_name=floor, least_ratio=least)
+            )  # fmt: skip
+    return found
+
+
+def waiting(salt: int) -> Node:
+    """A node that leaves the processor alone; each is another."""
+    return {"class_type": "Sleep", "inputs": {"seconds": LONG_S + salt * 1e-9}}
+
+
+def burning(salt: int) -> Node:
+    """A node that needs a processor all the time; each is another."""
+    return {"class_type": "Burn", "inputs": {"seconds": LONG_S, "salt": salt}}
 
 
 @contextmanager
@@ -61,23 +78,23 @@ def running(workers: int) -> Iterator[str]:
         yield url
 
 
-async def rate(url: str, workers: int, salts: itertools.count[int]) -> float:
+async def rate(url: str, workers: int, nodes: Iterator[Node]) -> float:
     """Prompts per second from AT_ONCE submitters, after a warm-up of each worker."""
     async with aiohttp.ClientSession(url) as session, session.ws_connect("/ws?clientId=measure") as socket:
-        await finish(session, socket, 4 * workers, salts)
+        await finish(session, socket, 4 * workers, nodes)
         start = time.perf_counter()
-        await finish(session, socket, PROMPTS, salts)
+        await finish(session, socket, PROMPTS, nodes)
         return PROMPTS / (time.perf_counter() - start)
 
 
 async def finish(
-    session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, count: int, salts: itertools.count[int]
+    session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, count: int, nodes: Iterator[Node]
 ) -> None:
     """Submit so many prompts and wait for their ends."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def submit() -> None:
-        graph = {"1": {"class_type": "Burn", "inputs": {"seconds": BURN_S, "salt": next(salts)}}}
+        graph = {"1": next(nodes)}
         async with gate:
             await (await session.post("/prompt", json={"prompt": graph, "client_id": "measure"})).read()
 
