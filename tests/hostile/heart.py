@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 
 BEAT_S = 0.005
 LATE_S = 0.02  # what is looked into
-HOLD_S = 0.2
+HOLD_S = 1.0  # long: threads that wait for this one stand in line for a core too, and are taken off
 TASKS = "/proc/self/task"
 
 
