@@ -2,9 +2,13 @@
 
 import torch
 
+from executor.inference.devices import refuse_unless_free
 from executor.inference.pixels import common_upscale, fitted_size, pad_for_outpaint, resize_images
 from executor.inference.values import Image, Mask
 from nodes.builtin.inputs import CROP_METHODS, RESIZE_METHODS, InputTypes, choice, decimal, integer, pixels, socket
+
+COLOURS = 3
+SMALL_BYTES = 1 << 28  # of pictures that are made without asking how much memory is free
 
 
 class EmptyImage:
@@ -27,7 +31,10 @@ class EmptyImage:
         }
 
     def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Image]:
-        """Pictures [batch, height, width, 3] of the colour 0xRRGGBB."""
+        """Pictures [batch, height, width, 3] of the colour 0xRRGGBB; NodeInputError when there is no memory for them."""
+        nbytes = batch_size * height * width * COLOURS * torch.float32.itemsize
+        if nbytes > SMALL_BYTES:
+            refuse_unless_free(nbytes, f"a batch of {batch_size} with {width} x {height} pixels")
         values = torch.tensor([(color >> shift & 0xFF) / 0xFF for shift in (16, 8, 0)])
         return (values.repeat(batch_size, height, width, 1),)
 
