@@ -31,7 +31,7 @@ class EmptyImage:
         }
 
     def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Image]:
-        """Pictures [batch, height, width, 3] of the colour 0xRRGGBB; NodeInputError when there is no memory for them."""
+        """Pictures [batch, height, width, 3] of the colour 0xRRGGBB; NodeInputError when no memory is left for them."""
         nbytes = batch_size * height * width * COLOURS * torch.float32.itemsize
         if nbytes > SMALL_BYTES:
             refuse_unless_free(nbytes, f"a batch of {batch_size} with {width} x {height} pixels")
