@@ -60,11 +60,12 @@ def _describe(registry: Registry, services: Services, names: list[str] | Seen | 
         packs = services.packs
         return _described(*(packs.changed(DESCRIBE_S, lambda: False) if names is None else packs.describe(names)))
     definitions, wire = [], {}
-    for name in names or ():
-        known, cls = registry.get(name)
-        fresh = describe(name, cls, display_name=known.display_name, pack=known.pack)
-        definitions.append(fresh)
-        wire[name] = template(fresh, cls)
+    with entered(RunContext(services=services)):  # some lists are of what lies in folders
+        for name in names or ():
+            known, cls = registry.get(name)
+            fresh = describe(name, cls, display_name=known.display_name, pack=known.pack)
+            definitions.append(fresh)
+            wire[name] = template(fresh, cls)
     return _described(definitions, wire)
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from executor.context import current
 from executor.errors import UnknownName
 from executor.files import Folders
 from executor.messages import Ask
@@ -49,6 +50,15 @@ async def test_classes_are_described_anew(services: Services):
     told = json.loads(await answer(load(services), services, ask("describe", ["Say"])))
     assert [definition["name"] for definition in told["definitions"]] == ["Say"]
     assert set(told["wire"]) == {"Say"}
+
+
+async def test_classes_that_list_what_lies_in_folders_find_them(services: Services, monkeypatch: pytest.MonkeyPatch):
+    registry = load(services)
+    _, said = registry.get("Say")
+    listed = classmethod(lambda cls: {"required": {"base": ([str(current().services.folders.base)],)}})
+    monkeypatch.setattr(said, "INPUT_TYPES", listed)
+    told = await answer(registry, services, ask("describe", ["Say"]))
+    assert str(services.folders.base) in told.decode()
 
 
 async def test_description_of_an_unknown_class_fails(services: Services):
