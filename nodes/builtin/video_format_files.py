@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -56,15 +56,28 @@ LAMBDAS_PER_QUALITY = 118  # FFmpeg's FF_QP2LAMBDA: `-q 3` is a global_quality o
 
 
 def user_formats(folders: Folders) -> dict[str, Format]:
-    """The formats of all readable files by name; a file that is none is told in the log and left out."""
+    """The formats of all readable files by name; a file that is none is left out, and told once in the log."""
     found: dict[str, Format] = {}
     for path in _files(folders):
         name = f"video/{path.stem}"
         try:
             found.setdefault(name, _format(name, json.loads(path.read_bytes())))
         except (OSError, ValueError, TypeError, KeyError, IndexError) as failure:
-            log.warning("%s is no video format, so it is not listed: %s", path, failure)
+            _warn(path, _changed_ns(path), str(failure))
     return found
+
+
+@lru_cache(maxsize=256)
+def _warn(path: Path, changed_ns: int | None, reason: str) -> None:
+    """Tell of a file once for each change of it: the files are read anew by every prompt."""
+    log.warning("%s is no video format, so it is not listed: %s", path, reason)
+
+
+def _changed_ns(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _files(folders: Folders) -> Iterator[Path]:
@@ -78,7 +91,9 @@ def _format(name: str, text: object) -> Format:
         raise TypeError("it holds no JSON object")
     source = _Source(name=name, text=cast("Values", text))
     if not isinstance(text.get("main_pass"), list):
-        raise KeyError("it has no list 'main_pass'")
+        raise ValueError("it has no list 'main_pass'")
+    if not text.get("extension"):
+        raise ValueError("it has no 'extension'")
     return Format(
         name=name,
         extension=str(text["extension"]),

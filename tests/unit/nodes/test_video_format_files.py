@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import av
@@ -130,6 +131,16 @@ def test_a_file_that_is_none_is_told_and_left_out(place, caplog):
     write(place, "other", ["no", "object"])
     assert set(user_formats(place.folders)) == {"video/mine"}
     assert "other.json is no video format" in caplog.text
+
+
+def test_a_broken_file_is_told_once_for_each_change(place, caplog):
+    write(place, "other", {"main_pass": []})
+    for changed_ns in (1_000_000_000, 1_000_000_000, 2_000_000_000, 2_000_000_000):
+        os.utime(place.folders.models / KIND / "other.json", ns=(changed_ns, changed_ns))
+        user_formats(place.folders)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert told[0].endswith("other.json is no video format, so it is not listed: it has no 'extension'")
 
 
 def test_ours_stay_beside_a_file_of_the_same_name(place):
