@@ -28,6 +28,7 @@ DOCUMENTS = [
     ROOT / "docs" / "custom_nodes.md",
     ROOT / "docs" / "durability.md",
     ROOT / "docs" / "operations.md",
+    ROOT / "docs" / "video_formats.md",
 ]
 
 LONGEST_FILE, USUAL_FILE = 600, 400
