@@ -337,7 +337,8 @@ class Folders:
         folder.mkdir(parents=True, exist_ok=True)
 
         def listed() -> int:
-            return (numbered or _next_counter)(stem, [*os.listdir(folder), *self._promised_in(folder)])
+            promised = self._promised_in(folder)  # first: a file that is finished meanwhile is in the folder by then
+            return (numbered or _next_counter)(stem, [*promised, *os.listdir(folder)])
 
         place = os.path.normcase(os.path.join(os.path.realpath(folder), stem))
         return SaveName(

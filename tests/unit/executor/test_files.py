@@ -282,3 +282,19 @@ def test_next_name_counts_on_from_files_that_are_being_written(folders: Folders)
     assert folders.next_name("cat", root).counter == 8
     folders.keep(coming)
     assert folders.next_name("cat", root).counter == 1
+
+
+def test_a_promised_file_that_is_finished_as_one_looks_is_counted(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, listed = tmp_path / "output" / "pic_00001_.png", os.listdir
+    folders.promise([path])
+
+    def listing(folder: Path) -> list[str]:
+        names = listed(folder)
+        put(path)
+        folders.keep([path])
+        return names
+
+    monkeypatch.setattr(os, "listdir", listing)
+    assert folders.next_name("pic", tmp_path / "output").counter == 2
