@@ -1,9 +1,11 @@
 """A client with requests: submit a graph, poll /queue and /history/{id}, download through /view.
 
 Run it beside a server (`make run`):  .venv/bin/python examples/guide2_client.py [--url URL] [--folder FOLDER]
+The key of a server that asks for one is read from the environment: WEFT_TOKEN.
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -38,9 +40,24 @@ WORKFLOW: Graph = {
 }
 
 
+def headers() -> dict[str, str]:
+    """What a server with keys wants to see: the key that the environment holds."""
+    token = os.environ.get("WEFT_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def ask(server: str, path: str, **names: str) -> requests.Response:
+    """What the server answers to a GET."""
+    response = requests.get(f"{server}{path}", params=names, headers=headers(), timeout=60)
+    response.raise_for_status()
+    return response
+
+
 def submit_workflow(server: str, workflow: Graph, client_id: str = "python_client") -> str:
     """Put a graph into the queue and return the id of the prompt."""
-    response = requests.post(f"{server}/prompt", json={"prompt": workflow, "client_id": client_id}, timeout=120)
+    response = requests.post(
+        f"{server}/prompt", json={"prompt": workflow, "client_id": client_id}, headers=headers(), timeout=120
+    )
     if response.status_code == 400:
         sys.exit(f"The server refused the graph: {response.text}")
     response.raise_for_status()
@@ -51,11 +68,11 @@ def wait_for_completion(server: str, prompt_id: str, timeout: float = 300) -> di
     """Poll until the prompt has left the queue; return its history entry."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        queue = requests.get(f"{server}/queue", timeout=30).json()
+        queue = ask(server, "/queue").json()
         # A queue item is [number, prompt_id, graph, extra_data, outputs]: the id stands at index 1.
         waiting = {item[1] for item in queue["queue_running"] + queue["queue_pending"]}
         if prompt_id not in waiting:
-            history = requests.get(f"{server}/history/{prompt_id}", timeout=30).json()
+            history = ask(server, f"/history/{prompt_id}").json()
             return dict(history[prompt_id])
         time.sleep(0.5)
     raise TimeoutError(f"prompt {prompt_id} did not end within {timeout:g} s")
@@ -71,10 +88,8 @@ def get_generated_images(entry: dict[str, object]) -> list[Saved]:
 def download_image(server: str, image: Saved, folder: Path) -> Path:
     """Fetch one picture into a folder and return its path."""
     names = {key: image[key] for key in ("filename", "subfolder", "type")}
-    response = requests.get(f"{server}/view", params=names, timeout=60)
-    response.raise_for_status()
     path = folder / image["filename"]
-    path.write_bytes(response.content)
+    path.write_bytes(ask(server, "/view", **names).content)
     return path
 
 
@@ -94,6 +109,18 @@ def draw(server: str, folder: Path) -> None:
         print(f"Saved {download_image(server, image, folder)}")
 
 
+def hindrance(url: str, error: Exception) -> str:
+    """What hindered the client, and what helps, as a sentence."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ConnectionRefusedError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None:
+        return f"No server answers at {url}: start one with `make run`, or give its address by --url."
+    if isinstance(error, requests.HTTPError) and error.response.status_code in (401, 403):
+        return f"The server at {url} asks for a key that may do this: give it as WEFT_TOKEN in the environment."
+    return f"{url}: {error}"
+
+
 def main() -> None:
     """Draw as the command line says; what fails is told in a sentence."""
     parser = argparse.ArgumentParser(description="Draws a yellow star, asking again and again whether it is there.")
@@ -102,10 +129,8 @@ def main() -> None:
     told = parser.parse_args()
     try:
         draw(told.url.rstrip("/"), told.folder)
-    except requests.ConnectionError:
-        sys.exit(f"No server answers at {told.url}: start one with `make run`, or give its address by --url.")
     except (requests.RequestException, TimeoutError, OSError) as error:
-        sys.exit(f"{told.url}: {error}")
+        sys.exit(hindrance(told.url, error))
 
 
 if __name__ == "__main__":

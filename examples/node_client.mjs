@@ -1,6 +1,7 @@
 // A client for Node.js with fetch and a websocket: follows a prompt and keeps the previews and the picture.
 //
 // Run it beside a server (`make run`):  node examples/node_client.mjs [--url URL] [--folder FOLDER]
+// The key of a server that asks for one is read from the environment: WEFT_TOKEN.
 // Node.js 22 brings WebSocket along; Node.js 20 has it behind --experimental-websocket, others take it from `npm i ws`.
 
 import { readFile, writeFile } from "node:fs/promises";
@@ -10,8 +11,11 @@ import { parseArgs } from "node:util";
 
 const { server, folder } = told();
 const Socket = globalThis.WebSocket ?? (await import("ws")).default;
+const token = process.env.WEFT_TOKEN;
+const key = token ? { Authorization: `Bearer ${token}` } : {};
 const PREVIEW = 1; // first big-endian number of a binary frame; the second tells the form of the picture
 const ENDINGS = { 1: "jpg", 2: "png" };
+const CLOSED = `The server at ${server} answers, but opens no websocket.`;
 
 /** What the command line says. */
 function told() {
@@ -32,18 +36,33 @@ function leave(error) {
 
 /** Open the websocket and wait for its first frame. */
 function connect(clientId) {
-  const socket = new Socket(`${server.replace(/^http/, "ws")}/ws?clientId=${clientId}`);
+  const socket = new Socket(`${server.replace(/^http/, "ws")}/ws?clientId=${clientId}`, { headers: key });
   socket.binaryType = "arraybuffer";
   return new Promise((resolve, reject) => {
     socket.addEventListener("open", () => resolve(socket));
-    const advice = "start one with `make run`, or give its address by --url.";
-    socket.addEventListener("error", () => reject(new Error(`No server answers at ${server}: ${advice}`)));
+    socket.addEventListener("error", () => ask("/prompt").then(() => reject(new Error(CLOSED)), reject));
   });
+}
+
+/** Fetch with the key; what hinders it is told in a sentence. A websocket's error tells none, a request does. */
+async function ask(address, options = {}) {
+  let response;
+  try {
+    response = await fetch(`${server}${address}`, { ...options, headers: { ...options.headers, ...key } });
+  } catch (error) {
+    if (error.cause?.code !== "ECONNREFUSED") throw new Error(`${server}: ${error.cause?.message ?? error.message}`);
+    throw new Error(`No server answers at ${server}: start one with \`make run\`, or give its address by --url.`);
+  }
+  if (response.status === 401 || response.status === 403) {
+    const advice = "give it as WEFT_TOKEN in the environment.";
+    throw new Error(`The server at ${server} asks for a key that may do this: ${advice}`);
+  }
+  return response;
 }
 
 /** Put a graph into the queue; the id of the prompt. */
 async function submit(graph, clientId) {
-  const response = await fetch(`${server}/prompt`, {
+  const response = await ask("/prompt", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ prompt: graph, client_id: clientId }),
@@ -88,7 +107,7 @@ function follow(socket, started) {
 /** Fetch one picture into the folder. */
 async function download(image) {
   const { filename, subfolder, type } = image;
-  const response = await fetch(`${server}/view?${new URLSearchParams({ filename, subfolder, type })}`);
+  const response = await ask(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
   if (!response.ok) throw new Error(`${filename}: ${response.status}`);
   const target = path.join(folder, filename);
   await writeFile(target, Buffer.from(await response.arrayBuffer()));

@@ -1,11 +1,14 @@
 """A client on the websocket: follows a prompt step by step and keeps the previews and the picture.
 
 Run it beside a server (`make run`):  .venv/bin/python examples/websocket_client.py [--url URL] [--folder FOLDER]
+The key of a server that asks for one is read from the environment: WEFT_TOKEN.
 """
 
 import argparse
 import asyncio
+import errno
 import json
+import os
 import struct
 import sys
 import uuid
@@ -16,6 +19,12 @@ import aiohttp
 GRAPH = Path(__file__).with_name("text_to_image.json")
 PREVIEW = 1  # first big-endian number of a binary frame; the second tells the form of the picture
 ENDINGS = {1: "jpg", 2: "png"}
+
+
+def headers() -> dict[str, str]:
+    """What a server with keys wants to see: the key that the environment holds."""
+    token = os.environ.get("WEFT_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 async def follow(socket: aiohttp.ClientWebSocketResponse, prompt_id: str, folder: Path) -> list[dict[str, str]]:
@@ -56,11 +65,13 @@ async def draw(server: str, folder: Path) -> None:
     """Submit the example graph, follow it, download the result."""
     client_id = uuid.uuid4().hex
     async with (
-        aiohttp.ClientSession(server) as session,
+        aiohttp.ClientSession(server, headers=headers()) as session,
         session.ws_connect(f"/ws?clientId={client_id}", max_msg_size=0) as socket,
     ):
         body = {"prompt": json.loads(GRAPH.read_text(encoding="utf-8")), "client_id": client_id}
         async with session.post("/prompt", json=body) as response:
+            if response.status in (401, 403):
+                response.raise_for_status()
             answer = await response.json()
             if response.status != 200:
                 raise RuntimeError(f"the server refused the graph: {json.dumps(answer)}")
@@ -72,6 +83,15 @@ async def draw(server: str, folder: Path) -> None:
                 print(f"Saved {path}")
 
 
+def hindrance(url: str, error: Exception) -> str:
+    """What hindered the client, and what helps, as a sentence."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == errno.ECONNREFUSED:
+        return f"No server answers at {url}: start one with `make run`, or give its address by --url."
+    if isinstance(error, aiohttp.ClientResponseError) and error.status in (401, 403):
+        return f"The server at {url} asks for a key that may do this: give it as WEFT_TOKEN in the environment."
+    return f"{url}: {error}"
+
+
 def main() -> None:
     """Draw as the command line says; what fails is told in a sentence."""
     parser = argparse.ArgumentParser(description="Draws a red circle and keeps what can be seen of it on the way.")
@@ -80,10 +100,8 @@ def main() -> None:
     told = parser.parse_args()
     try:
         asyncio.run(draw(told.url.rstrip("/"), told.folder))
-    except aiohttp.ClientConnectorError:
-        sys.exit(f"No server answers at {told.url}: start one with `make run`, or give its address by --url.")
     except (aiohttp.ClientError, RuntimeError, OSError) as error:
-        sys.exit(f"{told.url}: {error}")
+        sys.exit(hindrance(told.url, error))
 
 
 if __name__ == "__main__":

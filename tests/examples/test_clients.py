@@ -1,10 +1,14 @@
 """The programs under examples/ against a real server and the demo's checkpoint: pictures that show what was asked."""
 
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -93,15 +97,65 @@ def test_node_client_keeps_previews_and_the_picture(server: str, tmp_path: Path)
     assert (seen.colour, seen.background, seen.place) == ("red", "blue", "center")
 
 
-@pytest.mark.parametrize("program", ["guide2_client.py", "websocket_client.py", "node_client.mjs"])
-def test_a_client_says_in_a_sentence_that_no_server_answers(program: str):
+every_client = pytest.mark.parametrize("program", ["guide2_client.py", "websocket_client.py", "node_client.mjs"])
+
+
+def failed(program: str, url: str, **environment: str) -> str:
+    """The one line that a client ends with."""
     command = node_command() if program.endswith(".mjs") else [sys.executable]
-    command += [f"examples/{program}", "--url", "http://127.0.0.1:9"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    command += [f"examples/{program}", "--url", url]
+    env = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line or "trace-warnings" in line]
     (line,) = [line for line in done.stderr.splitlines() if line not in warnings]
     assert (done.returncode, done.stdout) == (1, "")
-    assert line.startswith("No server answers at http://127.0.0.1:9: start one with `make run`")
+    return line
+
+
+@every_client
+def test_a_client_says_in_a_sentence_that_no_server_answers(program: str):
+    with socket.socket() as held:  # bound and not listening: connections are refused
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        assert failed(program, url).startswith(f"No server answers at {url}: start one with `make run`")
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[str, set[str | None]]]:
+    """Address of a server that lets nobody in, and the keys that it was shown."""
+    keys: set[str | None] = set()
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            keys.add(self.headers["Authorization"])
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(403 if self.headers["Authorization"] else 401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", keys
+        server.shutdown()
+        thread.join()
+
+
+@every_client
+@pytest.mark.parametrize(("token", "shown"), [("", None), ("a-key-of-little-scope", "Bearer a-key-of-little-scope")])
+def test_a_client_shows_the_key_of_its_environment_and_says_that_one_is_asked_for(
+    guarded: tuple[str, set[str | None]], program: str, token: str, shown: str | None
+):
+    url, keys = guarded
+    told = f"The server at {url} asks for a key that may do this: give it as WEFT_TOKEN in the environment."
+    assert failed(program, url, WEFT_TOKEN=token) == told
+    assert keys == {shown}
 
 
 def test_demo_prints_where_a_recognisable_picture_lies(tmp_path: Path):
