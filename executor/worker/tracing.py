@@ -83,6 +83,8 @@ def traced(run: Run) -> Iterator[None]:
         _derive(trace)
         try:
             trace.write(Path(run.trace), ORDER, operators, prompt_id=run.job_id, torch=torch.__version__)
+        except FileNotFoundError:  # who asked left, and took the folder along
+            log.info("nobody waits for the trace of %s any more", run.job_id)
         except OSError as error:
             log.error("the trace could not be written: %s", error)
 
