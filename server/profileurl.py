@@ -15,6 +15,7 @@ from executor.errors import BadInput, NotReady
 from executor.settings import Settings
 from executor.wholefile import write_whole
 
+UNAUTHORIZED = 401
 PATIENCE_S = 7 * 24 * 3600.0
 """A prompt takes as long as it takes, and others may be before it."""
 
@@ -35,7 +36,8 @@ def profile_at(url: str, settings: Settings, prompt: Mapping[str, object], trace
         with urlopen(request, timeout=PATIENCE_S, context=trusted(settings)) as answer:
             body = answer.read()
     except HTTPError as error:
-        raise BadInput(f"the server at {url} refuses: {error.code} {refusal(error)}") from error
+        reason = key_needed(settings) if error.code == UNAUTHORIZED else refusal(error)
+        raise BadInput(f"the server at {url} refuses: {error.code} {reason}") from error
     except (URLError, OSError) as error:
         raise NotReady(f"no server answers at {url} ({getattr(error, 'reason', error)})") from error
     told = told_in(body, url)
@@ -55,6 +57,13 @@ def told_in(body: bytes, url: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise NotReady(f"what answers at {url} is no Weft") from error
     return told
+
+
+def key_needed(settings: Settings) -> str:
+    """Why a server lets nobody in, and what mends it."""
+    if settings.auth_token is None:
+        return "it asks for a key: give one by --auth-token TOKEN or WEFT_AUTH_TOKEN"
+    return "it does not know the key that --auth-token or WEFT_AUTH_TOKEN gives"
 
 
 def refusal(error: HTTPError) -> str:

@@ -162,6 +162,17 @@ async def test_the_command_tells_why_a_server_refuses(stand, graph):
         await asked(stand, graph)
 
 
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [(None, "asks for a key: give one by --auth-token TOKEN"), ("of-nobody-0123456789", "does not know the key")],
+)
+async def test_the_command_names_the_flag_of_the_key_that_a_server_asks_for(make_stand, tmp_path, graph, token, words):
+    (tmp_path / "keys.toml").write_text(KEYS)
+    stand = await make_stand(auth_keys=tmp_path / "keys.toml")
+    with pytest.raises(BadInput, match=f"refuses: 401 it {words}"):
+        await asked(stand, graph, token)
+
+
 async def test_the_command_tells_that_no_server_answers(tmp_path, graph):
     with pytest.raises(NotReady, match=r"no server answers at http://127\.0\.0\.1:1 "):
         await asyncio.to_thread(
