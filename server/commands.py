@@ -21,10 +21,12 @@ from server.doctor import examine, report
 from server.logbook import LogBook
 from server.logs import set_up_logging
 from server.profileurl import profile_at
-from server.profiling import Order, kept, read_workflow, summary
+from server.profiling import Order, read_workflow, sums
 from server.profiling import profile as run_profile
 
 DRY_RUN = "--dry-run"
+STOPPED = 130
+"""The status of a command that Ctrl-C ended, as shells give it."""
 PROFILE_USAGE = "weft profile WORKFLOW.json [--out TRACE.json] [--torch] [--warm | --url ADDRESS] [flags of the server]"
 PROFILE_HELP = f"""usage: {PROFILE_USAGE}
 
@@ -79,6 +81,8 @@ def profile(argv: Sequence[str]) -> int:
         read = read_workflow(given.workflow)
         if trace.exists() and trace.samefile(given.workflow):
             raise BadInput(f"--out {trace} is the workflow itself")
+        if not trace.parent.is_dir():
+            raise BadInput(f"--out {trace}: there is no folder {trace.parent}")
         trace.unlink(missing_ok=True)
         graph = read
         if given.url is not None:
@@ -89,9 +93,12 @@ def profile(argv: Sequence[str]) -> int:
             asyncio.run(run_profile(settings, ProcessEngine(settings, loader="nodes:load"), order))
     except (OSError, WeftError) as error:
         failure = str(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("weft: stopped\n")
+        return STOPPED
     if graph and trace.exists():
-        told = json.loads(trace.read_bytes())
-        sys.stdout.write(f"{summary(told)}{kept(told, graph)}\ntrace: {trace} (ui.perfetto.dev opens it)\n")
+        told = sums(json.loads(trace.read_bytes()), graph)
+        sys.stdout.write(f"{told}\ntrace: {trace} (ui.perfetto.dev opens it)\n")
     if failure:
         sys.stderr.write(f"weft: {failure}\n")
     return int(bool(failure))
@@ -118,3 +125,6 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "doctor": doctor,
     "profile": profile,
 }
+
+if __name__ == "__main__":
+    sys.exit("weft: server.commands starts nothing by itself; `python -m server profile w.json` runs a command")

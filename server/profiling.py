@@ -33,6 +33,7 @@ UI_FORM = "is a workflow as the web front end saves it; export it in the API's f
 NO_ROW = 0
 """The row of what stands in no queue."""
 NODES, PHASES, PROMPT = "nodes", "phases", "prompt"
+NOTHING_RAN = "no node ran: all results were kept from before; with another seed in the workflow the nodes run\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +153,14 @@ class _Sum:
     seconds: float = 0.0
 
 
+def sums(trace: Json, prompt: Json) -> str:
+    """What people are told of a trace of a graph: its table and what did not run, or that nothing did."""
+    ended = cast("Mapping[str, object]", trace.get("weft", {})).get("state", "succeeded")
+    if ended == "succeeded" and not _ran(trace):
+        return NOTHING_RAN
+    return f"{summary(trace)}{kept(trace, prompt)}"
+
+
 def summary(trace: Json) -> str:
     """The nodes of a trace, the longest first, and its phases, as a table for people."""
     nodes: dict[str, _Sum] = defaultdict(_Sum)
@@ -180,10 +189,15 @@ def summary(trace: Json) -> str:
 
 def kept(trace: Json, prompt: Json) -> str:
     """The nodes of a graph that a trace of its whole run tells nothing of: a line, or nothing where there are none."""
-    events = cast("list[dict[str, Any]]", trace["traceEvents"])
-    ran = {str(event["args"].get("node")) for event in events if event["ph"] == "X" and event["cat"] == NODES}
+    ran = _ran(trace)
     left = [node_id for node_id in prompt if node_id not in ran]
     return f"\nnot run (results kept from before, not needed, or not reached): {', '.join(left)}\n" if left else ""
+
+
+def _ran(trace: Json) -> set[str]:
+    events = cast("list[dict[str, Any]]", trace["traceEvents"])
+    nodes = (event["args"] for event in events if event["ph"] == "X" and event["cat"] == NODES)
+    return {str(node.get("node")) for node in nodes if node.get("row") != PROMPT}
 
 
 def _line(name: str, found: _Sum, whole_s: float, width: int) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from executor.errors import BadInput
+from server import commands
 from server.commands import profile
-from server.profiling import kept, read_workflow, summary
+from server.profiling import NOTHING_RAN, kept, read_workflow, summary, sums
 
 GRAPH = {"1": {"class_type": "Say", "inputs": {"text": "x"}}}
 
@@ -103,3 +106,50 @@ def test_nodes_that_did_not_run_are_named():
     trace = {"traceEvents": [ran, span("phases", "text encode", 5e5), {"ph": "M"}]}
     assert kept(trace, {"1": {}}) == ""
     assert kept(trace, {"1": {}, "2": {}, "3": {}}).rstrip().endswith(": 2, 3")
+
+
+@pytest.mark.parametrize(("state", "short"), [("succeeded", True), ("failed", False)])
+def test_of_a_run_whose_results_were_all_kept_a_line_says_what_helps(state, short):
+    trace = {"traceEvents": [span("nodes", "prompt", 1e6)], "weft": {"state": state}}
+    assert (sums(trace, GRAPH) == NOTHING_RAN) == short
+
+
+def test_of_a_run_the_table_and_what_did_not_run_are_told():
+    events = [{"ph": "X", "cat": "nodes", "dur": 1.0, "args": {"row": "2 Load", "node": "2"}}]
+    told = sums({"traceEvents": events}, {**GRAPH, "2": {}})
+    assert "2 Load" in told
+    assert told.endswith("not reached): 1\n")
+
+
+# ---------------------------------------------------------------- how the command ends
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> str:
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps(GRAPH))
+    return str(path)
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_runs(workflow, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "profile_at", lambda *_, **__: pytest.fail("it ran"))
+    out = str(tmp_path / "no" / "x.json")
+    assert profile([workflow, "--out", out, "--url", "http://127.0.0.1:1"]) == 1
+    assert f"there is no folder {tmp_path / 'no'}\n" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_with_a_line(workflow, tmp_path, monkeypatch, capsys):
+    def stopped(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "profile_at", stopped)
+    assert profile([workflow, "--out", str(tmp_path / "x.json"), "--url", "http://127.0.0.1:1"]) == 130
+    assert capsys.readouterr() == ("", "weft: stopped\n")
+
+
+def test_the_module_of_the_commands_says_how_they_are_called():
+    done = subprocess.run(
+        [sys.executable, "-m", "server.commands", "profile"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "`python -m server profile w.json`" in done.stderr
