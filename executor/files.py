@@ -61,6 +61,7 @@ AT_REST_NS = 1_000_000_000
 
 MANY = 256
 """How many numbers who does not say it may use: a pack that asks for a name and saves a batch from there on."""
+
 CLOCK_STEP_NS = 50_000_000
 """Two changes of a folder that are closer than this may leave the same time of change."""
 
@@ -340,11 +341,15 @@ class Folders:
             promised = self._promised_in(folder)  # first: a file that is finished meanwhile is in the folder by then
             return (numbered or _next_counter)(stem, [*promised, *os.listdir(folder)])
 
-        place = os.path.normcase(os.path.join(os.path.realpath(folder), stem))
+        if self.claims is None:
+            counter = listed()
+        else:
+            place = os.path.normcase(os.path.join(os.path.realpath(folder), stem))
+            counter = self.claims.take(place, listed, count)
         return SaveName(
             folder=folder,
             stem=stem,
-            counter=listed() if self.claims is None else self.claims.take(place, listed, count),
+            counter=counter,
             subfolder=subfolder,
             prefix=filled,
         )
