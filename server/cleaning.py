@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -21,6 +20,7 @@ from executor.queue.job import Job
 from executor.queue.rows import JOB_COLUMNS, job_of
 from executor.settings import Settings
 from executor.sweep import Gone
+from server.neighbour import address, trust
 from server.retention import Keeps, Retention, bounds_text, removed_text
 
 QUEUE_FILE = "queue.sqlite3"
@@ -84,15 +84,13 @@ def _of(owner: str) -> str:
 def _ask(settings: Settings, *, dry: bool) -> list[Gone]:
     """Have the server that uses the folders do it, with the bounds of these settings."""
     keep = {field.name: list(getattr(settings, f"keep_{field.name}")) for field in fields(Keeps)}
-    host = next(iter(settings.host.split(","))).strip()
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    url = f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}/weft/clean"
+    url = f"{address(settings)}/weft/clean"
     headers = {"Content-Type": "application/json"}
     if settings.auth_token is not None:
         headers["Authorization"] = f"Bearer {settings.auth_token}"
     request = Request(url, json.dumps({"dry_run": dry, "keep": keep}).encode(), headers)
     try:
-        with urlopen(request, timeout=PATIENCE_S, context=_trust(settings)) as answer:
+        with urlopen(request, timeout=PATIENCE_S, context=trust(settings)) as answer:
             told = json.load(answer)
     except HTTPError as error:
         raise NotReady(f"the server at {url} refuses to clean: {error.code} {_words(error)}") from error
@@ -109,15 +107,6 @@ def _ask(settings: Settings, *, dry: bool) -> list[Gone]:
         )
         for one in told["removed"]
     ]
-
-
-def _trust(settings: Settings) -> ssl.SSLContext | None:
-    """A server of this machine proves itself by the certificate that the settings name, whatever its name there."""
-    if settings.tls_cert is None:
-        return None
-    context = ssl.create_default_context(cafile=str(settings.tls_cert))
-    context.check_hostname = False
-    return context
 
 
 def _words(error: HTTPError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import shutil
 import socket
@@ -19,8 +20,10 @@ from executor.files import ROOTS, Folders
 from executor.messages import Ready
 from executor.queue.database import Database
 from executor.settings import Settings
+from server.cleaning import QUEUE_FILE
 from server.exposure import require_keys
 from server.keys import key_ring
+from server.neighbour import Neighbour, find_neighbour
 from server.retention import bounds_text
 
 State = Literal["good", "odd", "bad"]
@@ -43,12 +46,13 @@ class Finding:
 async def examine(settings: Settings, engine: Engine, argv: Sequence[str] = ()) -> list[Finding]:
     """Everything looked at, in the order in which it would stop a start; `argv` are the server's flags."""
     folders = Folders(settings)
+    neighbour = await asyncio.to_thread(find_neighbour, settings)
     found = [
         *_folders(folders),
         *_space(folders),
         _retention(settings),
-        await _database(settings),
-        _address(settings),
+        await _database(settings, neighbour),
+        _address(settings, neighbour),
         _keys(settings, argv),
     ]
     found += _models(folders)
@@ -122,8 +126,8 @@ def _models(folders: Folders) -> list[Finding]:
     return [Finding("odd", "models", f"no checkpoint in {places}", advice)]
 
 
-async def _database(settings: Settings) -> Finding:
-    path = settings.folder("user") / "queue.sqlite3"
+async def _database(settings: Settings, neighbour: Neighbour | None) -> Finding:
+    path = settings.folder("user") / QUEUE_FILE
     if not path.exists():
         return Finding("good", "queue", f"{path} will be made at the start")
     database = Database(path)
@@ -132,8 +136,12 @@ async def _database(settings: Settings) -> Finding:
         rows = await database.run(_rows)
         await database.close()
     except DatabaseUnusable as error:
+        if "another server" not in str(error):
+            return Finding("bad", "queue", str(error))
+        if neighbour is not None and neighbour.holds(path) is not False:
+            return Finding("good", "queue", f"{path} is in use by the server at {neighbour.url}")
         advice = "Stop the other server, or give this one a --user-directory of its own."
-        return Finding("bad", "queue", str(error), advice if "another server" in str(error) else "")
+        return Finding("bad", "queue", str(error), advice)
     except sqlite3.Error as error:
         return Finding("bad", "queue", f"{path} is damaged: {error}", "Move the file away: a new one is made.")
     return Finding("good", "queue", f"{path}: {rows[0]} waiting, {rows[1]} ended")
@@ -148,7 +156,7 @@ def _rows(connection: sqlite3.Connection) -> tuple[int, int]:
 # ---------------------------------------------------------------- the network
 
 
-def _address(settings: Settings) -> Finding:
+def _address(settings: Settings, neighbour: Neighbour | None) -> Finding:
     for host in map(str.strip, settings.host.split(",")):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -156,9 +164,20 @@ def _address(settings: Settings) -> Finding:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, settings.port))
         except OSError as error:
+            if neighbour is not None and error.errno == errno.EADDRINUSE:
+                return _neighbours(settings, neighbour)
             advice = "Another program listens there; stop it, or take another port: --port 0 finds a free one."
             return Finding("bad", "address", f"{host} port {settings.port}: {error.strerror}", advice)
     return Finding("good", "address", f"{settings.host} port {settings.port} is free")
+
+
+def _neighbours(settings: Settings, neighbour: Neighbour) -> Finding:
+    """What a Weft at the address means: this very server runs already, or one of other folders has its port."""
+    seen = f"Weft {neighbour.version} answers at {neighbour.url}"
+    if neighbour.holds(settings.folder("user") / QUEUE_FILE) is False:
+        advice = "It works in other folders; stop it, or take another port: --port 0 finds a free one."
+        return Finding("bad", "address", f"{seen}, with a queue of its own", advice)
+    return Finding("odd", "address", f"{seen}: this server runs already", "Stop it before you start it anew.")
 
 
 def _keys(settings: Settings, argv: Sequence[str]) -> Finding:

@@ -7,11 +7,15 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
 from executor.engine.base import EngineMessage, WorkerLost
 from executor.messages import Device, Packs, Ready
 from executor.queue.database import Database
 from executor.settings import Settings
-from server import doctor
+from server import doctor, neighbour
 from server.doctor import Finding, examine, report
 
 CPU = Device(name="cpu", type="cpu", index=None, vram_total=8, vram_free=4, torch_vram_total=8, torch_vram_free=4)
@@ -60,7 +64,8 @@ async def test_a_file_in_a_folders_place_is_bad(tmp_path: Path):
     assert (finding.state, "--output-directory" in finding.advice) == ("bad", True)
 
 
-async def test_a_taken_port_is_bad(tmp_path: Path):
+async def test_a_taken_port_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(neighbour, "PATIENCE_S", 0.05)  # what listens there never answers
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(base_directory=tmp_path, port=taken.getsockname()[1])
         assert (await found(settings))["address"].state == "bad"
@@ -75,6 +80,17 @@ async def test_a_queue_that_another_server_holds_is_bad(tmp_path: Path):
     finally:
         await database.close()
     assert (finding.state, "another server" in finding.seen) == ("bad", True)
+
+
+async def test_another_program_that_speaks_http_is_no_server_of_ours(tmp_path: Path):
+    async def health(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    app = web.Application()
+    app.router.add_get("/health", health)
+    async with TestServer(app) as taken:
+        finding = (await found(Settings(base_directory=tmp_path, port=taken.port)))["address"]
+    assert (finding.state, "Another program" in finding.advice) == ("bad", True)
 
 
 async def test_listening_to_all_without_keys_is_bad(tmp_path: Path):
