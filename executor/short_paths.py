@@ -36,6 +36,12 @@ class ShortPaths:
         """A text in which known folders are short."""
         return text if self._pattern is None else self._pattern.sub(self._short, text)
 
+    def words(self, argv: Iterable[str]) -> list[str]:
+        """The words of a command line; of a path to anywhere else only its last name is left."""
+        if self._pattern is None:
+            return list(argv)
+        return [_last_name(self.text(word)) for word in argv]
+
     def value(self, value: object) -> object:
         """The same for every text in a JSON value."""
         if self._pattern is None:
@@ -54,6 +60,11 @@ class ShortPaths:
         name = self._names[path]
         below = found[0] != path
         return name + "/" if name and below else name or ("" if below else ".")
+
+
+def _last_name(word: str) -> str:
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return flag + equals + (Path(value).name if os.path.isabs(value) else value)
 
 
 def _any_of(paths: Iterable[str]) -> re.Pattern[str]:

@@ -25,6 +25,7 @@ from executor.messages import Clients
 from executor.queue.dispatcher import Dispatcher, Limits
 from executor.queue.store import Store
 from executor.settings import Settings
+from executor.short_paths import ShortPaths
 from server.addresses import opened
 from server.app import PROTOCOL, make_app
 from server.calls import Calls
@@ -135,7 +136,7 @@ def build(
         job_states=JobStates(dispatcher),
         logbook=logbook or LogBook(),
         metrics=metrics,
-        stats=SystemStats(engine, definitions, argv),
+        stats=SystemStats(engine, definitions, argv, ShortPaths(settings, folders).words(argv)),
         web=web_root or find_web_root(settings),
         packs=packs,
         pack_files=pack_files,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
@@ -12,6 +13,7 @@ from executor.files import Folders
 from executor.queue.dispatcher import Dispatcher
 from executor.queue.store import Store
 from executor.settings import Settings
+from executor.short_paths import ShortPaths
 from server.calls import Calls
 from server.definitions import Definitions
 from server.hub import Hub
@@ -87,3 +89,12 @@ def front(request: web.Request) -> Front:
 def space(request: web.Request) -> Space:
     """What this request may see and change."""
     return front(request).spaces.of(request.get(KEY))
+
+
+def path_text(request: web.Request) -> Callable[[Path], str]:
+    """How this request is told of folders of this machine: by their paths, or short to a key that sees only its own."""
+    own = space(request)
+    if own.is_whole:
+        return str
+    short = ShortPaths(front(request).settings, own.folders)
+    return lambda path: short.text(str(path))

@@ -23,28 +23,33 @@ FRESH_S = 0.25
 class SystemStats:
     """Renders the figures, at most once in FRESH_S while the devices are the same."""
 
-    def __init__(self, engine: Engine, definitions: Definitions, argv: Sequence[str]) -> None:
+    def __init__(
+        self, engine: Engine, definitions: Definitions, argv: Sequence[str], short_argv: Sequence[str] = ()
+    ) -> None:
+        """`short_argv` is the command line without paths of this machine, for those whom these do not concern."""
         self._engine = engine
         self._definitions = definitions
-        self._argv = list(argv)
+        self._argv = {False: list(argv), True: list(short_argv)}
         self._devices: list[Device] = []
-        self._body = b""
+        self._bodies: dict[bool, bytes] = {}
         self._read_at_s = -FRESH_S
 
-    def body(self) -> bytes:
-        """The JSON text of the answer."""
+    def body(self, *, short: bool = False) -> bytes:
+        """The JSON text of the answer; with `short` its `argv` names no folders of this machine."""
         now_s, devices = time.monotonic(), self._known_devices()
         if now_s - self._read_at_s >= FRESH_S or devices != self._devices:
-            self._body = self._rendered(devices)
+            self._bodies.clear()
             self._read_at_s, self._devices = now_s, devices
-        return self._body
+        if short not in self._bodies:
+            self._bodies[short] = self._rendered(devices, self._argv[short])
+        return self._bodies[short]
 
     def _known_devices(self) -> list[Device]:
         """The devices of the workers, else those that the last worker told."""
         live = [device for worker in self._engine.workers() for device in worker.devices]
         return live or list(self._definitions.devices)
 
-    def _rendered(self, devices: list[Device]) -> bytes:
+    def _rendered(self, devices: list[Device], argv: list[str]) -> bytes:
         memory = psutil.virtual_memory()
         system = {
             "os": os.name,
@@ -58,7 +63,7 @@ class SystemStats:
             "python_version": sys.version,
             "pytorch_version": self._definitions.torch_version or installed_version("torch") or "unknown",
             "embedded_python": Path(sys.executable).parent.name == "python_embeded",
-            "argv": self._argv,
+            "argv": argv,
         }
         shown = [_shown(device) for device in devices or [_processor(memory.total, memory.available)]]
         return json.dumps({"system": system, "devices": shown}).encode()

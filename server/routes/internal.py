@@ -10,7 +10,7 @@ from aiohttp import web
 from executor.files import ROOTS, Folders, Root
 from server.bodies import read_object
 from server.logbook import terminal_size
-from server.state import front, space
+from server.state import front, path_text, space
 
 ROUTES = web.RouteTableDef()
 
@@ -39,8 +39,8 @@ async def subscribe(request: web.Request) -> web.Response:
 @ROUTES.get("/internal/folder_paths")
 async def get_folder_paths(request: web.Request) -> web.Response:
     """List the folders of each kind of model."""
-    folders = space(request).folders
-    return web.json_response({kind: [str(path) for path in folders.paths(kind)] for kind in folders.kinds()})
+    folders, shown = space(request).folders, path_text(request)
+    return web.json_response({kind: [shown(path) for path in folders.paths(kind)] for kind in folders.kinds()})
 
 
 @ROUTES.get("/internal/files/{root}")

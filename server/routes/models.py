@@ -9,7 +9,7 @@ from aiohttp import web
 from executor.errors import BadInput, UnsafePath
 from executor.files import Folders, inside
 from server import modelfiles
-from server.state import space
+from server.state import path_text, space
 from server.turns import turns
 
 ROUTES = web.RouteTableDef()
@@ -48,12 +48,12 @@ async def get_embeddings(request: web.Request) -> web.Response:
 @ROUTES.get("/experiment/models")
 async def get_model_folders(request: web.Request) -> web.Response:
     """List the kinds of models with their folders and file endings."""
-    folders = space(request).folders
+    folders, shown = space(request).folders, path_text(request)
     return web.json_response(
         [
             {
                 "name": kind,
-                "folders": [str(path) for path in folders.paths(kind)],
+                "folders": [shown(path) for path in folders.paths(kind)],
                 "extensions": sorted(folders.suffixes(kind)),
             }
             for kind in folders.kinds()

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from executor.settings import Settings
 from server.readiness import OK
-from server.state import front
+from server.state import front, space
 from server.version import weft_version
 
 ROUTES = web.RouteTableDef()
@@ -15,7 +15,8 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/system_stats")
 async def get_system_stats(request: web.Request) -> web.Response:
     """Show figures of the machine, its devices, and the versions that clients ask for."""
-    return web.Response(body=front(request).stats.body(), content_type="application/json", charset="utf-8")
+    body = front(request).stats.body(short=not space(request).is_whole)
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @ROUTES.get("/features")

@@ -380,6 +380,18 @@ def test_no_route_shows_what_is_anothers(looks: dict[str, list[Told]]):
     assert unlike(looks["bert"], looks["absent"]) == []
 
 
+def test_no_route_names_folders_of_this_machine(server: Server, looks: dict[str, list[Told]]):
+    base = str(server.base).encode()
+    naming = {told.route for told in (*looks["anna"], *looks["bert"]) if base in told.answer.content}
+    assert [route for route in naming if "/history" not in route and "/jobs" not in route] == [], "outputs of the probe"
+    whole = server.get("chief", "/internal/folder_paths").json()
+    assert whole["loras"] == [str(server.base / "models" / "loras"), str(server.base / "output" / "loras")]
+    short = server.get("bert", "/internal/folder_paths").json()
+    assert (short["loras"], list(short)) == (["models/loras"], list(whole))
+    assert str(server.base / "keys.toml") in server.get("chief", "/system_stats").text
+    assert server.get("bert", "/system_stats").json()["system"]["argv"][-1] == "keys.toml"
+
+
 def test_what_tells_of_all_is_for_operators(scene: Scene):
     for name, expected in (("bert", {403}), ("chief", {200, 400})):
         assert {told.answer.status_code for told in walk(scene.server, name, "operators")} == expected

@@ -50,3 +50,17 @@ def test_without_keys_nothing_is_hidden():
     settings = replace(SETTINGS, auth_keys=None)
     text = "/srv/weft/output/a.png"
     assert ShortPaths(settings, Folders(settings)).text(text) == text
+
+
+def test_a_command_line_names_no_folder_elsewhere():
+    own = ShortPaths(SETTINGS, Folders(SETTINGS))
+    told = [
+        "--base-directory",
+        "/srv/weft",
+        "--auth-keys=/etc/keys.toml",
+        "--output-directory=/srv/weft/output",
+        "--cpu",
+    ]
+    assert own.words(told) == ["--base-directory", ".", "--auth-keys=keys.toml", "--output-directory=output", "--cpu"]
+    without = replace(SETTINGS, auth_keys=None)
+    assert ShortPaths(without, Folders(without)).words(told) == told
