@@ -22,6 +22,7 @@ from typing import BinaryIO
 from executor.errors import UnsafePath
 from executor.fence import require_encodable
 from executor.files import Folders
+from executor.numbered import file_names
 from executor.settings import Settings
 
 log = logging.getLogger("weft.dispatcher")
@@ -195,11 +196,12 @@ def _named_in(output: object, folders: Folders, known: Collection[str] = ()) -> 
         for value in values if isinstance(values, list) else ():
             if not isinstance(value, Mapping) or value.get("type") not in SHOWN_ROOTS:
                 continue
-            root = str(folders.root(value["type"]))
-            name = os.path.join(str(value.get("subfolder") or ""), str(value.get("filename") or ""))
-            path = os.path.normpath(os.path.join(root, name))
-            if path in known or not path.startswith(root + os.sep):
-                continue
-            with suppress(UnsafePath):
-                require_encodable(name)
-                yield path
+            root, subfolder = str(folders.root(value["type"])), str(value.get("subfolder") or "")
+            for file in file_names(value):
+                name = os.path.join(subfolder, file)
+                path = os.path.normpath(os.path.join(root, name))
+                if path in known or not path.startswith(root + os.sep):
+                    continue
+                with suppress(UnsafePath):
+                    require_encodable(name)
+                    yield path

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from executor.errors import BadInput, JobTimeout, UnsafePath, WorkerCrashed
 from executor.files import Folders, Root, inside
+from executor.numbered import file_names
 from executor.own_folders import place_of
 from executor.queue.job import HistoryEntry, Job
 from server import sentfile
@@ -81,7 +82,7 @@ class Choice:
 
 
 def files_of(entry: HistoryEntry) -> list[OutputFile]:
-    """The files that the outputs of a job name, in their order."""
+    """The files that the outputs of a job name, in their order; of a sequence of pictures each one."""
     return list(_files(json.loads(entry.result.outputs_json), entry.job.owner))
 
 
@@ -96,13 +97,14 @@ def _files(outputs: Mapping[str, object], owner: str) -> Iterator[OutputFile]:
             except BadInput:  # a pack's own kind of place
                 continue
             subfolder = item.get("subfolder")
-            yield OutputFile(
-                node_id=node_id,
-                filename=item["filename"],
-                subfolder=subfolder if isinstance(subfolder, str) else "",
-                root=root,
-                owner=owner,
-            )
+            for name in file_names(item):
+                yield OutputFile(
+                    node_id=node_id,
+                    filename=name,
+                    subfolder=subfolder if isinstance(subfolder, str) else "",
+                    root=root,
+                    owner=owner,
+                )
 
 
 def ended_view(entry: HistoryEntry, base: str) -> View:

@@ -38,6 +38,7 @@ from executor.inference.sound import SoundEncoding, add_sound, checked
 from executor.inference.spooled_frames import Frames, SpooledFrames
 from executor.inference.values import Audio, Image, Latent
 from executor.inference.video_encoding import encode_palette_gif, encode_png, encode_video
+from executor.numbered import numbered
 from nodes.builtin.inputs import AnyInput, Either, InputTypes, flag, integer, text
 from nodes.builtin.picture_files import output_root, png_metadata, whole, write_png
 from nodes.builtin.services import running, services
@@ -239,7 +240,7 @@ class Job:
 
     def _write_sequence(self, path: Path) -> None:
         for number, values in enumerate(self._values(self.chosen.bits), start=1):
-            with whole(Path(str(path) % number)) as part:
+            with whole(path.with_name(numbered(path.name, number))) as part:
                 part.write_bytes(encode_png(values, self.chosen.bits))
 
     def write_sound(self, video: Path, audio: Audio) -> list[str]:
@@ -258,8 +259,9 @@ class Job:
     def shown(self, last: Path, frame_rate: float, save_output: bool) -> dict[str, object]:
         """What clients are told of the last file."""
         kind, filename = "image/gif" if self.chosen is GIFSKI else self.chosen.name, last.name
-        if self.is_sequence and len(self._order()) == 1:
-            kind, filename = "image/png", last.name.replace("%03d", "001")
+        frames = len(self._order()) if self.is_sequence else 0
+        if frames == 1:
+            kind, filename = "image/png", numbered(last.name, 1)
         return {
             "filename": filename,
             "subfolder": self.target.subfolder,
@@ -268,6 +270,7 @@ class Job:
             "frame_rate": frame_rate,
             "workflow": f"{self.stem}.png",
             "fullpath": str(last),
+            **({"frames": frames} if frames > 1 else {}),  # ours: the files are found by it
         }
 
 

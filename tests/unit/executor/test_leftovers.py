@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from executor.files import Folders
-from executor.leftovers import Attempt, Leftovers
+from executor.leftovers import Attempt, Leftovers, files_stand
 from executor.settings import Settings
 from executor.wholefile import whole, write_whole
 
@@ -105,3 +105,14 @@ def test_a_record_that_cannot_be_written_keeps_no_file_from_being_written(tmp_pa
     (tmp_path / "attempts").write_text("a file in the folder's place")
     write(tmp_path / "a.png", attempt)
     assert (tmp_path / "a.png").exists()
+
+
+def test_a_sequence_stands_while_all_its_pictures_are_there(tmp_path: Path):
+    folders = Folders(Settings(base_directory=tmp_path))
+    folders.create()
+    for name in ("v.001.png", "v.002.png"):
+        (tmp_path / "output" / name).write_bytes(b"x")
+    output = {"gifs": [{"filename": "v.%03d.png", "subfolder": "", "type": "output", "frames": 2}]}
+    assert files_stand(output, folders)
+    (tmp_path / "output" / "v.002.png").unlink()
+    assert not files_stand(output, folders)

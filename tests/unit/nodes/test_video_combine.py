@@ -19,6 +19,7 @@ from executor.errors import Interrupted, NodeInputError, UnknownName, UnsafePath
 from executor.files import Folders
 from executor.graph.input_checks import InputChecker
 from executor.graph.prompt import Prompt
+from executor.numbered import file_names
 from executor.settings import Settings
 from nodes.builtin import video_combine, video_formats
 from nodes.builtin.video_combine import VHS_VideoCombine
@@ -217,6 +218,7 @@ def test_gif_of_ffmpeg_has_one_palette(place):
 def test_png_sequence(place, name, mode):
     shown, (_, files) = combine(format=name)
     assert Path(files[1]).name == shown["filename"] == "x_00001.%03d.png"
+    assert shown["frames"] == 4
     for number in range(4):
         with Image.open(files[1] % (number + 1)) as picture:
             assert (picture.mode, bar_of(np.array(picture))) == (mode, number)
@@ -224,10 +226,17 @@ def test_png_sequence(place, name, mode):
     assert bits == (16 if "16" in name else 8)
 
 
+def test_a_percent_sign_in_the_prefix_stays(place):
+    shown, (_, files) = combine(bars(2), format="video/8bit-png", filename_prefix="50%d")
+    assert shown["filename"] == "50%d_00001.%03d.png"
+    assert [(Path(files[1]).parent / name).is_file() for name in file_names(shown)] == [True, True]
+
+
 def test_single_picture_of_a_sequence_is_shown_as_a_picture(place):
     shown, _ = combine(bars(1), format="video/8bit-png")
     assert (shown["format"], shown["filename"]) == ("image/png", "x_00001.001.png")
     assert shown["fullpath"].endswith("x_00001.%03d.png")
+    assert "frames" not in shown
 
 
 @pytest.mark.parametrize(("count", "order"), [(1, [0]), (2, [0, 1]), (4, [0, 1, 2, 3, 2, 1])])

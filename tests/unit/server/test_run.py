@@ -122,6 +122,21 @@ async def test_contents_come_as_base64(files):
     ]
 
 
+async def test_each_picture_of_a_sequence_is_a_file(stand):
+    (stand.base / "output").mkdir(exist_ok=True)
+    (stand.base / "output" / "v.002.png").write_bytes(b"second")
+    shown = {"filename": "v.%03d.png", "subfolder": "", "type": "output", "frames": 2}
+    answer = run(stand, "?answer=base64")
+    await stand.engine.succeed({"4": {"gifs": [shown]}})
+    told = json.loads((await answer)[2])
+    assert [(file["filename"], file["base64"]) for file in told["files"]] == [
+        ("v.001.png", None),
+        ("v.002.png", base64.b64encode(b"second").decode()),
+    ]
+    assert "filename=v.002.png" in told["files"][1]["url"]
+    assert told["outputs"]["4"]["gifs"] == [shown]
+
+
 async def test_a_kind_of_file_that_was_not_made_is_refused_with_what_there_is(files):
     status, _, body = await ended(files, Accept="video/*")
     error = json.loads(body)["error"]
