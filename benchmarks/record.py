@@ -1,11 +1,11 @@
-"""The last recorded table: written on request, and compared with in ratios only, since machines differ."""
+"""The recorded table and the last ratios of each figure: written on request, as data and as a page for people."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -18,9 +18,8 @@ from benchmarks.figures import Figure, table
 
 RECORD = Path(__file__).parent / "recorded.json"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-MARGIN = 1.25
-"""How many times a ratio may have grown (of rates: shrunk) before it counts as worse."""
-
+KEPT_RATIOS = 5
+"""So many recorded ratios of each figure are kept: one run says little of a figure that moves."""
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "aiohttp", "numpy")
 Groups = Mapping[str, Sequence[Figure]]
 
@@ -67,33 +66,6 @@ def rows_of(found: Groups) -> dict[str, list[dict[str, object]]]:
     return {name: [figure.row() for figure in group] for name, group in found.items()}
 
 
-def regressions(found: Groups, recorded: Mapping[str, Any], margin: float = MARGIN) -> list[str]:
-    """What got worse than the record by more than the margin, a line each."""
-    rows = [row for group in recorded.get("groups", {}).values() for row in group["figures"]]
-    before = {(row["name"], row["floor_name"]): row for row in rows}
-    worse = []
-    for figure in (figure for group in found.values() for figure in group):
-        was = before.get((figure.name, figure.floor_name), {}).get("ratio")
-        if figure.ratio is None or not was:
-            continue
-        grown = was / figure.ratio if figure.more_is_better else figure.ratio / was
-        if grown > margin:
-            worse.append(f"{figure.name}: {was:.2f}x then, {figure.ratio:.2f}x now")
-    return worse
-
-
-def report(found: Groups, path: Path = RECORD) -> str:
-    """What got worse since the record, in words."""
-    if not path.exists():
-        return f"no table was recorded in {path} to compare with"
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    worse = regressions(found, recorded)
-    words = f"beside the table in {path.name}, ratios with a margin of {MARGIN:g}x"
-    if not worse:
-        return f"{words}: nothing got worse"
-    return "\n".join([f"{words}: {len(worse)} got worse", *(f"  {line}" for line in worse)])
-
-
 def seconds_of(path: Path = RECORD) -> dict[str, float]:
     """How long each recorded group took."""
     return {name: group["seconds"] for name, group in groups_of(path).items() if "seconds" in group}
@@ -119,7 +91,8 @@ def record(
     """
     groups = groups_of(path)
     for name, group in found.items():
-        rows = [figure.row() for figure in group.figures]
+        before = {(row["name"], row["floor_name"]): row for row in groups.get(name, {}).get("figures", ())}
+        rows = [row_after(figure, before.get((figure.name, figure.floor_name))) for figure in group.figures]
         if all(row["absent"] for row in rows) and is_measured(groups.get(name, {})):
             continue
         groups[name] = {"machine": taken, "seconds": round(group.seconds, 1), "figures": rows}
@@ -127,6 +100,19 @@ def record(
     groups = {name: groups[name] for name in ordered}
     path.write_text(json.dumps({"groups": groups}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page.write_text(page_of(groups, [name for name in names if name not in groups]), encoding="utf-8")
+
+
+def row_after(figure: Figure, before: Mapping[str, Any] | None) -> dict[str, object]:
+    """The row of a figure, with its ratios in the last tables, this one's last; `before` is its row so far."""
+    row = figure.row()
+    now = [figure.ratio] if figure.ratio is not None and not figure.absent else []
+    return {**row, "ratios": [*([] if before is None else ratios_of(before)), *now][-KEPT_RATIOS:]}
+
+
+def ratios_of(row: Mapping[str, Any]) -> list[float]:
+    """The recorded ratios of a row, the newest last; rows of older records have one."""
+    ratios: list[float] = row.get("ratios", [row["ratio"]] if row["ratio"] and not row.get("absent") else [])
+    return ratios
 
 
 def page_of(groups: Mapping[str, Any], unknown: Sequence[str] = ()) -> str:
@@ -141,13 +127,11 @@ def page_of(groups: Mapping[str, Any], unknown: Sequence[str] = ()) -> str:
     for name, group in groups.items():
         if is_measured(group):
             parts.append(f"## {name}\n\n{described(group['machine'])}\n\n```\n{table(figures_of(group))}\n```\n")
-    missing = {name: figures_of(group) for name, group in groups.items() if not is_measured(group)}
-    if missing or unknown:
-        parts.append("## Not measured\n")
-    parts += [f"`{name}`: {reasons(figures)}.\n" for name, figures in missing.items()]
-    if unknown:
-        names = ", ".join(f"`{name}`" for name in unknown)
-        parts.append(f"{names}: not recorded yet (`--long` or `--only` measures them).\n")
+    missing = [row for name, group in groups.items() if not is_measured(group) for row in reasons(name, group)]
+    missing += [f"| `{name}` | not recorded yet: `--only {name}` measures it | | |" for name in unknown]
+    if missing:
+        head = ["## Not measured\n", "| Group | Why | Tried | Figures |", "|---|---|---|---|"]
+        parts.append("\n".join([*head, *missing, ""]))
     return "\n".join(parts)
 
 
@@ -156,24 +140,32 @@ def is_measured(group: Mapping[str, Any]) -> bool:
     return any(not row.get("absent") for row in group.get("figures", ()))
 
 
-def reasons(figures: Iterable[Figure]) -> str:
-    """Why figures are absent, and which, in words."""
+def reasons(name: str, group: Mapping[str, Any]) -> list[str]:
+    """Why the figures of a group are absent, when that was found, and which they are: rows of a table."""
     names: dict[str, list[str]] = {}
-    for figure in figures:
+    for figure in figures_of(group):
         names.setdefault(figure.absent, []).append(figure.name)
-    return "; ".join(f"not measured: {why}: {', '.join(told)}" for why, told in names.items())
+    when = day_of(group["machine"])
+    return [f"| `{name}` | {why} | {when} | {', '.join(told)} |" for why, told in names.items()] or [
+        f"| `{name}` | it gave no figure | {when} | |"
+    ]
+
+
+def day_of(taken: Mapping[str, Any]) -> str:
+    """When it was, to the minute."""
+    return f"{taken['when'][:16].replace('T', ' ')} UTC"
 
 
 def described(taken: Mapping[str, Any]) -> str:
     """A machine in one paragraph."""
     packages = ", ".join(f"{name} {taken[name]}" for name in PACKAGES if taken.get(name))
     return (
-        f"{taken['when'][:16].replace('T', ' ')} UTC, {taken['cores']} cores of {taken['processor']}, "
+        f"{day_of(taken)}, {taken['cores']} cores of {taken['processor']}, "
         f"{taken['memory_gb']} GB, load {taken['load']}, {taken['system']}, Python {taken['python']}, {packages}."
     )
 
 
 def figures_of(group: Mapping[str, Any]) -> list[Figure]:
     """The figures of a recorded group."""
-    derived = {"ratio", "target", "holds"}
+    derived = {"ratio", "target", "holds", "ratios"}
     return [Figure(**{key: value for key, value in row.items() if key not in derived}) for row in group["figures"]]

@@ -17,19 +17,21 @@ from benchmarks.bare import bare
 from benchmarks.figures import Figure, median
 from tests.serving import serving
 
-PATHS = (
-    "/queue",
-    "/prompt",
-    "/system_stats",
-    "/object_info",
-    "/history?max_items=20",
-    "/models/checkpoints",
-    "/api/jobs?status=in_progress,pending&limit=200&offset=0",
-    "/api/jobs?status=completed,failed,cancelled&limit=64&offset=0",
-)
+CALLED = {
+    "/queue": "/queue",
+    "/prompt": "/prompt",
+    "/system_stats": "/system_stats",
+    "/object_info": "/object_info",
+    "/history?max_items=20": "/history, 20 newest",
+    "/models/checkpoints": "/models/checkpoints",
+    "/api/jobs?status=in_progress,pending&limit=200&offset=0": "/api/jobs, waiting",
+    "/api/jobs?status=completed,failed,cancelled&limit=64&offset=0": "/api/jobs, 64 ended",
+}
+"""What is asked for, and how it is called in the table."""
+PATHS = tuple(CALLED)
 REQUESTS = 400
 MOST_RATIO = 1.5
-NAME = {path: f"GET {path.partition('&')[0]} p50" for path in PATHS}
+NAME = {path: f"GET {called} p50" for path, called in CALLED.items()}
 
 
 def figures() -> list[Figure]:

@@ -1,4 +1,4 @@
-"""The recorded table: what got worse is told, a group replaces its older self, the page shows what is known."""
+"""The recorded table: a group replaces its older self, last ratios are kept, the page shows what is known."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.figures import Figure, absent
-from benchmarks.record import MARGIN, Measured, machine, record, regressions, report, seconds_of
+from benchmarks.record import KEPT_RATIOS, Measured, machine, record, seconds_of
 
 TIME = Figure(name="step", value=2.0, unit="ms", floor=1.0, floor_name="bare", most_ratio=3.0)
 RATE = Figure(name="rate", value=8.0, unit="/s", floor=10.0, floor_name="alone", least_ratio=0.5)
 ALONE = Figure(name="alone", value=5.0, unit="/s", least=1.0)
 [COLD] = absent(["cold"], "no ice")
-SLACK = 1.01  # beyond the margin
 
 
 def taken(*figures):
@@ -32,34 +31,24 @@ def table(tmp_path):
     return path, page
 
 
-@pytest.mark.parametrize(
-    ("now", "worse"),
-    [
-        (TIME, []),
-        (replace(TIME, value=2.0 * MARGIN / SLACK), []),
-        (replace(TIME, value=2.0 * MARGIN * SLACK), ["step: 2.00x then, 2.52x now"]),
-        (replace(TIME, value=20.0, floor=10.0), []),
-        (replace(RATE, value=8.0 * MARGIN * SLACK), []),
-        (replace(RATE, value=8.0 / MARGIN / SLACK), ["rate: 0.80x then, 0.63x now"]),
-        (replace(ALONE, value=1.0), []),
-        (replace(TIME, name="new", value=100.0), []),
-    ],
-    ids=["same", "within", "slower", "slower machine", "faster rate", "slower rate", "no floor", "not recorded"],
-)
-def test_what_got_worse_by_more_than_the_margin_is_told(table, now, worse):
-    assert regressions({"some": [now]}, json.loads(table[0].read_text())) == worse
+def test_the_last_ratios_of_a_figure_are_kept(table):
+    path, page = table
+    for value in (3.0, 4.0, 5.0, 6.0, 7.0):
+        record({"some": taken(replace(TIME, value=value))}, machine(), [], path, page)
+    (row,) = json.loads(path.read_text())["groups"]["some"]["figures"]
+    assert (row["ratio"], row["ratios"]) == (7.0, [3.0, 4.0, 5.0, 6.0, 7.0])
+    assert len(row["ratios"]) == KEPT_RATIOS
 
 
-def test_the_report_names_what_got_worse(table):
-    assert report({"some": [replace(TIME, value=9.0)]}, table[0]).splitlines()[1:] == ["  step: 2.00x then, 9.00x now"]
-
-
-def test_the_report_says_when_nothing_did(table):
-    assert report({"some": [TIME]}, table[0]).endswith("nothing got worse")
-
-
-def test_without_a_record_there_is_nothing_to_compare_with(tmp_path):
-    assert "no table was recorded" in report({"some": [TIME]}, tmp_path / "none.json")
+def test_a_row_of_an_older_record_gives_its_one_ratio(table):
+    path, page = table
+    told = json.loads(path.read_text())
+    for row in told["groups"]["some"]["figures"]:
+        del row["ratios"]
+    path.write_text(json.dumps(told))
+    record({"some": taken(replace(TIME, value=3.0), RATE, ALONE, COLD)}, machine(), [], path, page)
+    rows = json.loads(path.read_text())["groups"]["some"]["figures"]
+    assert [row["ratios"] for row in rows] == [[2.0, 3.0], [0.8, 0.8], [], []]
 
 
 def test_other_groups_stay_in_the_record(table):
@@ -77,7 +66,7 @@ def test_groups_stand_in_the_order_of_their_names(table):
 def test_what_could_not_be_measured_takes_no_measured_groups_place(table):
     path, page = table
     record({"some": taken(*absent(["step"], "no step here"))}, machine(), [], path, page)
-    assert report({"some": [replace(TIME, value=9.0)]}, path).endswith("step: 2.00x then, 9.00x now")
+    assert [row["value"] for row in json.loads(path.read_text())["groups"]["some"]["figures"]] == [2.0, 8.0, 5.0, 0.0]
     assert "no step here" not in page.read_text()
 
 
@@ -96,5 +85,11 @@ def test_the_page_shows_figures_and_what_could_not_be_measured(table):
     assert "step" in text
     assert "2.00x" in text
     assert re.search(r"cold +not measured: no ice", text)
-    assert "`gpu`: not measured: no GPU: fast" in text
-    assert "`later`: not recorded yet" in text
+    assert re.search(r"\| `gpu` \| no GPU \| \d{4}-\d\d-\d\d \d\d:\d\d UTC \| fast \|", text)
+    assert "| `later` | not recorded yet: `--only later` measures it |" in text
+
+
+def test_a_group_without_figures_says_so(tmp_path):
+    page = tmp_path / "benchmarks.md"
+    record({"gpu": taken()}, machine(), [], tmp_path / "recorded.json", page)
+    assert "| `gpu` | it gave no figure | " in page.read_text()
