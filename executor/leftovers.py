@@ -12,16 +12,18 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from executor.errors import UnsafePath
 from executor.fence import require_encodable
 from executor.files import Folders
+from executor.messages import plain_json
 from executor.numbered import file_names
 from executor.settings import Settings
 
@@ -50,7 +52,7 @@ class Attempt:
 
     def __init__(self, folder: Path, row: int, number: int) -> None:
         self._folder, self._name = folder, f"{row}-{number}"
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._known: set[str] = set()
         self._began_ns = 0
         self._lock = threading.Lock()
@@ -70,34 +72,42 @@ class Attempt:
 
     def made(self, path: Path, written: Path) -> None:
         """What was `written` is about to get, or has, the name `path`."""
-        self._known.add(str(path))
-        seen = written.stat()
-        self._write(["file", str(path), seen.st_ino, seen.st_size, seen.st_mtime_ns])
+        self._note(str(path), os.stat(written))
 
     def shown(self, output: object, folders: Folders) -> None:
         """A node tells files in its `ui`: those that were written since the attempt began are its own."""
         for path in _named_in(output, folders, self._known):
-            if not os.path.isfile(path):
-                continue
             with suppress(OSError):
-                if os.stat(path).st_mtime_ns >= self._began_ns:
-                    self.made(Path(path), Path(path))
+                seen = os.stat(path)
+                if stat.S_ISREG(seen.st_mode) and seen.st_mtime_ns >= self._began_ns:
+                    self._note(path, seen)
 
     def close(self) -> None:
         """The attempt is over."""
         if self._file is not None:
             self._file.close()
 
+    def _note(self, path: str, seen: os.stat_result) -> None:
+        self._known.add(path)
+        self._write(["file", path, seen.st_ino, seen.st_size, seen.st_mtime_ns])
+
     def _write(self, line: list[object]) -> None:
         """Write a line; where the record cannot be written the file is written all the same, if it can be."""
         try:
             with self._lock:
                 if self._file is None:
-                    self._folder.mkdir(parents=True, exist_ok=True)
-                    self._file = (self._folder / self._name).open("ab", buffering=0)
-                self._file.write(json.dumps(line).encode() + b"\n")
+                    self._file = self._opened()
+                self._file.write(plain_json(line) + b"\n")
         except OSError as error:
             log.warning("what this attempt writes cannot be recorded: %s", error)
+
+    def _opened(self) -> FileIO:
+        path = os.path.join(self._folder, self._name)
+        try:
+            return FileIO(path, "ab")
+        except FileNotFoundError:  # it is the first record of all
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return FileIO(path, "ab")
 
 
 class Leftovers:

@@ -36,12 +36,11 @@ def whole(path: Path, *, record: Record | None = None) -> Iterator[Path]:
         if record is not None:
             record.made(path, part)
         os.replace(part, path)
-    except OSError as error:
-        if error.filename in (None, str(part)):
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(part)):
             raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
         raise
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_whole(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -120,7 +122,7 @@ class OutputDef(msgspec.Struct, frozen=True, kw_only=True):
     tooltip: str | None = None
 
 
-class NodeDef(msgspec.Struct, frozen=True, kw_only=True):
+class NodeDef(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One node class as the engine, the front and the listings see it.
 
     `validator_inputs`: names that the class's own check takes (None: it has none; "**" in it: all); such inputs skip
@@ -152,9 +154,19 @@ class NodeDef(msgspec.Struct, frozen=True, kw_only=True):
     experimental: bool = False
     api_node: bool = False
 
+    @cached_property
+    def by_name(self) -> Mapping[str, InputDef]:
+        """The declared inputs by name; of several the first."""
+        return {item.name: item for item in reversed(self.inputs)}
+
+    @cached_property
+    def names_its_id(self) -> bool:
+        """Tell whether results depend on the node's id too: it is told it, or asks to be run for itself."""
+        return self.not_idempotent or any(item.kind == "hidden" and item.type == "UNIQUE_ID" for item in self.inputs)
+
     def input(self, name: str) -> InputDef | None:
         """The declared input of that name, or None."""
-        return next((item for item in self.inputs if item.name == name), None)
+        return self.by_name.get(name)
 
     def told(self, name: str) -> InputDef | None:
         """What the class says of an input: as declared, or as its open dict says of any name; None if nothing."""

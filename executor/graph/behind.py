@@ -101,5 +101,6 @@ class Behind:
 
     def settle(self) -> None:
         """Wait until all work is over; NodeFailed as from `reap`."""
-        wait([work.done for work in self._open])
-        self.reap()
+        if self._open:
+            wait([work.done for work in self._open])
+            self.reap()

@@ -35,7 +35,7 @@ class DynamicPrompt:
 
     def get_node(self, node_id: str) -> NodeJson:
         """The node `{"class_type", "inputs"}`; UnknownNodeId if there is none."""
-        node = self.ephemeral_prompt.get(node_id) or self.original_prompt.get(node_id)
+        node = self.original_prompt.get(node_id) or self.ephemeral_prompt.get(node_id)
         if node is None:
             raise UnknownNodeId(f"there is no node {node_id!r} in the prompt")
         return node
@@ -78,7 +78,7 @@ class DynamicPrompt:
     def inputs(self, node_id: str) -> Mapping[str, object]:
         """A node's inputs, literals and raw links."""
         inputs = self.get_node(node_id).get("inputs")
-        return inputs if isinstance(inputs, Mapping) else {}
+        return inputs if isinstance(inputs, (dict, Mapping)) else {}
 
     def links(self, node_id: str) -> tuple[tuple[str, Link], ...]:
         """The linked inputs of a node, in order; links to nodes that do not exist are left out."""

@@ -8,11 +8,12 @@ number. So up to `ALWAYS_TOLD` nodes every change is told at once; beyond that, 
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from executor.context import Preview, ProgressSink
 from executor.graph.dynamic import DynamicPrompt
@@ -97,8 +98,7 @@ def later(delay_s: float, call: Callable[[], None]) -> Waiting:
     return timer
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """How far one node is: `running` or `finished`, and the steps it told."""
 
     state: str
@@ -124,6 +124,10 @@ class Progress:
     _waiting: Waiting | None = None  # what will tell the changes that were held back
     _closed: bool = False
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _head: str = ""  # of every message
+
+    def __post_init__(self) -> None:
+        self._head = f'{{"prompt_id": {json.dumps(self.job_id)}, "nodes": {{'
 
     def started(self, node_id: str) -> None:
         """A node begins, or begins again."""
@@ -217,7 +221,7 @@ class Progress:
         for node_id in self._changed:
             self._texts[node_id] = self._text(node_id, self._states[node_id])
         self._changed.clear()
-        text = f'{{"prompt_id": {json.dumps(self.job_id)}, "nodes": {{{", ".join(self._texts.values())}}}}}'
+        text = f"{self._head}{', '.join(self._texts.values())}}}}}"
         self._next_s = self.clock() + max(INTERVAL_S, len(text) / BYTES_PER_S)
         self.events.emit_json("progress_state", text, "owner_or_all")
 
@@ -225,10 +229,15 @@ class Progress:
         place = self._places.get(node_id)
         if place is None:
             place = self._places[node_id] = f"{json.dumps(node_id)}: {json.dumps(self.place(node_id))[:-1]}"
-        numbers = f'"value": {json.dumps(state.value)}, "max": {json.dumps(state.total)}'
+        numbers = f'"value": {_number(state.value)}, "max": {_number(state.total)}'
         return f'{place}, "state": "{state.state}", {numbers}}}'
 
 
 def _plain(number: float) -> float:
     """A number that JSON knows: packs also tell NumPy's."""
     return number if type(number) in (int, float) else float(number)
+
+
+def _number(number: float) -> str:
+    """A plain number as JSON text, as json.dumps writes it; asked for at every step."""
+    return repr(number) if type(number) is int or math.isfinite(number) else json.dumps(number)

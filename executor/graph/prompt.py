@@ -99,14 +99,10 @@ def prompt_of(body: Mapping[str, Json]) -> Json:
 
 def is_link(value: object) -> TypeGuard[list[object]]:
     """Tell whether a JSON value is `[node id, slot]` (execution.md section 1)."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int | float)
-        and not isinstance(value[1], bool)
-        and math.isfinite(value[1])
-    )
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
+        return False
+    slot = value[1]
+    return type(slot) is int or (isinstance(slot, int | float) and not isinstance(slot, bool) and math.isfinite(slot))
 
 
 def link_of(value: list[object]) -> Link:

@@ -596,4 +596,5 @@ class PromptRun:
         tasks = [task for turn in self._turns.values() for task in tasks_in(turn.results or [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self._watchers, return_exceptions=True)
+        if tasks or self._watchers:  # a gathering of nothing takes a round of the loop
+            await asyncio.gather(*tasks, *self._watchers, return_exceptions=True)

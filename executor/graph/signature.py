@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from executor.contract.concrete import concrete
@@ -48,10 +48,19 @@ class Signatures:
 
     def add(self, node_ids: Iterable[str], fingerprints: Mapping[str, object]) -> None:
         """Make the keys of nodes and of all they link to; `fingerprints` holds what their classes told of a change."""
-        for part in components([node_id for node_id in node_ids if node_id not in self._keys], self._unknown_sources):
+        left = [node_id for node_id in node_ids if not self._added(node_id, fingerprints)]
+        for part in components(left, self._unknown_sources) if left else ():
             loop = is_loop(part, self._unknown_sources)
             for node_id in part:
                 self._keys[node_id] = unique() if loop else self._key(node_id, fingerprints.get(node_id, False))
+
+    def _added(self, node_id: str, fingerprints: Mapping[str, object]) -> bool:
+        """Make a node's key if those of its sources are known, as they mostly are: graphs are written in order."""
+        if node_id not in self._keys:
+            if self._unknown_sources(node_id):
+                return False
+            self._keys[node_id] = self._key(node_id, fingerprints.get(node_id, False))
+        return True
 
     def _unknown_sources(self, node_id: str) -> list[str]:
         return [link.node for _, link in self._graph.links(node_id) if link.node not in self._keys]
@@ -59,40 +68,29 @@ class Signatures:
     def _key(self, node_id: str, fingerprint: object) -> Key:
         class_type = self._graph.class_type(node_id)
         definition = self._describe(class_type)
-        digest = hashlib.blake2b(digest_size=16)
-        for token in _tokens([class_type, fingerprint]):
-            digest.update(token)
-        if definition is not None and _names_its_id(definition):
-            digest.update(b"i" + node_id.encode("utf-8", "surrogatepass"))
         inputs = self._graph.inputs(node_id)
-        if self._owner and not _loads_a_model(definition, inputs):
-            digest.update(b"o%d:" % len(self._owner) + self._owner)
         real = definition if definition is None else concrete(definition, inputs)
+        parts = [_bytes_of(class_type), _bytes_of(fingerprint)]
+        if definition is not None and definition.names_its_id:
+            parts.append(b"i" + _encoded(node_id))
+        if self._owner and not _loads_a_model(definition, inputs):
+            parts.append(b"o%d:" % len(self._owner) + self._owner)
         for name in sorted(inputs, key=str):
-            digest.update(b"n" + str(name).encode("utf-8", "surrogatepass") + b"\x00")
-            for token in self._value_tokens(inputs[name], _is_raw(real, name)):
-                digest.update(token)
-        return digest.digest()
-
-    def _value_tokens(self, value: object, is_raw: bool) -> Iterator[bytes]:
-        if not is_link(value):
-            yield from _tokens(value)
-            return
-        link = link_of(value)
-        yield b"L" + self._keys.get(link.node, b"missing") + str(link.slot).encode()
-        if is_raw:  # the node gets the link itself, and with it the id
-            yield b"i" + link.node.encode("utf-8", "surrogatepass")
+            parts.append(b"n%b\x00" % _encoded(str(name)))
+            value = inputs[name]
+            if not is_link(value):
+                parts.append(_bytes_of(value))
+                continue
+            link = link_of(value)
+            parts.append(b"L%b%d" % (self._keys.get(link.node, b"missing"), link.slot))
+            if real is not None and _is_raw(real, name):  # the node gets the link itself, and with it the id
+                parts.append(b"i" + _encoded(link.node))
+        return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
 
 
 def unique() -> Key:
     """A key that equals no other."""
     return secrets.token_bytes(16)
-
-
-def _names_its_id(definition: NodeDef) -> bool:
-    return definition.not_idempotent or any(
-        item.kind == "hidden" and item.type == "UNIQUE_ID" for item in definition.inputs
-    )
 
 
 def _loads_a_model(definition: NodeDef | None, inputs: Mapping[str, object]) -> bool:
@@ -106,37 +104,43 @@ def _loads_a_model(definition: NodeDef | None, inputs: Mapping[str, object]) -> 
     return bool(sources) and "input" not in sources and is_plain
 
 
-def _is_raw(definition: NodeDef | None, name: str) -> bool:
-    told = definition.told(name) if definition is not None else None
+def _is_raw(definition: NodeDef, name: str) -> bool:
+    told = definition.told(name)
     return told is not None and told.raw_link
 
 
-def _tokens(value: object) -> Iterator[bytes]:
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _bytes_of(value: object) -> bytes:
     """A value as bytes that differ whenever it does: by content for JSON data, never equal for anything else.
 
     A NaN equals nothing, which is how a class says "always run".
     """
+    parts: list[bytes] = []
     stack = [value]
     while stack:
         item = stack.pop()
         match item:
-            case None | bool():
-                yield f"c{item};".encode()
-            case int():
-                yield f"i{item:x};".encode()
-            case float():
-                yield b"u" + unique() if item != item else f"f{float(item)!r};".encode()
             case str():
-                encoded = str.__str__(item).encode("utf-8", "surrogatepass")
-                yield b"s%d:" % len(encoded) + encoded
+                encoded = _encoded(str.__str__(item))
+                parts.append(b"s%d:%b" % (len(encoded), encoded))
+            case None | bool():
+                parts.append(b"c%a;" % item)
+            case int():
+                parts.append(b"i%x;" % item)
+            case float():
+                parts.append(b"u" + unique() if item != item else b"f%a;" % float(item))
             case bytes():
-                yield b"b%d:" % len(item) + item
+                parts.append(b"b%d:%b" % (len(item), item))
             case list() | tuple():
-                yield b"l%d;" % len(item)
+                parts.append(b"l%d;" % len(item))
                 stack.extend(reversed(item))
             case dict() if all(isinstance(key, str) for key in item):
-                yield b"d%d;" % len(item)
+                parts.append(b"d%d;" % len(item))
                 for key in sorted(item, reverse=True):
                     stack += (item[key], key)
             case _:
-                yield b"u" + unique()
+                parts.append(b"u" + unique())
+    return b"".join(parts)

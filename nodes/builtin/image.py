@@ -36,7 +36,7 @@ class EmptyImage:
         if nbytes > SMALL_BYTES:
             refuse_unless_free(nbytes, f"a batch of {batch_size} with {width} x {height} pixels")
         values = torch.tensor([(color >> shift & 0xFF) / 0xFF for shift in (16, 8, 0)])
-        return (values.repeat(batch_size, height, width, 1),)
+        return (values.expand(batch_size, height, width, COLOURS).contiguous(),)
 
 
 class ImageScale:

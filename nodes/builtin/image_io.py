@@ -147,8 +147,8 @@ class PreviewImage(SaveImage):
 
 def _goes_on(place: SaveName, prefix: str, root: Path) -> bool:
     """Tell whether a place is still right: in the folder itself, which is there, and free."""
-    same = (place.folder, place.prefix) == (root, prefix) and root.is_dir()
-    return same and not os.path.lexists(root / f"{place.stem}_{place.counter:05}_.png")
+    same = (place.folder, place.prefix) == (root, prefix) and os.path.isdir(root)
+    return same and not os.path.lexists(os.path.join(root, f"{place.stem}_{place.counter:05}_.png"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,8 @@ def encoded_pngs(pictures: Pictures | Sequence[Bytes], info: PngInfo, compress_l
     def encoded(picture: Tensor | Bytes) -> bytes:
         return png_bytes(to_bytes(picture) if isinstance(picture, Tensor) else picture, info, compress_level)
 
-    cores = min(len(pictures), os.cpu_count() or 1)
-    if cores <= 1:
+    cores = min(len(pictures), os.cpu_count() or 1) if len(pictures) > 1 else 1
+    if cores == 1:
         yield from map(encoded, pictures)
         return
     with ThreadPoolExecutor(cores, thread_name_prefix="png") as pool:

@@ -88,6 +88,11 @@ def test_equal_nodes_have_equal_keys(one, other):
     assert key_of(one) == key_of(other)
 
 
+def test_keys_do_not_depend_on_the_order_in_which_nodes_are_written():
+    chain = {"0": node("A", x=1)} | {str(place): node("A", x=[str(place - 1), 0]) for place in range(1, 5)}
+    assert keys_of(dict(reversed(chain.items()))) == keys_of(chain)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
