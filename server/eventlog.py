@@ -93,9 +93,10 @@ class EventLog:
     ) -> Event:
         """Note an event; `data` is a value for json.dumps, or JSON text as bytes."""
         text = data if isinstance(data, bytes) else json.dumps(data).encode()
-        self.newest = max(self.newest + 1, self._clock_ns() // 1000)
+        now, number = self._clock_ns() // 1000, self.newest + 1
+        self.newest = number = now if now > number else number
         event = Event(
-            number=self.newest,
+            number=number,
             name=name,
             data_json=text,
             audience=audience,
@@ -104,11 +105,12 @@ class EventLog:
             owner=owner,
         )
         self._events.append(event)
-        self._numbers.append(event.number)
+        self._numbers.append(number)
         self._bytes += len(text)
         if len(self._events) > self._most + self._spare or self._bytes > self._most_bytes:
             self._drop_oldest()
-        self._wake()
+        if self._waiting:
+            self._wake()
         return event
 
     def after(self, number: int) -> list[Event]:

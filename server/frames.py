@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import lru_cache
 
 from executor.messages import Blob
 
@@ -21,7 +22,7 @@ def on_the_wire(payload: str | bytes) -> bytes:
     opcode, body = (_TEXT_OPCODE, payload.encode()) if isinstance(payload, str) else (_BINARY_OPCODE, payload)
     size = len(body)
     if size < 126:
-        return struct.pack(">BB", opcode, size) + body
+        return bytes((opcode, size)) + body
     if size < 1 << 16:
         return struct.pack(">BBH", opcode, 126, size) + body
     return struct.pack(">BBQ", opcode, 127, size) + body
@@ -34,7 +35,13 @@ def text_frame(event: str, data: object) -> str:
 
 def text_frame_of_json(event: str, data_json: bytes) -> str:
     """The same for data that is JSON text already; it is passed on untouched."""
-    return f'{{"type": {json.dumps(event)}, "data": {data_json.decode()}}}'
+    return f"{_head(event)}{data_json.decode()}}}"
+
+
+@lru_cache(maxsize=256)
+def _head(event: str) -> str:
+    """How a text frame begins: there are few events, and many of each."""
+    return f'{{"type": {json.dumps(event)}, "data": '
 
 
 def numbered(text: str, number: int) -> str:

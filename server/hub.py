@@ -12,7 +12,6 @@ Session ids are each owner's own: a client that takes another's id hears nothing
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -24,6 +23,7 @@ import msgspec
 from aiohttp import ClientConnectionError, WSCloseCode, web
 
 from executor.messages import Blob
+from executor.queue.progress import told_node
 from server import frames
 from server.eventlog import TERMINAL, Event, EventLog
 
@@ -157,16 +157,23 @@ class Client:
 
     def _batch(self) -> bytes:
         """What waits, as far as one write should go: each costs a call of the system, and wakes the client."""
-        parts: list[bytes] = []
-        size = 0
+        if self.waiting_bytes < BATCH_BYTES:
+            parts = [self._wire(frame) for frame in self.waiting.values()]
+            self.waiting.clear()
+            self.newest.clear()
+            self.waiting_bytes = 0
+            return b"".join(parts)
+        parts, size = [], 0
         while self.waiting and size < BATCH_BYTES:
-            frame = self._next()
-            payload = frame.payload
-            if isinstance(payload, str) and self.numbered and frame.number:
-                payload = frames.numbered(payload, frame.number)
-            parts.append(frames.on_the_wire(payload))
+            parts.append(self._wire(self._next()))
             size += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _wire(self, frame: Frame) -> bytes:
+        payload = frame.payload
+        if self.numbered and frame.number and isinstance(payload, str):
+            payload = frames.numbered(payload, frame.number)
+        return frames.on_the_wire(payload)
 
 
 class Hub:
@@ -337,8 +344,10 @@ class Hub:
         return (client,)
 
     def _note_work(self, client: Name, data: object | bytes) -> None:
-        value = json.loads(data) if isinstance(data, bytes) else data
-        node = value.get("node") if isinstance(value, dict) else None
+        if isinstance(data, bytes):
+            node: object = told_node(data)
+        else:
+            node = data.get("node") if isinstance(data, dict) else None
         if isinstance(node, str):
             self._at_work[client] = node
         else:

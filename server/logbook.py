@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import TypedDict
 
 LINES = 300
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types of arguments that never change."""
 
 
 class Entry(TypedDict):
@@ -20,33 +22,52 @@ class Entry(TypedDict):
 
 
 class LogBook(logging.Handler):
-    """A logging handler that remembers; `listener` is called with each new entry, on whatever thread logged it."""
+    """A logging handler that remembers; lines are written out when somebody reads them.
+
+    `listener` is called with each new entry, on whatever thread logged it, while `is_heard` says so.
+    """
 
     def __init__(self, lines: int = LINES) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(message)s"))
-        self._entries: deque[Entry] = deque(maxlen=lines)
+        self._lines: deque[Entry | logging.LogRecord] = deque(maxlen=lines)
         self.listener: Callable[[Entry], None] | None = None
+        self.is_heard: Callable[[], bool] = lambda: True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Remember a record."""
         try:
-            text = self.format(record)
+            self._take(self._entry(record) if record.exc_info else settled(record))
         except (TypeError, ValueError):
             self.handleError(record)
-            return
-        self.add(text, record.created)
 
     def add(self, text: str, time_s: float) -> None:
         """Remember one line logged at `time_s` (seconds since 1970)."""
-        entry = Entry(t=datetime.fromtimestamp(time_s).isoformat(), m=text + "\n")
-        self._entries.append(entry)
-        if self.listener is not None:
-            self.listener(entry)
+        self._take(_entry(text, time_s))
+
+    def _take(self, line: Entry | logging.LogRecord) -> None:
+        self._lines.append(line)
+        if self.listener is not None and self.is_heard():
+            self.listener(self._entry(line))
 
     def entries(self) -> list[Entry]:
         """The remembered lines, oldest first."""
-        return list(self._entries)
+        return [self._entry(line) for line in tuple(self._lines)]
+
+    def _entry(self, line: Entry | logging.LogRecord) -> Entry:
+        return _entry(self.format(line), line.created) if isinstance(line, logging.LogRecord) else line
+
+
+def settled(record: logging.LogRecord) -> logging.LogRecord:
+    """The record, which can be written out later: what of its message might change until then is written out now."""
+    args = record.args
+    if args and not (isinstance(args, tuple) and all(type(arg) in PLAIN for arg in args)):
+        record.msg, record.args = record.getMessage(), None
+    return record
+
+
+def _entry(text: str, time_s: float) -> Entry:
+    return Entry(t=datetime.fromtimestamp(time_s).isoformat(), m=text + "\n")
 
 
 def terminal_size() -> dict[str, int]:

@@ -41,7 +41,7 @@ from server.jobs import JobList
 from server.jobstate import JobStates
 from server.keys import key_ring
 from server.logbook import Entry, LogBook
-from server.logs import set_up_logging
+from server.logs import Terminal, set_up_logging
 from server.metrics import Metrics
 from server.news import News
 from server.outbound import Outbound
@@ -184,11 +184,10 @@ class Server:
         loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="front"))
 
         def tell(entry: Entry) -> None:
-            if front.hub.is_log_read():
-                with suppress(RuntimeError):  # the loop has ended
-                    loop.call_soon_threadsafe(front.hub.publish_log, {"entries": [entry], "size": None})
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(front.hub.publish_log, {"entries": [entry], "size": None})
 
-        front.logbook.listener = tell
+        front.logbook.listener, front.logbook.is_heard = tell, front.hub.is_log_read
         await self._runner.setup()
         await self._listen()
         await front.dispatcher.start()
@@ -283,19 +282,19 @@ def main(argv: Sequence[str] | None = None, *, may_be_open: bool = False) -> int
         return 0
     told = read_configuration(argv, os.environ)
     logbook = LogBook()
-    set_up_logging(told.settings, logbook)
+    terminal = set_up_logging(told.settings, logbook)
     if told.ignored:
         log.warning("accepted without effect: %s", " ".join(told.ignored))
     try:
         require_keys(told.settings, argv, may_be_open=may_be_open)
-        asyncio.run(_serve(told.settings, logbook, [sys.argv[0], *without_secrets(argv)]))
+        asyncio.run(_serve(told.settings, logbook, terminal, [sys.argv[0], *without_secrets(argv)]))
     except (OSError, WeftError) as error:
         log.error("cannot start: %s", error)
         return 1
     return 0
 
 
-async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> None:
+async def _serve(settings: Settings, logbook: LogBook, terminal: Terminal, argv: Sequence[str]) -> None:
     stopping = asyncio.Event()
     _hear_signals(stopping)
     server = Server(build(settings, make_engine(settings), logbook=logbook, argv=argv))
@@ -304,10 +303,11 @@ async def _serve(settings: Settings, logbook: LogBook, argv: Sequence[str]) -> N
     sys.stdout.write(f"Weft {weft_version()} is listening on {server.url}\n")
     sys.stdout.flush()
     log.info("bound to %s; %s", settings.host, keys_told(server.front))
-    await stopping.wait()
-    garbage.cancel()
-    log.info("stopping%s", drain_told(server.front))
-    await server.stop()
+    with terminal.gathered():
+        await stopping.wait()
+        garbage.cancel()
+        log.info("stopping%s", drain_told(server.front))
+        await server.stop()
 
 
 def drain_told(front: Front) -> str:
@@ -334,6 +334,7 @@ def _hear_signals(stopping: asyncio.Event) -> None:
 
     def hear() -> None:
         if stopping.is_set():
+            logging.shutdown()  # what waits to be written
             os._exit(130)
         stopping.set()
 

@@ -12,6 +12,8 @@ import logging
 import sqlite3
 from collections.abc import Awaitable
 
+import msgspec
+
 from executor.queue.ears import Audience, Publish
 from executor.queue.job import Job, Result, about
 from executor.queue.store import Store
@@ -19,6 +21,8 @@ from executor.queue.store import Store
 log = logging.getLogger("weft.dispatcher")
 
 DISK_WAIT_S = (0.1, 1.0, 5.0, 30.0)  # pauses between tries when the disk refuses a row; the last one repeats
+
+_MESSAGES = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
 
 
 class Ends:
@@ -50,13 +54,13 @@ class Ends:
 
     def tell(self, job: Job, result: Result) -> None:
         """Tell the terminal event, status, and the owner's `executing` null."""
-        messages = json.loads(result.messages_json)
-        if messages:
-            event, data = messages[-1]
+        last = last_message(result.messages_json)
+        if last is not None:
+            event, data = last
             audience: Audience = "owner_or_all" if event == "execution_interrupted" else "owner"
             self._publish(event, data, audience=audience, client_id=job.client_id, job_id=job.id, owner=job.owner)
         self.tell_status(job)
-        done = {"node": None, "prompt_id": job.id}
+        done = f'{{"node": null, "prompt_id": {json.dumps(job.id)}}}'.encode()
         self._publish("executing", done, audience="owner", client_id=job.client_id, job_id=job.id, owner=job.owner)
 
     def status(self, owner: str | None = None) -> dict[str, object]:
@@ -65,6 +69,20 @@ class Ends:
 
     def tell_status(self, *changed: Job) -> None:
         """Tell everybody how many jobs wait or run; where these jobs have owners, each of those how many of its own."""
-        self._publish("status", self.status(), audience="all")
-        for owner in dict.fromkeys(job.owner for job in changed if job.owner):
-            self._publish("status", self.status(owner), audience="all", owner=owner)
+        self._publish("status", self._status_json(None), audience="all")
+        for owner in dict.fromkeys([job.owner for job in changed if job.owner]):
+            self._publish("status", self._status_json(owner), audience="all", owner=owner)
+
+    def _status_json(self, owner: str | None) -> bytes:
+        """The JSON text of `status`: it is told several times for each job."""
+        return b'{"status": {"exec_info": {"queue_remaining": %d}}}' % self._store.remaining(owner)
+
+
+def last_message(messages_json: bytes) -> tuple[str, object] | None:
+    """The last of `[[event, data], ...]`, its data as JSON text where that can be had without reading all."""
+    try:
+        messages = _MESSAGES.decode(messages_json)
+    except msgspec.MsgspecError:  # json.dumps writes NaN, which is no JSON
+        read: list[tuple[str, object]] = json.loads(messages_json)
+        return read[-1] if read else None
+    return (messages[-1][0], bytes(messages[-1][1])) if messages else None

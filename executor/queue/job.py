@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from json.encoder import encode_basestring_ascii
 from typing import Literal
 
 from executor.errors import BadInput, WeftError, WorkerCrashed
@@ -86,8 +87,16 @@ class Job:
 
     def item_json(self) -> bytes:
         """The JSON text `[number, id, prompt, extra_data, targets]` that clients see, without secrets."""
-        start = f"[{json.dumps(self.number)}, {json.dumps(self.id)}, ".encode()
-        return start + self.prompt_json + b", " + self.extra_json + f", {json.dumps(list(self.targets))}]".encode()
+        start = f"[{self.number_json()}, {json.dumps(self.id)}, ".encode()
+        return b"".join((start, self.prompt_json, b", ", self.extra_json, f", {self.targets_json()}]".encode()))
+
+    def number_json(self) -> str:
+        """The JSON text of its number."""
+        return str(self.number) if type(self.number) is int else json.dumps(self.number)
+
+    def targets_json(self) -> str:
+        """The JSON text of its list of targets."""
+        return f"[{', '.join(map(encode_basestring_ascii, self.targets))}]"
 
     def short_item_json(self) -> bytes:
         """The JSON text `[id, number, time]` of --queue-items id-first; time is when it came, in whole seconds."""
@@ -167,7 +176,7 @@ def history_json(entries: Iterable[HistoryEntry]) -> bytes:
 
 def history_item(entry: HistoryEntry) -> bytes:
     """The JSON text `"id": entry` of one member of that object."""
-    return json.dumps(entry.job.id).encode() + b": " + entry.entry_json()
+    return b"".join((json.dumps(entry.job.id).encode(), b": ", entry.entry_json()))
 
 
 def history_object(items: Iterable[bytes]) -> bytes:
@@ -204,12 +213,12 @@ def make_job(
         prompt_json=json.dumps(prompt).encode(),
         targets=chosen,
         extra_json=json.dumps(extra).encode(),
-        secrets_json=json.dumps(secrets).encode(),
+        secrets_json=json.dumps(secrets).encode() if secrets else b"{}",
         client_id=client_id,
         workflow_id=_workflow_id(extra),
         created_ms=now_ms(),
         digest=digest,
-        node_errors_json=json.dumps(node_errors or {}).encode(),
+        node_errors_json=json.dumps(node_errors).encode() if node_errors else b"{}",
         owner=owner,
         hook=hook,
     )

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from executor.queue.job import Job
 
 MOST_CLASSES = 2000
@@ -72,9 +74,7 @@ class Follow:
         """Take in an event of the job."""
         match event:
             case "executing":
-                data = json.loads(data_json)  # a pack may send any data under this name
-                node_id = data.get("node") if isinstance(data, dict) else None
-                self._begin(node_id if isinstance(node_id, str) else None)
+                self._begin(told_node(data_json))
             case "progress":
                 self._step_json = data_json
             case "progress_state":
@@ -212,6 +212,24 @@ class Follow:
         meta = self._prompt().get(place, {}).get("_meta")
         title = meta.get("title") if isinstance(meta, dict) else None
         return str(title) if title else self._class_of(place)
+
+
+class _Executing(msgspec.Struct):
+    """What counts of an `executing` event."""
+
+    node: object = None
+
+
+_EXECUTING = msgspec.json.Decoder(_Executing)
+
+
+def told_node(data_json: bytes) -> str | None:
+    """The node that an `executing` event names; a pack may send any data under that name."""
+    try:
+        node = _EXECUTING.decode(data_json).node
+    except msgspec.MsgspecError:  # no object, or what json.dumps writes beyond JSON
+        node = _object(data_json).get("node")
+    return node if isinstance(node, str) else None
 
 
 def _object(text: bytes) -> Json:

@@ -17,9 +17,8 @@ Row = tuple[Any, ...]
 
 def job_values(job: Job) -> Row:
     """The values of JOB_COLUMNS."""
-    targets = json.dumps(job.targets)
-    names = (job.client_id, job.workflow_id)
-    return (job.owner, job.id, json.dumps(job.number), job.prompt_json, targets, job.extra_json, *names)
+    number, targets = job.number_json(), job.targets_json()
+    return (job.owner, job.id, number, job.prompt_json, targets, job.extra_json, job.client_id, job.workflow_id)
 
 
 def queue_values(job: Job) -> Row:

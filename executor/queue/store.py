@@ -156,9 +156,11 @@ class Store:
         whether it was accepted, whoever waits for the future. The future fails with sqlite3.Error when the disk refuses
         the job: then nothing was accepted.
         """
-        job = replace(job, row=self._newest + 1, state="pending", attempts=0, at_head=False)
-        if worker is not None:
-            job = replace(job, state="running", attempts=1, worker=worker, started_ms=now_ms())
+        row = self._newest + 1
+        if worker is None:
+            job = replace(job, row=row, state="pending", attempts=0, at_head=False)
+        else:
+            job = replace(job, row=row, state="running", attempts=1, at_head=False, worker=worker, started_ms=now_ms())
         values = (job.row, *queue_values(job), job.state, job.attempts, worker, job.started_ms, job.created_ms)
 
         def insert(connection: sqlite3.Connection) -> None:

@@ -60,7 +60,7 @@ def test_old_files_of_jobs_go_after_a_restart_and_the_history_keeps_its_entry(wr
     assert wrote.get("/view?filename=job_00001_.dat").status_code == 404
     assert wrote.get("/view?filename=job_00002_.dat").status_code == 200
     wrote.until(lambda: 'weft_retention_removed_total{folder="output"} 1.0' in wrote.get("/metrics").text)
-    assert "removed 1 file from output" in wrote.log()
+    wrote.until(lambda: "removed 1 file from output" in wrote.log())
 
 
 def test_a_dry_run_beside_a_server_tells_what_a_clean_then_removes(make_house, wrote: House):

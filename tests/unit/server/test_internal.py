@@ -51,3 +51,23 @@ def test_log_book_keeps_the_newest_lines():
     for text in "abc":
         book.handle(logging.LogRecord("n", logging.INFO, "", 0, "%s", (text,), None))
     assert [entry["m"] for entry in book.entries()] == ["b\n", "c\n"]
+
+
+def test_log_book_tells_what_was_so_when_it_was_logged():
+    from server.logbook import LogBook
+
+    book, names = LogBook(), ["a"]
+    book.handle(logging.LogRecord("n", logging.INFO, "", 0, "%s", (names,), None))
+    names.append("b")
+    assert [entry["m"] for entry in book.entries()] == ["['a']\n"]
+
+
+def test_log_book_tells_only_who_listens():
+    from server.logbook import LogBook
+
+    book, told = LogBook(), []
+    book.listener, book.is_heard = told.append, lambda: False
+    book.add("a", 0.0)
+    book.is_heard = lambda: True
+    book.add("b", 0.0)
+    assert [entry["m"] for entry in told] == ["b\n"]

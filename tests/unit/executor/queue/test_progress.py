@@ -8,7 +8,7 @@ import pytest
 
 from executor.queue import progress
 from executor.queue.job import make_job
-from executor.queue.progress import Follow, Paces
+from executor.queue.progress import Follow, Paces, told_node
 
 GRAPH = {
     "1": {"class_type": "Load", "inputs": {}},
@@ -123,3 +123,19 @@ def test_the_newest_time_weighs_most_and_old_classes_are_forgotten(monkeypatch):
     for class_type, seconds in (("a", 1.0), ("b", 4.0), ("b", 2.0), ("c", 1.0)):
         paces.note(class_type, seconds)
     assert (paces.of("a"), paces.of("b"), paces.of("c")) == (None, 3.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "node"),
+    [
+        ({"node": "1", "prompt_id": "p"}, "1"),
+        ({"node": None}, None),
+        ({"node": 1}, None),
+        ({}, None),
+        (["node"], None),
+        ({"node": "1", "more": float("nan")}, "1"),
+        ({"node": "\ud800", "more": 2**70}, "\ud800"),
+    ],
+)
+def test_an_executing_event_names_a_node_whatever_else_it_says(data, node):
+    assert told_node(json.dumps(data).encode()) == node
