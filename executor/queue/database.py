@@ -2,6 +2,8 @@
 
 Durability: WAL with synchronous=FULL, so a committed row survives the death of the process and a power cut. What
 waits while a commit is written goes into the next one together, so many concurrent writers share one fsync.
+Where nothing else is going on and the disk has been quick of late, the event loop writes by itself: handing the work to
+the thread and its outcome back takes longer than such a commit.
 The file is held exclusively: two servers on one queue would run every job twice.
 """
 
@@ -9,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import queue
 import re
 import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -29,6 +34,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_GROUP = 256  # pieces of work in one commit
+QUICK_S = 0.0015  # what a commit takes at most on a quick disk, in the mean
+LOOKED_AT = 8  # that many commits, the newest, tell whether it is one
 _VERSION = re.compile(r"^-- version (\d+)$", re.MULTILINE)
 
 
@@ -68,12 +75,17 @@ class _Work:
 
 
 class Database:
-    """A SQLite database; every statement runs on its one thread."""
+    """A SQLite database of one event loop; statements run on its one thread, or on the loop's while that rests."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = str(path)
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._handed = 0  # pieces of work that the thread was given
+        self._written = 0  # those that it has written: it alone counts them
+        self._own: list[_Work] = []  # what the loop is going to write by itself
+        self._took_s = deque([math.inf], maxlen=LOOKED_AT)  # by the newest commits
         self._refused = ""  # what the disk said to the last transaction; empty when it took it
 
     async def open(self) -> None:
@@ -86,6 +98,7 @@ class Database:
     async def close(self) -> None:
         """Finish what waits and close the file."""
         if self._thread is not None:
+            self._write_own()
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -103,21 +116,48 @@ class Database:
         work: Callable[[sqlite3.Connection], S],
         then: Callable[[S], T],
         refused: Callable[[], None] | None = None,
+        *,
+        alone: bool = False,
     ) -> asyncio.Future[T]:
         """As `start`; `then` makes the future's value of what `work` returned, `refused` is called where that failed.
 
         Either is called on the loop, before anybody who waits goes on, and whatever becomes of the future.
+        `alone`: the loop has little else to do, and the work is small: it may write by itself, soon after this returns.
         """
         if self._thread is None:
             raise DatabaseUnusable(self.path, "it is closed")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._waiting.put(_Work(work, loop, done, then, refused))
+        piece = _Work(work, loop, done, then, refused)
+        if alone and not self._own and self._is_quick():
+            self._own.append(piece)
+            loop.call_soon(self._write_own)
+        else:
+            self._hand(piece)
         return done
 
     def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Run `work` as `run` does, for nobody who waits; what fails is logged."""
-        self._waiting.put(_Work(work))
+        self._hand(_Work(work))
+
+    def _hand(self, piece: _Work) -> None:
+        """Have a piece of work written after all that came before it."""
+        if self._own:
+            self._own.append(piece)
+            return
+        self._handed += 1
+        self._waiting.put(piece)
+
+    def _is_quick(self) -> bool:
+        """Tell whether the thread rests, and the last commits took next to no time."""
+        return self._handed == self._written and sum(self._took_s) < QUICK_S * len(self._took_s)
+
+    def _write_own(self) -> None:
+        """Write on the loop; the thread is given nothing meanwhile."""
+        group, self._own = self._own, []
+        self._write(group)
+        _tell_refusals(group)
+        _settle([work for work in group if work.loop is not None])
 
     async def fault(self) -> str | None:
         """None when the last transaction was written, or one that writes nothing new can be now; else what is wrong."""
@@ -128,19 +168,29 @@ class Database:
 
     def _serve(self, opened: Future[None]) -> None:
         try:
-            connection = _connect(self.path)
+            connection = self._connection = connect(self.path)
         except DatabaseUnusable as error:
             opened.set_exception(error)
             return
         opened.set_result(None)
+        stretch(connection)
         ending = False
         while not ending:
             group = self._next_group()
             ending = group[-1] is None
             works = [work for work in group if work is not None]
-            self._refused = _commit(connection, works)
+            self._write(works)
+            self._written += len(works)
             _hand_over(works)
         connection.close()
+
+    def _write(self, group: list[_Work]) -> None:
+        """Write a group in one commit, and note how long the disk took."""
+        if not group or self._connection is None:
+            return
+        began_s = time.perf_counter()
+        self._refused = _commit(self._connection, group)
+        self._took_s.append(time.perf_counter() - began_s)
 
     def _next_group(self) -> list[_Work | None]:
         group = [self._waiting.get()]
@@ -154,12 +204,17 @@ class Database:
 
 def _hand_over(group: list[_Work]) -> None:
     """Give a group its outcomes, waking each loop once."""
-    for work in group:
-        if work.loop is None and work.error is not None:
-            log.error("the queue's database refuses a row", exc_info=work.error)
+    _tell_refusals(group)
     for loop in {work.loop for work in group if work.loop is not None}:
         with suppress(RuntimeError):  # the loop has ended, and its callers with it
             loop.call_soon_threadsafe(_settle, [work for work in group if work.loop is loop])
+
+
+def _tell_refusals(group: list[_Work]) -> None:
+    """Log what failed that nobody waits for."""
+    for work in group:
+        if work.loop is None and work.error is not None:
+            log.error("the queue's database refuses a row", exc_info=work.error)
 
 
 def _settle(group: list[_Work]) -> None:
@@ -169,8 +224,6 @@ def _settle(group: list[_Work]) -> None:
 
 def _commit(connection: sqlite3.Connection, group: list[_Work]) -> str:
     """Run a group in one transaction, each of several pieces with a savepoint; returns what the disk said."""
-    if not group:
-        return ""
     try:
         connection.execute("BEGIN IMMEDIATE")
         for work in group:
@@ -205,12 +258,13 @@ def _attempt(connection: sqlite3.Connection, work: _Work, *, alone: bool) -> Non
         connection.execute("RELEASE work")
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def connect(path: str) -> sqlite3.Connection:
+    """Open a file for one writer, and bring its schema up to date; DatabaseUnusable says why it cannot be used."""
     connection: sqlite3.Connection | None = None
     try:
         if path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -222,6 +276,28 @@ def _connect(path: str) -> sqlite3.Connection:
             raise
         raise DatabaseUnusable(path, _reason(path, error)) from error
     return connection
+
+
+def stretch(connection: sqlite3.Connection) -> None:
+    """Let the log of changes have the length now to which it would grow by its first commits.
+
+    A commit that lengthens the file has the file system write down its new length too, and takes half as long again. A
+    change too large for the memory that it is given goes into the log, and is taken back.
+    """
+    with suppress(sqlite3.Error):  # a full disk says so at the first commit that matters
+        (pages,), (page_bytes,), (cache,) = (
+            connection.execute(f"PRAGMA {name}").fetchone()
+            for name in ("wal_autocheckpoint", "page_size", "cache_size")
+        )
+        connection.execute("PRAGMA cache_size = 16")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE filler (filling BLOB)")
+            connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (pages * page_bytes,))
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.execute(f"PRAGMA cache_size = {cache}")
 
 
 def _reason(path: str, error: Exception) -> str:

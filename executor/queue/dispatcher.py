@@ -456,9 +456,9 @@ class Dispatcher:
             late = running.late(self._limits.job_timeout_s)
             result = replace(late, outputs_json=message.outputs_json, meta_json=message.meta_json)
         running.ending = True
-        writing = self._endings.begin(running.job, result)  # on its way before anything else is done
         if self.store.next() is None:
-            self._ears.ending(running.job)  # there is time for what was told so far, while the disk works
+            self._ears.ending(running.job)  # what was told so far goes out while the disk works
+        writing = self._endings.begin(running.job, result)  # on its way before anything else is done
         end = self._finish(running, result, writing, message)
         task = asyncio.create_task(end, name=f"end {running.job.id}")
         task.add_done_callback(_tell_failure)

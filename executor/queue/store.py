@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
 CLAIM_S = 0.05
+SMALL_BYTES = 64 << 10  # of a row that costs the event loop little
 
 _INSERT = f"""
 INSERT INTO queue (row, {QUEUE_COLUMNS}, state, attempts, worker, started_ms, created_ms)
@@ -182,7 +183,8 @@ class Store:
             self._adding -= 1
             decided(False)
 
-        writing = self._change(insert, written, refused)
+        alone = worker is not None and not self._running and _is_small(job)
+        writing = self._change(insert, written, refused, alone=alone)
         self._newest = job.row
         self._adding += 1
         return job, writing
@@ -229,7 +231,8 @@ class Store:
                 stored()
             return rank is not None
 
-        return self._change(lambda connection: self._store_end(connection, entry, told), written)
+        alone = not self._pending and len(self._running) == 1 and _is_small(job, result)
+        return self._change(lambda connection: self._store_end(connection, entry, told), written, alone=alone)
 
     async def requeue(self, job: Job, *, counted: bool = True) -> bool:
         """Put a running job back at the head; `counted=False` takes the attempt back. False as with finish."""
@@ -289,12 +292,15 @@ class Store:
         work: Callable[[sqlite3.Connection], S],
         written: Callable[[S], T],
         refused: Callable[[], None] = lambda: None,
+        *,
+        alone: bool = False,
     ) -> asyncio.Future[T]:
         """Write a change, which is on its way when this returns, and make it in memory, whoever waits for it.
 
         `written` gets what `work` returned and makes the future's value; `refused` is called where the future fails.
+        `alone` as in `Database.change`.
         """
-        writing = self._database.change(work, written, refused)
+        writing = self._database.change(work, written, refused, alone=alone)
         self._open_writes.add(writing)
         writing.add_done_callback(self._open_writes.discard)
         return writing
@@ -396,6 +402,14 @@ class Store:
             else:
                 waiting.append(job)
         return waiting
+
+
+def _is_small(job: Job, result: Result | None = None) -> bool:
+    """Tell whether the row of a job, with its result, is written in next to no time."""
+    texts = [job.prompt_json, job.extra_json]
+    if result is not None:
+        texts += (result.outputs_json, result.meta_json, result.messages_json)
+    return sum(map(len, texts)) <= SMALL_BYTES
 
 
 def _newest_row(connection: sqlite3.Connection) -> int:

@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -182,3 +184,81 @@ async def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeyp
     (tmp_path / "q.sqlite3").mkdir()
     with pytest.raises(DatabaseUnusable, match=f"this server's user may not write {tmp_path}$"):
         await Database(tmp_path / "q.sqlite3").open()
+
+
+# ---------------------------------------------------------------- who writes
+
+
+def thread_of(connection: sqlite3.Connection) -> int:
+    return threading.get_ident()
+
+
+async def alone(database: Database) -> int:
+    """The thread on which a change is written that nothing else goes on beside."""
+    return await database.change(thread_of, lambda thread: thread, alone=True)
+
+
+@pytest.fixture
+async def quick(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """A database whose disk has been quick of late."""
+    monkeypatch.setattr(module, "QUICK_S", 60.0)
+    for _ in range(module.LOOKED_AT):
+        await database.run(values)
+    return database
+
+
+async def test_on_a_quick_disk_the_loop_writes_what_is_alone(quick: Database):
+    assert await alone(quick) == threading.get_ident()
+
+
+async def test_what_is_not_alone_is_written_on_the_thread(quick: Database):
+    assert await quick.run(thread_of) != threading.get_ident()
+
+
+async def test_a_disk_is_not_quick_before_it_was(database: Database):
+    assert await alone(database) != threading.get_ident()
+
+
+async def test_after_slow_commits_the_thread_writes(quick: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "QUICK_S", 0.001)
+    await quick.run(lambda connection: time.sleep(0.02))
+    assert await alone(quick) != threading.get_ident()
+
+
+async def test_while_the_thread_is_at_work_it_is_given_the_next(quick: Database):
+    goes_on = threading.Event()
+    first = quick.start(lambda connection: goes_on.wait(5.0) and None)
+    second = quick.change(thread_of, lambda thread: thread, alone=True)
+    goes_on.set()
+    await first
+    assert await second != threading.get_ident()
+
+
+async def test_what_follows_a_change_of_the_loop_is_written_after_it(quick: Database):
+    quick.change(insert(1), lambda none: none, alone=True)
+    seen = quick.start(values)
+    quick.post(insert(2))
+    assert await seen == [1]
+    assert await quick.run(values) == [1, 2]
+
+
+async def test_what_the_loop_was_to_write_is_there_after_the_end(quick: Database):
+    quick.change(insert(1), lambda none: none, alone=True)
+    await quick.close()
+    await quick.open()
+    assert await quick.run(values) == [1]
+
+
+async def test_what_fails_on_the_loop_is_refused_there(quick: Database):
+    refused: list[str] = []
+    writing = quick.change(insert(1), lambda none: None, alone=True)
+    again = quick.change(insert(1), lambda none: None, lambda: refused.append("again"))
+    await writing
+    with pytest.raises(sqlite3.IntegrityError):
+        await again
+    assert refused == ["again"]
+
+
+async def test_the_log_has_its_length_before_the_first_commit(database: Database):
+    assert Path(f"{database.path}-wal").stat().st_size > 4_000_000
+    assert await database.run(lambda connection: connection.execute("PRAGMA freelist_count").fetchone()) == (0,)
