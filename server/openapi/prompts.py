@@ -76,7 +76,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             Query(name="node", about="the node whose file is wanted"),
             Query(name="index", about="the how manieth of its files, from 0", schema={**INTEGER, "minimum": 0}),
             Query(name="keep", about="let the prompt go on when the client leaves", schema=BOOLEAN),
-            Query(name="Accept", about="image/*, video/* or audio/*: one file as it is", place="header"),
+            Query(
+                name="Accept",
+                about="image/*, video/* or audio/*: one file as it is; image/webp or image/jpeg alone: in that form",
+                place="header",
+            ),
             _KEY,
             _PREFER,
         ),

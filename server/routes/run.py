@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from urllib.parse import quote
 
 from aiohttp import web
 
 from executor.errors import BadInput, UnsafePath
+from executor.fence import Fence
 from executor.queue.job import HistoryEntry
 from server import media, results, sentfile
 from server.bodies import read_object, whole_number
 from server.calls import Left, Outcome
 from server.middleware import problem
-from server.preferences import WAIT_S, kind_of, wait_of
+from server.preferences import WAIT_S, form_of, kind_of, wait_of
 from server.spaces import KEY
 from server.state import front, space
+from server.turns import turns
 
 ROUTES = web.RouteTableDef()
 
@@ -106,12 +109,24 @@ async def _file(request: web.Request, entry: HistoryEntry, kind: str | None) -> 
     chosen = choice.of(files)
     if chosen is None:
         return web.json_response(results.no_file(entry, front(request).public_url), status=406)
-    headers = {**media.file_headers(chosen.filename), "X-Weft-Files": str(len(files)), "Cache-Control": "no-store"}
+    form = form_of(request.headers.get("Accept", ""), chosen.content_type) if kind is not None else None
+    name = chosen.filename if form is None else f"{Path(chosen.filename).stem}.{form}"
+    headers = {**media.file_headers(name), "X-Weft-Files": str(len(files)), "Cache-Control": "no-store"}
     try:
-        return await sentfile.send(folders.fence, chosen.path(folders), headers)
+        path = chosen.path(folders)
+        if form is None:
+            return await sentfile.send(folders.fence, path, headers)
+        encoded = await turns(request).picture(_encoded, folders.fence, path, form)
+        return web.Response(body=encoded.body, headers=headers)
     except (web.HTTPNotFound, UnsafePath):
         message = f"{chosen.filename}, which the prompt made, is not there any more"
         return web.json_response(problem("file_gone", message), status=410)
+
+
+def _encoded(fence: Fence, path: Path, form: str) -> media.Encoded:
+    """A picture file in another form; belongs in a thread."""
+    with sentfile.opened(fence, path) as file:
+        return media.preview(file, form)
 
 
 def _check(request: web.Request) -> None:

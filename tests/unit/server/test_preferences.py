@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.preferences import LONGEST_WAIT_S, WAIT_S, kind_of, wait_of
+from server.preferences import LONGEST_WAIT_S, WAIT_S, form_of, kind_of, wait_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,20 @@ def test_how_long_to_wait(headers, seconds):
 )
 def test_which_kind_of_file(accept, kind):
     assert kind_of(accept) == kind
+
+
+@pytest.mark.parametrize(
+    ("accept", "media", "form"),
+    [
+        ("image/webp", "image/png", "webp"),
+        ("image/WEBP;q=0.2, image/jpeg", "image/png", "jpeg"),
+        ("image/webp", "image/webp", None),
+        ("image/webp, image/*;q=0.1", "image/png", None),
+        ("image/webp, */*;q=0.1", "image/png", None),
+        ("image/webp, image/png;q=0", "image/png", "webp"),
+        ("image/avif", "image/png", None),
+        ("image/webp", "image/gif", None),
+    ],
+)
+def test_which_form_of_a_picture(accept, media, form):
+    assert form_of(accept, media) == form

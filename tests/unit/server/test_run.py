@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import io
 import json
 
 import pytest
+from PIL import Image
 
 from executor.messages import Finished
 from tests.unit.server.conftest import GRAPH, Stand
@@ -104,6 +106,22 @@ async def test_a_file_comes_as_it_is(files, query, accept, name):
     status, headers, body = await ended(files, query, Accept=accept)
     assert (status, body, headers["X-Weft-Files"]) == (200, name.encode(), "4")
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("form", ["webp", "jpeg"])
+async def test_who_takes_only_another_form_gets_the_picture_in_it(stand, make_png, form):
+    (stand.base / "output" / "sub").mkdir(parents=True)
+    (stand.base / "output" / "sub" / "a.png").write_bytes(make_png())
+    status, headers, body = await ended(stand, Accept=f"image/{form}")
+    assert (status, headers["Content-Type"]) == (200, f"image/{form}")
+    assert headers["Content-Disposition"] == f'filename="a.{form}"'
+    with Image.open(io.BytesIO(body)) as picture:
+        assert (picture.format.lower(), picture.size) == (form, (4, 2))
+
+
+async def test_a_picture_that_is_to_be_converted_and_is_gone_is_told(stand):
+    status, _, body = await ended(stand, Accept="image/webp")
+    assert (status, json.loads(body)["error"]["type"]) == (410, "file_gone")
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json, image/*", "image/*;q=0.5, application/json", ""])
