@@ -1,4 +1,4 @@
-"""What ran when, as spans on named rows, in the JSON form that Chrome and Perfetto show. Knows no nodes and no torch.
+"""What ran when, as spans on named rows, in the JSON form that Perfetto's UI opens. Knows no nodes and no torch.
 
 The form is Google's "Trace Event Format" (2016): complete events ("X") and names of rows ("M"), times in microseconds
 since the first span: since 1970 they would be too long for a float.

@@ -32,7 +32,7 @@ PROFILE_HELP = f"""usage: {PROFILE_USAGE}
 
 Runs a workflow (in the API's form) and tells how long each node and each phase took.
 
-  --out TRACE.json  the trace for ui.perfetto.dev and chrome://tracing; WORKFLOW.trace.json where nothing is said
+  --out TRACE.json  the trace, which ui.perfetto.dev opens; WORKFLOW.trace.json where nothing is said
   --torch           the operators that torch runs, too: large and slower
   --warm            run it once before, and keep the models
   --url ADDRESS     have the server that runs there do it; a key with the scopes submit and manage: --auth-token

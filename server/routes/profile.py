@@ -27,7 +27,7 @@ WAIT_S = 7 * 24 * 3600.0
 
 @ROUTES.post("/weft/profile")
 async def post_profile(request: web.Request) -> web.StreamResponse:
-    """Run a prompt under an id of the server's own and answer with what ran when, for Perfetto and Chrome."""
+    """Run a prompt under an id of the server's own and answer with what ran when, for Perfetto's UI."""
     key = request.get(KEY)
     if key is not None and "submit" not in key.scopes:
         message = "a trace of a prompt needs a key with the scope 'submit', too"

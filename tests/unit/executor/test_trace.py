@@ -1,4 +1,4 @@
-"""Spans on rows, and the form of the file that Chrome and Perfetto open."""
+"""Spans on rows, and the form of the file that Perfetto's UI opens."""
 
 from __future__ import annotations
 
