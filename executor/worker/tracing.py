@@ -24,7 +24,8 @@ from executor.inference import weights
 from executor.inference.diffusion import DiffusionModel
 from executor.inference.guidance import Guider, Inpainting
 from executor.inference.guider import GuidedModel
-from executor.inference.memory import Memory
+from executor.inference.memory import Memory, Part
+from executor.inference.patching import PatchSet
 from executor.inference.samplers import Callback, Model, Sampler
 from executor.inference.samplers.base import Sigmas, silent
 from executor.inference.text.clip import Clip
@@ -44,20 +45,21 @@ def _phase(name: str) -> Row:
     return Row(group=PHASES, name=name)
 
 
-READ, PLACE = _phase("weights: read"), _phase("weights: place")
+READ, PLACE, PATCH = _phase("weights: read"), _phase("weights: place"), _phase("weights: patch and merge")
 TEXT = _phase("text encode")
 STEP = _phase("sampling: step")
 FORWARD, GUIDANCE = _phase("sampling: model forward"), _phase("sampling: guidance")
 ARITHMETIC, TOLD = _phase("sampling: sampler arithmetic"), _phase("sampling: progress and previews")
 ENCODE, DECODE = _phase("VAE encode"), _phase("VAE decode")
 PICTURE, SAVE = _phase("picture encode"), _phase("file write")
-ORDER = (PROMPT, READ, PLACE, TEXT, STEP, FORWARD, GUIDANCE, ARITHMETIC, TOLD, ENCODE, DECODE, PICTURE, SAVE)
+ORDER = (PROMPT, READ, PLACE, PATCH, TEXT, STEP, FORWARD, GUIDANCE, ARITHMETIC, TOLD, ENCODE, DECODE, PICTURE, SAVE)
 
-_METHOD, _GUIDED = _phase("method"), _phase("guided model")  # of which only what is not within others is shown
+_LOAD, _METHOD, _GUIDED = _phase("load"), _phase("method"), _phase("guided model")
+"""Of which only what is not within others is shown."""
 
 _WHOLE: tuple[tuple[object, str, Row], ...] = (
     (weights, "_read_seen", READ),
-    (Memory, "load", PLACE),
+    (Memory, "load", _LOAD),
     (Clip, "encoded", TEXT),
     (DiffusionModel, "apply_model", FORWARD),
     *((owner, name, _GUIDED) for owner in (Guider, GuidedModel, Inpainting) for name in ("__call__", "both")),
@@ -90,10 +92,14 @@ def traced(run: Run) -> Iterator[None]:
 
 
 def _derive(trace: Trace) -> None:
-    """What is nobody's function: guidance is a guided model without its network, arithmetic a method without both."""
-    trace.add_gaps(GUIDANCE, "guidance", _GUIDED, [FORWARD])
-    trace.add_gaps(ARITHMETIC, "sampler arithmetic", _METHOD, [_GUIDED, TOLD])
-    trace.drop([_METHOD, _GUIDED])
+    """What is nobody's function: guidance is a guided model without its network, arithmetic a method without both.
+
+    Placing is loading without the patches (LoRAs, merges, hooks), which are made when a model is needed.
+    """
+    trace.add_gaps(PLACE, "place", _LOAD, [PATCH])
+    trace.add_gaps(GUIDANCE, "guidance", _GUIDED, [FORWARD, PATCH])
+    trace.add_gaps(ARITHMETIC, "sampler arithmetic", _METHOD, [_GUIDED, TOLD, PATCH])
+    trace.drop([_LOAD, _METHOD, _GUIDED])
 
 
 @contextmanager
@@ -105,6 +111,7 @@ def hooked(trace: Trace, prompt: Mapping[str, Mapping[str, object]]) -> Iterator
         for owner, name, row in (*_WHOLE, (Image, "save", PICTURE)):
             stack.enter_context(_replaced(owner, name, functools.partial(_whole, trace, row)))
         stack.enter_context(_replaced(Call, "_one", functools.partial(_node, trace, prompt)))
+        stack.enter_context(_replaced(Part, "patch", functools.partial(_patch, trace)))
         stack.enter_context(_replaced(Sampler, "run", functools.partial(_method, trace)))
         begun: dict[str, int] = {}
         stack.enter_context(_replaced(Attempt, "part", functools.partial(_begin, trace, begun)))
@@ -177,6 +184,15 @@ def _method(trace: Trace, usual: Callable[..., Any]) -> Callable[..., Any]:
             return usual(self, model, x, sigmas, seed=seed, callback=told)
 
     return run
+
+
+def _patch(trace: Trace, usual: Callable[..., Any]) -> Callable[..., Any]:
+    def patch(self: Part[Any], patches: PatchSet, made: Mapping[str, Tensor] | None = None) -> None:
+        changes = patches.id != self.patches.id and (patches.by_key or self.patches.by_key)
+        with trace.span(PATCH, f"patch {self.name}") if changes else nullcontext():
+            usual(self, patches, made)
+
+    return patch
 
 
 def _begin(trace: Trace, begun: dict[str, int], usual: Callable[..., Any]) -> Callable[..., Any]:

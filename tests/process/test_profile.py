@@ -30,10 +30,11 @@ GRAPH: Json = {
     "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
     "5": {
         "class_type": "KSampler",
-        "inputs": {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], **SEEDS},
+        "inputs": {"model": ["8", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], **SEEDS},
     },
     "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
     "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "p"}},
+    "8": {"class_type": "ModelMergeSimple", "inputs": {"model1": ["1", 0], "model2": ["1", 0], "ratio": 0.5}},
 }
 
 
@@ -111,11 +112,18 @@ def test_each_phase_has_a_row(trace):
     assert set(found) >= {
         "weights: read",
         "weights: place",
+        "weights: patch and merge",
         "sampling: guidance",
         "sampling: sampler arithmetic",
         "sampling: progress and previews",
         "picture encode",
     }
+
+
+def test_a_merge_is_not_counted_as_placing(trace):
+    (merge,) = intervals(trace, "weights: patch and merge")
+    for begin, end in intervals(trace, "weights: place"):
+        assert end <= merge[0] + CLOCK_US or merge[1] <= begin + CLOCK_US
 
 
 def test_phases_of_a_step_lie_within_it_and_beside_each_other(trace):
