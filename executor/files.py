@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequen
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from executor.claims import Claims
 from executor.errors import UnsafePath
@@ -75,8 +75,7 @@ NUMBER = re.compile(r"_(\d+)_")  # what follows the stem in the names of saved f
 _SUFFIX = re.compile(r"^(?P<name>.*) ?\[(?P<root>input|output|temp)\]$", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveName:
+class SaveName(NamedTuple):
     """Where the next saved file goes: folder, stem, first free counter, subfolder as clients see it."""
 
     folder: Path
@@ -360,9 +359,10 @@ class Folders:
             self._promised.update(paths)
 
     def keep(self, paths: Iterable[Path]) -> None:
-        """End a promise: the files are there, or will never be."""
-        with self._lock:
-            self._promised.difference_update(paths)
+        """End a promise, if there was one: the files are there, or will never be."""
+        if self._promised:
+            with self._lock:
+                self._promised.difference_update(paths)
 
     def _promised_in(self, folder: Path) -> list[str]:
         if not self._promised:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,7 @@ def whole(path: Path, *, record: Record | None = None) -> Iterator[Path]:
 
     It ends as the file does, for libraries that look at endings. OSError names the file that could not be written.
     """
-    part = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    part = path.with_name(f".{secrets.token_hex(16)}.part{path.suffix}")
     if record is not None:
         record.part(part)
     try:

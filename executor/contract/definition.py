@@ -160,9 +160,19 @@ class NodeDef(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {item.name: item for item in reversed(self.inputs)}
 
     @cached_property
+    def hidden_inputs(self) -> tuple[InputDef, ...]:
+        """The inputs that the engine fills."""
+        return tuple(item for item in self.inputs if item.kind == "hidden")
+
+    @cached_property
+    def call_inputs(self) -> Mapping[str, InputDef]:
+        """The inputs that a call's arguments are of, by name; a V3 node finds hidden values on its class."""
+        return {item.name: item for item in self.inputs if item.kind != "hidden" or not self.by_schema}
+
+    @cached_property
     def names_its_id(self) -> bool:
         """Tell whether results depend on the node's id too: it is told it, or asks to be run for itself."""
-        return self.not_idempotent or any(item.kind == "hidden" and item.type == "UNIQUE_ID" for item in self.inputs)
+        return self.not_idempotent or any(item.type == "UNIQUE_ID" for item in self.hidden_inputs)
 
     def input(self, name: str) -> InputDef | None:
         """The declared input of that name, or None."""

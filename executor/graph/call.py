@@ -194,13 +194,12 @@ def merged_ui(parts: Sequence[Part]) -> dict[str, object] | None:
 def merged_outputs(parts: Sequence[Part], definition: NodeDef) -> tuple[list[object], ...]:
     """The outputs of all calls joined: one item per call, or each call's items where the output is a list."""
     count = len(parts[0].values)
-    if any(output.is_list for output in definition.outputs):
-        count = min(count, len(definition.outputs))
-    return tuple(_joined([part.values[index] for part in parts], _is_list(definition, index)) for index in range(count))
-
-
-def _is_list(definition: NodeDef, index: int) -> bool:
-    return index < len(definition.outputs) and definition.outputs[index].is_list
+    lists = [output.is_list for output in definition.outputs]
+    if any(lists):
+        count = min(count, len(lists))
+    return tuple(
+        [_joined([part.values[index] for part in parts], index < len(lists) and lists[index]) for index in range(count)]
+    )
 
 
 def _joined(values: Sequence[object], is_list: bool) -> list[object]:

@@ -63,7 +63,7 @@ class Gathered:
 
 def gather(node_id: str, inputs: Mapping[str, object], definition: NodeDef, lookup: Lookup, hidden: Hidden) -> Gathered:
     """Collect a node's inputs; undeclared links are passed, undeclared literals dropped."""
-    declared = {item.name: item for item in definition.inputs if item.kind != "hidden" or not definition.by_schema}
+    declared = definition.call_inputs
     values: dict[str, Items] = {}
     missing: set[str] = set()
     beside: dict[str, object] = {}
@@ -76,13 +76,12 @@ def gather(node_id: str, inputs: Mapping[str, object], definition: NodeDef, look
                 missing.add(name)
         elif item is not None or definition.open_inputs:
             values[name] = [unwrapped(value)]
-    for item in definition.inputs:
-        if item.kind == "hidden":
-            filled = hidden.fill(item.type, node_id)
-            if filled is not None and definition.by_schema:
-                beside[item.name] = filled[0]
-            elif filled is not None:
-                values[item.name] = filled
+    for item in definition.hidden_inputs:
+        filled = hidden.fill(item.type, node_id)
+        if filled is not None and definition.by_schema:
+            beside[item.name] = filled[0]
+        elif filled is not None:
+            values[item.name] = filled
     return Gathered(values=values, missing=frozenset(missing), hidden=beside)
 
 

@@ -160,6 +160,7 @@ class PromptRun:
         )
         self.results = Results(self.graph)
         self.plan = Plan(self.graph, self)
+        self._found: Mapping[str, Entry] = {}  # results that the cache was asked for just now
         self.signatures = Signatures(self.graph, self.registry.definitions.get, self.job.owner)
         self.account = Account(self.job.job_id, self.graph, self.events)
         self.progress = Progress(self.job.job_id, self.graph, self.events)
@@ -219,8 +220,10 @@ class PromptRun:
         self.account.cached(cached)
         targets = [node_id for node_id in prompt if node_id in self._wanted]
         self.results.want(targets)
+        self._found = cached
         for node_id in targets:
             self.plan.add(node_id)
+        self._found = {}
 
     async def _sign(self, nodes: Mapping[str, NodeJson]) -> None:
         told: dict[str, object] = {}
@@ -267,7 +270,7 @@ class PromptRun:
         entry = self.results.get(node_id)
         if entry is None:
             key = self.signatures.get(node_id)
-            entry = self._kept(key) if key is not None else None
+            entry = self._found.get(node_id) or (self._kept(key) if key is not None else None)
             if entry is not None:
                 self.results.hold(node_id, entry)
                 self.results.done(node_id)
@@ -356,7 +359,7 @@ class PromptRun:
             self.interrupt.wait_allowed()
             turn = self._begin(node_id)
             instance = self.cache.instance(node_id, turn.cls)
-            if await self._needs_more(node_id, turn, instance):
+            if turn.definition.has_lazy_check and await self._needs_more(node_id, turn, instance):
                 del self._turns[node_id]
                 self.plan.again(node_id)
                 return
@@ -366,7 +369,8 @@ class PromptRun:
                 turn.share = self.behind.share()
             call = self._call(node_id, turn, function)
             turn.results = call.start(turn.gathered.values)
-            await self._first_step(turn.results)
+            if tasks_in(turn.results):
+                await asyncio.sleep(0)  # one round of the loop: many async calls are over after it
         if turn.results is not None and self._still_working(node_id, turn.results):
             return
         await self._collect(node_id, turn)
@@ -415,8 +419,6 @@ class PromptRun:
 
     async def _needs_more(self, node_id: str, turn: _Turn, instance: object) -> bool:
         """Ask a node with a lazy check what else it wants, and let it wait for that."""
-        if not turn.definition.has_lazy_check:
-            return False
         function = bound(instance, "check_lazy_status", turn.definition, turn.gathered.hidden)
         call = self._call(node_id, turn, function, tells=False, leaf=paired)
         named: dict[str, None] = {}
@@ -431,11 +433,6 @@ class PromptRun:
         ]
         self.plan.need(node_id, wanted)
         return bool(wanted)
-
-    async def _first_step(self, results: Started) -> None:
-        """Give async calls one round of the loop: many are over after it."""
-        if tasks_in(results):
-            await asyncio.sleep(0)
 
     def _still_working(self, node_id: str, results: Started) -> bool:
         """Let a node wait for its unfinished tasks; False once all are over or one has failed."""

@@ -58,7 +58,7 @@ def _bands(rows: Bytes, channels: int) -> Iterator[Bytes]:
 
 def _filtered(rows: Bytes, above: Bytes, channels: int) -> Bytes:
     """Rows [N, W * C] by the best of the filters Sub (1), Up (2) and Average (3) for each."""
-    left = np.zeros_like(rows)
+    left = np.zeros(rows.shape, np.uint8)
     left[:, channels:] = rows[:, :-channels]
     tried = np.empty((3, *rows.shape), np.uint8)
     np.subtract(rows, left, out=tried[0])
@@ -66,7 +66,7 @@ def _filtered(rows: Bytes, above: Bytes, channels: int) -> Bytes:
     mean = (left & above) + ((left ^ above) >> 1)  # floor((left + above) / 2) without a ninth bit
     np.subtract(rows, mean, out=tried[2])
     costs = np.abs(tried.view(np.int8)).view(np.uint8).sum(axis=2, dtype=np.uint32)
-    best = np.argmin(costs, axis=0)
+    best = costs.argmin(axis=0)
     filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = best + 1
     filtered[:, 1:] = tried[best, np.arange(len(rows))]

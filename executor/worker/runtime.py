@@ -301,9 +301,12 @@ class _Watched(WireEvents):
 
 
 def _note_quick(quick: set[str], result: RunResult) -> None:
-    """Learn from a prompt which classes are over at once."""
-    quick.update(name for name, _ in result.nodes)
-    quick.difference_update(name for name, seconds in result.nodes if seconds > QUICK_S)
+    """Learn from a prompt which classes are over at once: of many nodes of a class, one may have had to wait."""
+    for name, seconds in result.nodes:
+        if seconds > QUICK_S:
+            quick.discard(name)
+        else:
+            quick.add(name)
 
 
 def _refresh(worker: Worker) -> None:

@@ -6,7 +6,7 @@ import os
 import secrets
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -136,7 +136,7 @@ class PreviewImage(SaveImage):
         place = self._next
         if place is None or not (self._own and prefix.endswith(self._own)) or not _goes_on(place, prefix, root):
             place = super()._place(prefix, root, images)
-        self._next = replace(place, counter=place.counter + len(images))
+        self._next = place._replace(counter=place.counter + len(images))
         return place
 
     @classmethod
