@@ -100,6 +100,15 @@ class Terminal(logging.StreamHandler[TextIO]):
             self.handleError(records[-1])
 
 
+def log_lightly() -> None:
+    """Have records not say where in the code, and on which thread, they were made: no line here tells it.
+
+    Finding it out takes longer than all else about a record (Python's logging how-to, "Optimization").
+    """
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 def set_up_logging(settings: Settings, logbook: LogBook) -> Terminal:
     """Log to the terminal, in the form that the settings ask for, and to the log book."""
     terminal = Terminal(sys.stderr)

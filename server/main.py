@@ -41,7 +41,7 @@ from server.jobs import JobList
 from server.jobstate import JobStates
 from server.keys import key_ring
 from server.logbook import Entry, LogBook
-from server.logs import Terminal, set_up_logging
+from server.logs import Terminal, log_lightly, set_up_logging
 from server.metrics import Metrics
 from server.news import News
 from server.outbound import Outbound
@@ -283,6 +283,8 @@ def main(argv: Sequence[str] | None = None, *, may_be_open: bool = False) -> int
     told = read_configuration(argv, os.environ)
     logbook = LogBook()
     terminal = set_up_logging(told.settings, logbook)
+    if not told.settings.in_process:  # packs may log in forms of their own
+        log_lightly()
     if told.ignored:
         log.warning("accepted without effect: %s", " ".join(told.ignored))
     try:

@@ -44,6 +44,7 @@ class Metrics:
         self._webhooks = counter("webhook_tries", "Tries of webhooks, by what came of them", ("outcome",))
         self._requests = counter("http_requests", "Answered requests", ("method", "route", "status"))
         self._answers = histogram("http_request_seconds", "Time to answer requests, by route", ("route",), REQUESTS_S)
+        self._computed, self._reused = self._results.labels("computed"), self._results.labels("cache")
         self._counted: dict[tuple[str, str, int], Counter] = {}  # looking labels up costs more than counting
         self._timed: dict[str, Histogram] = {}
 
@@ -60,8 +61,8 @@ class Metrics:
             self._prompts.labels(told.state).observe(max(0, now_ms() - job.started_ms) / 1000)
         for name, seconds in told.nodes:
             self._nodes.labels(name).observe(seconds)
-        self._results.labels("computed").inc(len(told.nodes))
-        self._results.labels("cache").inc(told.reused)
+        self._computed.inc(len(told.nodes))
+        self._reused.inc(told.reused)
 
     def stats(self, worker: str, told: Stats) -> None:
         """A worker told how often it moved models."""

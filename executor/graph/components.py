@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 Edges = Callable[[str], Iterable[str]]
 
@@ -13,11 +12,12 @@ def components(roots: Iterable[str], edges: Edges) -> list[list[str]]:
 
     `edges` is asked once per node. A part of several nodes is a loop. Linear, without recursion (Tarjan 1972).
     """
-    walk = _Walk(edges)
+    order: dict[str, int] = {}  # when a node was first seen
+    found: list[list[str]] = []
     for root in roots:
-        if root not in walk.order:
-            walk.visit(root)
-    return walk.found
+        if root not in order:
+            _walk(root, edges, order, found)
+    return found
 
 
 def is_loop(part: list[str], edges: Edges) -> bool:
@@ -25,42 +25,31 @@ def is_loop(part: list[str], edges: Edges) -> bool:
     return len(part) > 1 or part[0] in edges(part[0])
 
 
-@dataclass(slots=True)
-class _Walk:
-    edges: Edges
-    order: dict[str, int] = field(default_factory=dict)  # when a node was first seen
-    lowest: dict[str, int] = field(default_factory=dict)  # the earliest open node it leads back to
-    open: list[str] = field(default_factory=list)
-    is_open: set[str] = field(default_factory=set)
-    found: list[list[str]] = field(default_factory=list)
-
-    def visit(self, root: str) -> None:
-        path: list[tuple[str, Iterator[str]]] = [self._enter(root)]
-        while path:
-            node, rest = path[-1]
-            following = next(rest, None)
-            if following is None:
-                path.pop()
-                self._leave(node)
-                if path:
-                    parent = path[-1][0]
-                    self.lowest[parent] = min(self.lowest[parent], self.lowest[node])
-            elif following not in self.order:
-                path.append(self._enter(following))
-            elif following in self.is_open:
-                self.lowest[node] = min(self.lowest[node], self.order[following])
-
-    def _enter(self, node: str) -> tuple[str, Iterator[str]]:
-        self.order[node] = self.lowest[node] = len(self.order)
-        self.open.append(node)
-        self.is_open.add(node)
-        return node, iter(self.edges(node))
-
-    def _leave(self, node: str) -> None:
-        if self.lowest[node] != self.order[node]:
-            return
-        part: list[str] = []
-        while not part or part[-1] != node:
-            part.append(self.open.pop())
-            self.is_open.discard(part[-1])
-        self.found.append(part[::-1])
+def _walk(root: str, edges: Edges, order: dict[str, int], found: list[list[str]]) -> None:
+    """Go through what one root reaches that was not seen yet."""
+    order[root] = len(order)
+    lowest = {root: order[root]}  # of the open nodes: the earliest open one that each leads back to
+    stack = [root]  # the open nodes, oldest first
+    path: list[tuple[str, Iterator[str]]] = [(root, iter(edges(root)))]
+    while path:
+        node, rest = path[-1]
+        following = next(rest, None)
+        if following is None:
+            path.pop()
+            low = lowest[node]
+            if path and low < lowest[path[-1][0]]:
+                lowest[path[-1][0]] = low
+            if low == order[node]:
+                at = len(stack) - 1
+                while stack[at] != node:
+                    at -= 1
+                found.append(stack[at:])
+                for closed in found[-1]:
+                    del lowest[closed]
+                del stack[at:]
+        elif following not in order:
+            order[following] = lowest[following] = len(order)
+            stack.append(following)
+            path.append((following, iter(edges(following))))
+        elif following in lowest:
+            lowest[node] = min(lowest[node], order[following])

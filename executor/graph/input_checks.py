@@ -25,6 +25,8 @@ FOREIGN_PATH = " (a path of another machine; upload the file first, then give it
 LONGEST_LIST_SHOWN = 20
 MOST_COMPARED = 500  # comparing takes some 20 microseconds each, on the event loop
 LONGEST_ECHO = 5000
+AS_IT_IS = {"INT": int, "STRING": str, "BOOLEAN": bool}
+"""What a value of a type is in most prompts: then there is nothing to convert."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,28 +145,23 @@ class InputChecker:
     # ---------------------------------------------------------------- literals
 
     def _literal(self, item: InputDef, value: object, definition: NodeDef, checked: Checked) -> Error | None:
-        content = unwrapped(value)
-        try:
-            converted = converted_to(item.own_type or item.type, content)
-            if not is_finite(content):
-                raise ValueError("NaN and infinite numbers are no values of inputs")
-        except (ValueError, TypeError, OverflowError) as failure:
-            return make_error(
-                "invalid_input_type",
-                f"Failed to convert an input value to a {item.own_type or item.type} value",
-                f"{item.shown}, {_echo(str(content))}, {failure}",
-                self._info(item, received_value=_echo(content), exception_message=str(failure)),
-            )
-        if not is_link(converted) and (converted is not value):
-            # A wrapped list that looks like a link stays wrapped: it would be followed as one.
-            checked.values[item.name] = converted
-            checked.changed = True
+        kind = item.own_type or item.type
+        if type(value) is not AS_IT_IS.get(kind):
+            try:
+                value = _taken(item, kind, value, checked)
+            except (ValueError, TypeError, OverflowError) as failure:
+                content = unwrapped(value)
+                return make_error(
+                    "invalid_input_type",
+                    f"Failed to convert an input value to a {kind} value",
+                    f"{item.shown}, {_echo(str(content))}, {failure}",
+                    self._info(item, received_value=_echo(content), exception_message=str(failure)),
+                )
         if item.file_check:
-            return self._file(item, converted)
-        names = definition.validator_inputs
-        if takes(names, item):
+            return self._file(item, value)
+        if takes(definition.validator_inputs, item):
             return None
-        return self._range(item, converted) or self._choice(item, converted)
+        return self._range(item, value) or self._choice(item, value)
 
     def _range(self, item: InputDef, value: object) -> Error | None:
         if item.minimum is None and item.maximum is None:
@@ -222,6 +219,19 @@ def _comparable(value: str, choices: Sequence[object]) -> list[str]:
 def _echo(value: object) -> object:
     """What was sent as an error repeats it: a long text is cut."""
     return f"{value[:LONGEST_ECHO]}..." if isinstance(value, str) and len(value) > LONGEST_ECHO else value
+
+
+def _taken(item: InputDef, kind: str, value: object, checked: Checked) -> object:
+    """A literal as the declared type wants it, noted where it was another; errors as `converted_to`."""
+    content = unwrapped(value)
+    converted = converted_to(kind, content)
+    if not is_finite(content):
+        raise ValueError("NaN and infinite numbers are no values of inputs")
+    if converted is not value and not is_link(converted):
+        # A wrapped list that looks like a link stays wrapped: it would be followed as one.
+        checked.values[item.name] = converted
+        checked.changed = True
+    return converted
 
 
 def takes(names: tuple[str, ...] | None, item: InputDef) -> bool:

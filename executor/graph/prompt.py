@@ -65,23 +65,25 @@ class Prompt:
 
 
 def _node(node_id: str, value: Json, known: Container[str], classes: Iterable[str]) -> PromptNode:
-    where = f"Node ID '#{node_id[:LONGEST_ID]}'"
     if len(node_id) > LONGEST_ID:
-        raise InvalidPrompt("invalid_prompt", f"A node's id has at most {LONGEST_ID} characters.", where)
+        raise _malformed(node_id, f"A node's id has at most {LONGEST_ID} characters.")
     if not isinstance(value, dict):
-        raise InvalidPrompt("invalid_prompt", f"A node must be a JSON object, not {_kind(value)}.", where)
-    if value.get("class_type") is None:
-        message = "Cannot execute because a node is missing the class_type property."
-        raise InvalidPrompt("invalid_prompt", message, where)
-    class_type = value["class_type"]
+        raise _malformed(node_id, f"A node must be a JSON object, not {_kind(value)}.")
+    class_type = value.get("class_type")
+    if class_type is None:
+        raise _malformed(node_id, "Cannot execute because a node is missing the class_type property.")
     if not isinstance(class_type, str) or class_type not in known:
-        raise InvalidPrompt("invalid_prompt", _unknown_class(class_type, classes), where)
-    inputs = value.get("inputs", None)
+        raise _malformed(node_id, _unknown_class(class_type, classes))
+    inputs = value.get("inputs")
     if inputs is not None and not isinstance(inputs, dict):
-        raise InvalidPrompt("invalid_prompt", f"A node's inputs must be a JSON object, not {_kind(inputs)}.", where)
+        raise _malformed(node_id, f"A node's inputs must be a JSON object, not {_kind(inputs)}.")
     meta = value.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
     return PromptNode(class_type, inputs, title if isinstance(title, str) else None)
+
+
+def _malformed(node_id: str, message: str) -> InvalidPrompt:
+    return InvalidPrompt("invalid_prompt", message, f"Node ID '#{node_id[:LONGEST_ID]}'")
 
 
 def _unknown_class(class_type: Json, classes: Iterable[str]) -> str:
@@ -122,6 +124,8 @@ def unwrapped(value: Json) -> Json:
 
 def is_finite(value: Json) -> bool:
     """Tell whether a JSON value holds neither NaN nor an infinite number, however deep."""
+    if isinstance(value, str | int):
+        return True
     rest = [value]
     while rest:
         item = rest.pop()

@@ -117,7 +117,7 @@ class Survey:
         found = {
             nodes[node_id].class_type: None
             for node_id, checked in self.checked.items()
-            if any(error["type"] == "value_not_in_list" for error in checked.errors)
+            if checked.errors and any(error["type"] == "value_not_in_list" for error in checked.errors)
         }
         return [name for name in found if definitions[name].pack.startswith("custom_nodes")]
 
@@ -139,6 +139,8 @@ class Survey:
 
     def verdict(self) -> Verdict:
         """Sum up: good outputs, and errors with the outputs that depend on them, all in prompt order."""
+        if self._is_good():
+            return Verdict(prompt=self._converted(), targets=tuple(self.outputs), error=None, node_errors={})
         errors = {node_id: list(checked.errors) for node_id, checked in self.checked.items()}
         failed = [node_id for node_id in self.checker.prompt.nodes if node_id in self.checked]
         failed = [node_id for node_id in failed if self.checked[node_id].failure is not None]
@@ -164,6 +166,13 @@ class Survey:
         return Verdict(
             prompt=self._converted(), targets=good, error=None if good else self._error(errors), node_errors=node_errors
         )
+
+    def _is_good(self) -> bool:
+        """Tell whether nothing at all is wrong, as with most prompts."""
+        for checked in self.checked.values():
+            if checked.errors or checked.failure is not None:
+                return False
+        return not any([is_loop(part, self._sources) for part in self.parts])
 
     # ---------------------------------------------------------------- the walk
 
@@ -234,7 +243,7 @@ class Survey:
             for node_id, checked in self.checked.items()
             if checked.changed
         }
-        return {node_id: changed.get(node_id, node) for node_id, node in self.checker.prompt.raw.items()}
+        return {**self.checker.prompt.raw, **changed}
 
 
 class _Reported(Exception):

@@ -10,7 +10,9 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from executor.engine.base import Engine, EngineMessage, Question, WorkerInfo, WorkerLost
 from executor.errors import NotReady, QueueFull, WorkerCrashed

@@ -79,10 +79,10 @@ class Ends:
 
 
 def last_message(messages_json: bytes) -> tuple[str, object] | None:
-    """The last of `[[event, data], ...]`, its data as JSON text where that can be had without reading all."""
+    """The last of `[[event, data], ...]`; the others are not read where that can be helped."""
     try:
         messages = _MESSAGES.decode(messages_json)
     except msgspec.MsgspecError:  # json.dumps writes NaN, which is no JSON
         read: list[tuple[str, object]] = json.loads(messages_json)
-        return read[-1] if read else None
-    return (messages[-1][0], bytes(messages[-1][1])) if messages else None
+        return (read[-1][0], read[-1][1]) if read else None
+    return (messages[-1][0], json.loads(bytes(messages[-1][1]))) if messages else None

@@ -6,9 +6,12 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from executor.errors import BadInput, WeftError, WorkerCrashed
 from executor.own_folders import place_of
@@ -44,8 +47,7 @@ class Hook:
         return event in self.events
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One submitted prompt. `row` is its number in the database (0: not stored yet), `id` the client's name for it.
 
     `digest` is that of the request's body where it named an id or a key, `node_errors_json` part of its answer.
@@ -57,7 +59,7 @@ class Job:
     prompt_json: bytes
     targets: tuple[str, ...]
     extra_json: bytes = b"{}"
-    secrets_json: bytes = field(default=b"{}", repr=False)
+    secrets_json: bytes = b"{}"
     client_id: str | None = None
     workflow_id: str | None = None
     state: JobState = "pending"
@@ -71,6 +73,10 @@ class Job:
     owner: str = ""
     hook: Hook | None = None
     row: int = 0
+
+    def __repr__(self) -> str:
+        """What names it, and nothing that is secret."""
+        return f"Job(row={self.row}, id={self.id!r}, state={self.state!r})"
 
     def answer(self) -> dict[str, object]:
         """What POST /prompt answers to the request that brought it, and to each equal one."""
@@ -116,8 +122,7 @@ class Key:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended: JSON texts of the history's outputs, meta and messages `[[event, data], ...]`."""
 
     state: EndState
@@ -126,8 +131,7 @@ class Result:
     messages_json: bytes = b"[]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryEntry:
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A job that ended, with its result; `ended_ms` is Unix time."""
 
     job: Job

@@ -8,13 +8,13 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from executor.queue.job import EndState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where an entry stands: times in milliseconds of Unix time and of work.
 
     `version` grows with every entry that is stored under the same rank: rank and version name one text for ever.

@@ -14,9 +14,10 @@ import bisect
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from executor.queue.ageing import Ageing
 from executor.queue.begun import Begun

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from executor.contract.definition import FileChoices, InputDef, NodeDef, OutputDef
 from executor.engine.base import WorkerInfo
