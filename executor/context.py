@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
 
 from executor.errors import Interrupted
 
@@ -100,8 +102,7 @@ class PreviewChoice:
     method: str = "auto"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
+class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """The running call: which job, node and list item, and how to reach the world from it.
 
     `services` is the worker's own object (folders, memory, registry ...); nodes reach it through
@@ -112,10 +113,10 @@ class RunContext:
     client_id: str | None = None
     node_id: str = ""
     list_index: int = 0
-    interrupt: InterruptFlag = field(default_factory=InterruptFlag)
-    sink: ProgressSink = field(default_factory=SilentProgress)
+    interrupt: InterruptFlag = msgspec.field(default_factory=InterruptFlag)
+    sink: ProgressSink = msgspec.field(default_factory=SilentProgress)
     services: object = None
-    previews: PreviewChoice = field(default_factory=PreviewChoice)
+    previews: PreviewChoice = msgspec.field(default_factory=PreviewChoice)
     later: Later | None = None
 
     @property

@@ -8,8 +8,9 @@ what it still needs by itself (`results.py`), so a cache may drop any entry at a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from executor.graph.signature import Key
 
@@ -17,8 +18,7 @@ Needed = Callable[[], Iterable[Key]]
 """Names the results that nodes of the running prompt may still ask for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """A node's ui output and where it belongs, as /history lists it."""
 
     node_id: str
@@ -26,8 +26,7 @@ class Shown:
     meta: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A node's result: a list of items per output, its ui, and the ui of nodes that its expansion ran.
 
     `seconds` is what it took to make.

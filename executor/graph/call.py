@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from executor.context import RunContext, entered
 from executor.contract.blocker import ExecutionBlocker
@@ -43,8 +45,7 @@ def ignore_block(message: str) -> None:
     """The handler for calls of which no client hears."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A function of a node and the surroundings of its calls."""
 
     function: Function
@@ -84,7 +85,7 @@ class Call:
             return ExecutionBlocker()
         if self.arrange is not None:
             arguments = self.arrange(arguments)
-        context = replace(self.context, list_index=index) if index else self.context
+        context = msgspec.structs.replace(self.context, list_index=index) if index else self.context
         with entered(context):
             GraphBuilder.set_default_prefix(self.context.node_id, index)
             if inspect.iscoroutinefunction(self.function):
@@ -130,8 +131,7 @@ def _blocker_in(arguments: Mapping[str, object], takes_lists: bool) -> Execution
 # ---------------------------------------------------------------- what comes back
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, kw_only=True):
     """The result of one call: a value per output, its ui, and the graph it expands to.
 
     In an expanding part, values that are links stand for outputs of the graph.

@@ -6,7 +6,8 @@ Every value is a list of items (reference/execution.md section 6).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from executor.contract.definition import NodeDef
 from executor.graph.prompt import Link, is_link, link_of, unwrapped
@@ -23,14 +24,13 @@ def no_results(link: Link) -> None:
     """The lookup for calls outside a run: nothing was computed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hidden:
+class Hidden(msgspec.Struct, frozen=True, kw_only=True):
     """What hidden inputs are filled with; the default is what a call outside a run gets."""
 
-    prompt: Mapping[str, object] = field(default_factory=dict)
+    prompt: Mapping[str, object] = msgspec.field(default_factory=dict)
     dynprompt: object = None
     extra_pnginfo: object = None
-    secrets: Mapping[str, object] = field(default_factory=dict)
+    secrets: Mapping[str, object] = msgspec.field(default_factory=dict)
 
     def fill(self, kind: str, node_id: str) -> Items | None:
         """The items for a hidden input of this kind; None for a kind that is not filled."""
@@ -49,8 +49,7 @@ class Hidden:
                 return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs of one node by name; `missing` are the linked ones without a value, which stand as one None.
 
     `hidden` are a V3 node's hidden values, which it finds on its class; a V1 node's are among the inputs.
@@ -58,7 +57,7 @@ class Gathered:
 
     values: dict[str, Items]
     missing: frozenset[str]
-    hidden: dict[str, object] = field(default_factory=dict)
+    hidden: dict[str, object] = msgspec.field(default_factory=dict)
 
 
 def gather(node_id: str, inputs: Mapping[str, object], definition: NodeDef, lookup: Lookup, hidden: Hidden) -> Gathered:

@@ -55,6 +55,7 @@ class WireEvents:
         self._preview_size = preview_size
         self._terminal = terminal
         self._titles = titles
+        self._told_titles: Mapping[str, str] | None = None  # asked for at the first step
         self._previews = previews or PreviewChoice()
         self._desk = PreviewDesk()
 
@@ -161,7 +162,9 @@ class WireEvents:
         """Show a step to people on the terminal."""
         value, total, node = step.get("value"), step.get("max"), step.get("node")
         if isinstance(value, int | float) and isinstance(total, int | float):
-            self._terminal.step(str(node), self._titles().get(str(node), str(node)), value, total)
+            if self._told_titles is None:
+                self._told_titles = self._titles()
+            self._terminal.step(str(node), self._told_titles.get(str(node), str(node)), value, total)
 
     def text(self, node_id: str, message: str) -> None:
         """Send a line of text that belongs to a node."""

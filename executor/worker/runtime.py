@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib
 import json
@@ -39,7 +38,7 @@ from executor.worker.line import Line
 from executor.worker.prompt_loop import PromptLoop
 from executor.worker.services import Services
 from executor.worker.stats import cuda_in_use, device_works, devices, is_device_lost, set_threads, usable_cores
-from executor.worker.terminal import make_terminal
+from executor.worker.terminal import Terminal, make_terminal
 
 log = logging.getLogger("weft.worker")
 
@@ -77,6 +76,7 @@ class Worker:
     device_lost: bool = False  # by what a node raised: no later prompt can compute
     owner: str = ""  # of the prompt that ran last
     loop: PromptLoop = field(default_factory=PromptLoop)
+    terminal: Terminal = field(default_factory=make_terminal)
     threads: ThreadPoolExecutor = field(default_factory=_threads)  # where nodes finish what others need not wait for
     quick: set[str] = field(default_factory=set)  # classes whose nodes were over within QUICK_S when they ran last
 
@@ -182,7 +182,6 @@ class Bulletin:
 def _run(worker: Worker, job: Job) -> Finished:
     """Run one prompt on the event loop; whatever happens, it ends with a result."""
     services = _services_for(worker, job.run.owner)
-    terminal = make_terminal()
     line = worker.services.line
     worker.device_lost = False
     attempt = Attempt(worker.records, job.run.row, job.run.attempt)
@@ -196,8 +195,8 @@ def _run(worker: Worker, job: Job) -> Finished:
         hold=worker.control.hold,
         flush=worker.control.flush,
         preview_size=worker.services.settings.preview_size,
-        terminal=terminal,
-        titles=functools.cache(lambda: _titles(job)),
+        terminal=worker.terminal,
+        titles=lambda: _titles(job),
         previews=previews,
     )
     events.line, events.attempt, events.folders = line, attempt, services.folders
@@ -222,7 +221,7 @@ def _run(worker: Worker, job: Job) -> Finished:
         log.exception("prompt %s broke the engine", job.run.job_id)
         result = _broken(job, failure)
     finally:
-        terminal.close()
+        worker.terminal.close()
         attempt.close()
         if services.folders.claims is not None:
             services.folders.claims.release()

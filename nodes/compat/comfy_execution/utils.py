@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import NamedTuple
+
+import msgspec
 
 from executor import context
 from nodes import placeholders
@@ -30,6 +31,6 @@ def get_executing_context() -> ExecutionContext | None:
 @contextmanager
 def CurrentNodeContext(prompt_id: str, node_id: str, list_index: int | None = None) -> Iterator[None]:  # noqa: N802
     """Let everything inside a with block count as a call of this node: for threads that a node starts."""
-    here = replace(context.current(), job_id=prompt_id, node_id=node_id, list_index=list_index or 0)
+    here = msgspec.structs.replace(context.current(), job_id=prompt_id, node_id=node_id, list_index=list_index or 0)
     with context.entered(here):
         yield
