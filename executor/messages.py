@@ -134,7 +134,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """First frame of a worker: proves that the front started it.
 
-    `aside` opens a second connection, for Requests whose answers the worker's control thread itself waits for.
+    `aside` opens a second connection, for Requests whose answers an event loop of the worker itself waits for.
     """
 
     token: str
@@ -179,7 +179,7 @@ class Refreshed(msgspec.Struct, frozen=True, kw_only=True, tag="refreshed"):
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request"):
     """What a pack wants of the queue, which the front keeps; the Reply carries the same id.
 
-    One that comes `aside` is met at once, whatever else this worker asked: its control thread hears nothing meanwhile.
+    One that comes `aside` is met at once, whatever else this worker asked: an event loop of it does nothing meanwhile.
     `owner` is that of the prompt whose node asks ("": nobody's, or no prompt).
     """
 

@@ -45,8 +45,21 @@ async def answer(registry: Registry, services: Services, question: Ask) -> bytes
         case "prompt_hook":
             if services.packs is None:
                 return question.body_json
-            return json.dumps(services.packs.hook(json.loads(question.body_json))).encode()
+            return json.dumps(await _hooked(services, json.loads(question.body_json))).encode()
     raise BadInput(f"there is no question {question.question!r}")
+
+
+async def _hooked(services: Services, body: dict[str, object]) -> object:
+    """A body after the packs' hooks, which run where their routes do."""
+    packs, line = services.packs, services.line
+    assert packs is not None, "asked only where there are packs"
+    if line is None:
+        return packs.hook(body)
+
+    async def hooked() -> object:
+        return packs.hook(body)
+
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(hooked(), line.loop))
 
 
 def _describe(registry: Registry, services: Services, names: list[str] | Seen | None) -> bytes:

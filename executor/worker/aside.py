@@ -1,6 +1,7 @@
-"""A second connection to the front, for questions whose answers the worker's control thread itself waits for.
+"""A second connection to the front, for questions whose answers an event loop of the worker itself waits for.
 
-What comes in over the first one is heard by that thread, which cannot wait and hear at once.
+What comes in over the first one is heard by the control thread, which cannot wait and hear at once; and what a route
+of a pack asked there before may wait for a hook, which runs where that route waits.
 """
 
 from __future__ import annotations

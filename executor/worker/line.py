@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,7 @@ from executor.leftovers import Attempt
 from executor.messages import Clients, Free, FromWorker, Run, Wish
 from executor.worker.aside import Aside
 from executor.worker.control import Control
+from executor.worker.pack_loop import PackLoop
 
 if TYPE_CHECKING:
     from executor.worker.services import Services
@@ -76,11 +78,12 @@ class Line:
         self.on_close: list[Callable[[], None]] = []  # called in the reverse order when the worker ends in order
         self._control = control
         self._aside = aside
+        self._packs = PackLoop(self._exit)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that hears the front and serves the packs' routes."""
-        return self._control.loop
+        """The event loop that serves the packs' routes."""
+        return self._packs.loop
 
     def send(self, message: FromWorker) -> None:
         """Send a message to the front."""
@@ -97,28 +100,33 @@ class Line:
     def request(self, wish: Wish, body: object) -> object:
         """What the front answers to a wish; BadInput, NotReady or TimeoutError when it fails.
 
-        On the event loop, which hears the usual answers, the question goes aside. RuntimeError there in a worker that
-        is no process of its own and has no second connection.
+        On an event loop the question goes aside: where the usual answers are heard nobody can wait for one, and what
+        the packs' loop asked before may wait for a hook that runs there. Without a second connection, in a worker that
+        is no process of its own, the former is RuntimeError.
         """
         text = json.dumps(body).encode()
-        if not self.on_loop():
-            answer: object = json.loads(self._control.request(wish, text, self.owner).result(PATIENCE_S))
-        elif self._aside is not None:
-            answer = json.loads(self._aside.ask(wish, text))
+        if self._aside is not None and self.on_loop():
+            answer: object = json.loads(self._aside.ask(wish, text))
+        elif not self.hears():
+            answer = json.loads(self._control.request(wish, text, self.owner).result(PATIENCE_S))
         else:
             raise RuntimeError(
-                f"asking the server ({wish}) takes a round trip and with --in-process cannot be done on the event loop "
-                "that serves the packs' routes: call it in a thread (await asyncio.to_thread(...))"
+                f"asking the server ({wish}) takes a round trip and with --in-process cannot be done where the server "
+                "is heard, as in VALIDATE_INPUTS"
             )
         return answer
 
     @property
     def owner(self) -> str:
-        """Whose prompt runs now; "" between prompts, and on the event loop, whose routes belong to no prompt."""
+        """Whose prompt runs now; "" between prompts, and on event loops, where routes and hooks belong to no prompt."""
         return "" if self.run is None or self.on_loop() else self.run.owner
 
     def on_loop(self) -> bool:
-        """Tell whether the caller runs on the event loop's own thread."""
+        """Tell whether the caller runs on an event loop's own thread: the packs', or the one that hears the front."""
+        return self._packs.is_current() or self.hears()
+
+    def hears(self) -> bool:
+        """Tell whether the caller keeps the front from being heard while it waits."""
         return threading.current_thread() is self._control.thread
 
     def free(self, *, models: bool, cache: bool) -> None:
@@ -151,6 +159,16 @@ class Line:
             self._aside.close()
         while self.on_close:
             self.on_close.pop()()
+        self._packs.close()
+
+    def _exit(self, error: SystemExit) -> None:
+        """A route of a pack called exit(): the worker ends as it would, on the thread that ends it whatever happens."""
+
+        def end() -> None:
+            raise error
+
+        with suppress(RuntimeError):  # it has ended
+            self._control.loop.call_soon_threadsafe(end)
 
     # ---------------------------------------------------------------- told by the main thread
 

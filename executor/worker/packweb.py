@@ -1,4 +1,4 @@
-"""Serves the packs' own routes to the front, on the control loop: a private socket, nothing public. Knows no pack."""
+"""Serves the packs' own routes to the front, on their event loop: a private socket, nothing public. Knows no pack."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -39,9 +40,10 @@ def serve_routes(app: web.Application, line: Line) -> str:
 
 
 def _end(runner: web.AppRunner, line: Line) -> None:
-    """Stop serving and let the packs' own clean-up run, if the loop still does."""
+    """Stop serving and let the packs' own clean-up run, if the loop still does and nothing blocks it."""
     if line.loop.is_running():
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), line.loop).result(END_S * 2)
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), line.loop).result(END_S * 2)
 
 
 async def _serve(runner: web.AppRunner, line: Line) -> str:

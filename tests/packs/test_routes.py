@@ -40,6 +40,24 @@ async def test_route_that_hangs_holds_up_neither_packs_nor_the_server(client):
         await asyncio.sleep(0.02)
 
 
+async def test_route_that_blocks_keeps_no_prompt_from_being_stopped_and_none_from_starting(client, tmp_path: Path):
+    slow = {"1": node("V1 Slow", by_bar=True), "2": node("V1 Show", value=["1", 0])}
+    _, first = await client.submit(slow)
+    await client.heard("progress")
+    _, second = await client.submit({"1": node("Large Hold", seconds=0.0, mark=str(tmp_path / "held"))})
+    mark = tmp_path / "blocks"
+    blocking = asyncio.create_task(client.get(f"/large_routes/block?mark={mark}"))
+    while not mark.exists():
+        await asyncio.sleep(0.01)
+    await client.post("/interrupt")
+    stopped = await client.ended(first["prompt_id"])
+    assert [event for event, _ in stopped.entry["status"]["messages"]][-1] == "execution_interrupted"
+    assert (await client.ended(second["prompt_id"])).ok
+    assert mark.exists()
+    mark.unlink()
+    assert await blocking is True
+
+
 async def test_pack_does_not_take_the_place_of_a_route_of_the_server(client):
     assert set(await client.get("/queue")) == {"queue_running", "queue_pending"}
 

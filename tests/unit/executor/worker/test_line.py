@@ -1,8 +1,10 @@
 """The line of packs to their worker and the front."""
 
+import asyncio
 import json
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -54,8 +56,38 @@ def test_request_on_the_loop_goes_aside(control: Control):
 
 def test_request_on_the_loop_is_refused_where_there_is_no_way_aside(line: Line, control: Control):
     control.thread = threading.current_thread()
-    with pytest.raises(RuntimeError, match=r"asyncio\.to_thread"):
+    with pytest.raises(RuntimeError, match="VALIDATE_INPUTS"):
         line.request("queue", None)
+
+
+def called_on_the_packs_loop(line: Line, call: Callable[[], object]) -> object:
+    async def called() -> object:
+        return call()
+
+    return asyncio.run_coroutine_threadsafe(called(), line.loop).result(20)
+
+
+def test_a_route_asks_aside_and_belongs_to_no_prompt(control: Control):
+    class Aside:
+        def ask(self, wish: str, body_json: bytes) -> bytes:
+            return json.dumps(wish).encode()
+
+        def close(self) -> None:
+            pass
+
+    line = Line(control, aside=Aside())
+    line.began(Run(job_id="a", prompt_json=b"{}", targets=(), owner="anna"), InterruptFlag())
+    assert line.owner == "anna"
+    assert called_on_the_packs_loop(line, lambda: line.request("queue", None)) == "queue"
+    assert called_on_the_packs_loop(line, lambda: (line.owner, line.on_loop(), line.hears())) == ("", True, False)
+    line.close()
+    assert not line.loop.is_running()
+
+
+def test_a_route_without_a_way_aside_waits_for_the_usual_answer(line: Line, control: Control):
+    control.answer.set_result(b"5")
+    assert called_on_the_packs_loop(line, lambda: line.request("queue", None)) == 5
+    line.close()
 
 
 def test_refused_wish_is_logged(line: Line, control: Control, caplog: pytest.LogCaptureFixture):

@@ -66,10 +66,10 @@ async def ask(address: str, method: str, path: str, **options: object) -> tuple[
         return response.status, await response.text(), response.headers.get("Weft-No-Route")
 
 
-async def test_route_answers_on_the_loops_thread(line: Line, app: web.Application):
+async def test_route_answers_on_the_packs_own_thread(line: Line, app: web.Application):
     address = await asyncio.to_thread(serve_routes, app, line)
     status, text, mark = await ask(address, "POST", "/hello", data=b"hi")
-    assert (status, json.loads(text), mark) == (200, {"body": "hi", "thread": line._control.thread.name}, None)
+    assert (status, json.loads(text), mark) == (200, {"body": "hi", "thread": "weft-packs"}, None)
 
 
 async def test_route_that_raises_is_a_500_with_its_reason(line: Line, app: web.Application):

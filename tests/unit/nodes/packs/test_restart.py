@@ -13,7 +13,7 @@ class Line:
 
     flushed = False
 
-    def on_loop(self) -> bool:
+    def hears(self) -> bool:
         return False
 
     def flush(self) -> None:
