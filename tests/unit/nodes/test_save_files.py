@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -237,7 +238,7 @@ class Desk:
 @pytest.fixture
 def desk(place):
     desk = Desk()
-    with context.entered(dataclasses.replace(context.current(), services=place, later=desk)):
+    with context.entered(msgspec.structs.replace(context.current(), services=place, later=desk)):
         yield desk
 
 
