@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,22 +17,24 @@ from tests.parity import full, left_out, table
 from tests.parity.__main__ import main
 from tests.parity.nodes import registry
 from tests.parity.recording import SHIPPED, Check, Figure, Recording
+from tests.parity.shared import Found, Shared
 
 RECORDING = Recording(SHIPPED)
 CHECKS = list(table.checks(RECORDING))
 BY_ONE_OF_SEVERAL = {"samplers_variants"}  # its cases stand for every kind of model and sampler
 
 
-@functools.cache
-def outcome(index: int) -> table.Outcome:
-    """What comparing a case gave, compared once."""
-    return table.outcome(CHECKS[index])
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """What comparing the cases gave, each compared by one process of the run."""
+    own = tmp_path_factory.getbasetemp()
+    return Shared(RECORDING, CHECKS, own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.mark.parametrize("index", range(len(CHECKS)), ids=[f"{check.file}:{check.name}" for check in CHECKS])
-def test_a_case_is_as_recorded(index: int) -> None:
-    found = outcome(index)
-    assert found.passed, str(found)
+def test_a_case_is_as_recorded(shared: Shared, index: int) -> None:
+    found = shared.of(index)
+    assert found.passed, found.told
 
 
 @pytest.mark.parametrize("file", sorted(path.stem for path in SHIPPED.glob("*.json")))
@@ -47,24 +49,43 @@ def test_every_case_of_a_file_is_claimed(file: str) -> None:
     assert answered - claimed == set()
 
 
-def test_every_recorded_tensor_is_looked_at() -> None:
-    for index in range(len(CHECKS)):
-        outcome(index)
+def test_every_recorded_tensor_is_looked_at(shared: Shared) -> None:
+    failed = [check for index, check in enumerate(CHECKS) if not shared.of(index).compared]
     unseen = []
     for file in sorted({check.file for check in CHECKS}):
         tensors = RECORDING.tensors(file)
         pattern, _ = left_out.TENSORS.get(file, ("(?!)", ""))
         cases = RECORDING.described(file).get("cases", {})
         refused = [name for name in cases if isinstance(cases, dict) and "error" in cases[name]]
-        waiting = [check.name for i, check in enumerate(CHECKS) if check.file == file and outcome(i).failure]
+        waiting = [check.name for check in failed if check.file == file]
         skipped = set(RECORDING.described(file).get("nonfinite", ()))
         unseen += [
             f"{file}: {key}"
-            for key in sorted(set(tensors) - tensors.seen - skipped)
+            for key in sorted(set(tensors) - shared.seen.get(file, set()) - skipped)
             if not re.fullmatch(pattern, key)
             and not key.startswith((*(f"{name}/" for name in waiting), *waiting, *refused, "in/"))
         ]
     assert unseen == []
+
+
+def test_what_another_process_compared_is_taken_over(tmp_path: Path) -> None:
+    looked: list[str] = []
+
+    def measure():
+        looked.append("here")
+        yield Figure(part="out", error=2.0, bound=1.0)
+
+    check = Check(file="noise", name="one", measure=measure)
+    theirs = [0, False, True, "noise: one: off", {"noise": ["prepare/a"]}]
+    (tmp_path / "compared-0.jsonl").write_text(json.dumps(theirs) + "\n[1, tr")
+    shared = Shared(Recording(tmp_path), [check, check], tmp_path)
+    assert shared.of(0) == Found(passed=False, compared=True, told="noise: one: off")
+    assert (looked, shared.seen) == ([], {"noise": {"prepare/a"}})
+    assert shared.of(1).told == "noise: one: out is off by 2, 1 allowed"
+    other = Shared(Recording(tmp_path), [check, check], tmp_path)
+    (told,) = tmp_path.glob(f"compared-{os.getpid()}.jsonl")
+    told.rename(tmp_path / "compared-1.jsonl")
+    assert (other.of(1), looked) == (shared.of(1), ["here"])
 
 
 @pytest.fixture
