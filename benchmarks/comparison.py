@@ -66,8 +66,8 @@ def _change(figure: Figure, row: Mapping[str, Any] | None, margin: float) -> Cha
     moved = _beside(figure, figure.ratio, then, margin) if figure.ratio is not None and then else None
     if figure.holds():
         return moved
-    value = f", {row['value']:.3f} in the record" if row is not None and was_measured else ""
-    text = f"{figure.name}: {figure.value:.3f} {figure.unit}{value}, target {figure.target()}"
+    now, was = _value(figure.row()), f", {_value(row)} in the record" if row is not None and was_measured else ""
+    text = f"{figure.name}: {now}{was}, target {figure.target()}"
     if row is None or not was_measured or row["holds"]:
         return Change("missed", text)
     return moved if moved is not None and moved.kind == "worse" else Change("still missed", text)
@@ -84,6 +84,11 @@ def _beside(figure: Figure, ratio: float, then: Sequence[float], margin: float) 
     if grown(worst) > 1 and grown(statistics.median(then)) > margin:
         return Change("moved", f"{figure.name}: {best:.2f}x to {worst:.2f}x then, {now}{_room(figure)}")
     return None
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    ratio = "" if row["ratio"] is None else f" ({row['ratio']:.2f}x)"
+    return f"{row['value']:.3f} {row['unit']}{ratio}"
 
 
 def _room(figure: Figure) -> str:

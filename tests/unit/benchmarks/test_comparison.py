@@ -56,7 +56,9 @@ def test_a_ratio_is_worse_only_beside_the_worst_recorded_one():
 
 def test_a_target_that_was_met_is_missed():
     now = replace(ALONE, value=3.0)
-    assert told(now) == [("missed", "alone: 3.000 /s, 5.000 in the record, target >= 4")]
+    assert told(now) == [("missed", "alone: 3.000 /s, 5.000 /s in the record, target >= 4")]
+    slow = replace(TIME, value=40.0)
+    assert told(slow) == [("missed", "step: 40.000 ms (40.00x), 2.000 ms (2.00x) in the record, target <= 30x")]
     assert told(replace(now, name="new")) == [("missed", "new: 3.000 /s, target >= 4")]
 
 
