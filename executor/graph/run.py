@@ -556,7 +556,7 @@ class PromptRun:
         seconds = time.monotonic() - turn.began_s
         entry = Entry(outputs=outputs, ui=ui, inner=self.account.inner(node_id), seconds=seconds)
         self.cache.put(self.signatures[node_id], entry)
-        self.account.seconds.append((self.graph.class_type(node_id), seconds))
+        self.account.seconds.append((turn.definition.name, seconds))
         return entry
 
     def _resend(self, node_id: str, entry: Entry) -> None:

@@ -48,19 +48,18 @@ class Signatures:
 
     def add(self, node_ids: Iterable[str], fingerprints: Mapping[str, object]) -> None:
         """Make the keys of nodes and of all they link to; `fingerprints` holds what their classes told of a change."""
-        left = [node_id for node_id in node_ids if not self._added(node_id, fingerprints)]
+        left: list[str] = []
+        for node_id in node_ids:
+            if node_id in self._keys:
+                continue
+            if self._unknown_sources(node_id):
+                left.append(node_id)
+            else:  # as it mostly is: graphs are written in order
+                self._keys[node_id] = self._key(node_id, fingerprints.get(node_id, False))
         for part in components(left, self._unknown_sources) if left else ():
             loop = is_loop(part, self._unknown_sources)
             for node_id in part:
                 self._keys[node_id] = unique() if loop else self._key(node_id, fingerprints.get(node_id, False))
-
-    def _added(self, node_id: str, fingerprints: Mapping[str, object]) -> bool:
-        """Make a node's key if those of its sources are known, as they mostly are: graphs are written in order."""
-        if node_id not in self._keys:
-            if self._unknown_sources(node_id):
-                return False
-            self._keys[node_id] = self._key(node_id, fingerprints.get(node_id, False))
-        return True
 
     def _unknown_sources(self, node_id: str) -> list[str]:
         return [link.node for _, link in self._graph.links(node_id) if link.node not in self._keys]
@@ -70,7 +69,10 @@ class Signatures:
         definition = self._describe(class_type)
         inputs = self._graph.inputs(node_id)
         real = definition if definition is None else concrete(definition, inputs)
-        parts = [_bytes_of(class_type), _bytes_of(fingerprint)]
+        links = dict(self._graph.links(node_id))
+        parts = [b"t%b\x00" % _encoded(class_type)]
+        if fingerprint is not False:
+            parts.append(b"h" + _bytes_of(fingerprint))
         if definition is not None and definition.names_its_id:
             parts.append(b"i" + _encoded(node_id))
         if self._owner and not _loads_a_model(definition, inputs):
@@ -81,7 +83,7 @@ class Signatures:
             if not is_link(value):
                 parts.append(_bytes_of(value))
                 continue
-            link = link_of(value)
+            link = links.get(name) or link_of(value)  # the second leads nowhere
             parts.append(b"L%b%d" % (self._keys.get(link.node, b"missing"), link.slot))
             if real is not None and _is_raw(real, name):  # the node gets the link itself, and with it the id
                 parts.append(b"i" + _encoded(link.node))

@@ -76,6 +76,7 @@ class Worker:
     device_lost: bool = False  # by what a node raised: no later prompt can compute
     owner: str = ""  # of the prompt that ran last
     loop: PromptLoop = field(default_factory=PromptLoop)
+    no_gradients: torch.inference_mode = field(default_factory=torch.inference_mode)  # entered for each prompt
     terminal: Terminal = field(default_factory=make_terminal)
     threads: ThreadPoolExecutor = field(default_factory=_threads)  # where nodes finish what others need not wait for
     quick: set[str] = field(default_factory=set)  # classes whose nodes were over within QUICK_S when they ran last
@@ -202,8 +203,8 @@ def _run(worker: Worker, job: Job) -> Finished:
     events.line, events.attempt, events.folders = line, attempt, services.folders
     events.quick = worker.quick
     try:
-        context = RunContext(job_id=job.run.job_id, services=services, previews=previews)
-        with torch.inference_mode(), entered(context), _traced(job.run):
+        context = RunContext(job_id=job.run.job_id, interrupt=job.flag, services=services, previews=previews)
+        with worker.no_gradients, entered(context), _traced(job.run):
             result = worker.loop.run(
                 run_prompt(
                     job=job.run,

@@ -8,6 +8,7 @@ import torch
 from executor.context import InterruptFlag
 from executor.files import Folders
 from executor.graph.pressure import make_cache
+from executor.graph.run import RunResult
 from executor.messages import Run
 from executor.settings import Settings
 from executor.worker import runtime
@@ -64,6 +65,17 @@ def test_nodes_are_called_by_title_or_class():
     prompt = b'{"1": {"class_type": "Say", "_meta": {"title": "Greeting"}}, "2": {"class_type": "Say"}}'
     job = Job(Run(job_id="a", prompt_json=prompt, targets=()), InterruptFlag())
     assert runtime._titles(job) == {"1": "Greeting", "2": "Say"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_quick"),
+    [([0.0001], True), ([1.0], False), ([0.0001, 1.0, 0.0001], True), ([0.0001, 1.0], False)],
+)
+def test_a_class_is_as_quick_as_its_node_that_ran_last(seconds: list[float], is_quick: bool):
+    quick: set[str] = set()
+    nodes = [("Say", each) for each in seconds]
+    runtime._note_quick(quick, RunResult(state="succeeded", outputs={}, meta={}, messages=[], nodes=nodes))
+    assert ("Say" in quick) == is_quick
 
 
 @pytest.mark.parametrize(
