@@ -160,7 +160,7 @@ class PromptRun:
         )
         self.results = Results(self.graph)
         self.plan = Plan(self.graph, self)
-        self._found: Mapping[str, Entry] = {}  # results that the cache was asked for just now
+        self._found: Mapping[str, Entry | None] = {}  # what the cache just had of nodes, while the plan is made
         self.signatures = Signatures(self.graph, self.registry.definitions.get, self.job.owner)
         self.account = Account(self.job.job_id, self.graph, self.events)
         self.progress = Progress(self.job.job_id, self.graph, self.events)
@@ -216,11 +216,10 @@ class PromptRun:
         await self._sign(prompt)
         keys = {node_id: self.signatures[node_id] for node_id in prompt}
         self.cache.begin(keys)
-        cached = {node_id: entry for node_id, key in keys.items() if (entry := self._kept(key)) is not None}
-        self.account.cached(cached)
+        self._found = {node_id: self._kept(key) for node_id, key in keys.items()}
+        self.account.cached({node_id: entry for node_id, entry in self._found.items() if entry is not None})
         targets = [node_id for node_id in prompt if node_id in self._wanted]
         self.results.want(targets)
-        self._found = cached
         for node_id in targets:
             self.plan.add(node_id)
         self._found = {}
@@ -269,12 +268,15 @@ class PromptRun:
     def _entry(self, node_id: str) -> Entry | None:
         entry = self.results.get(node_id)
         if entry is None:
-            key = self.signatures.get(node_id)
-            entry = self._found.get(node_id) or (self._kept(key) if key is not None else None)
+            entry = self._found[node_id] if node_id in self._found else self._kept_of(node_id)
             if entry is not None:
                 self.results.hold(node_id, entry)
                 self.results.done(node_id)
         return entry
+
+    def _kept_of(self, node_id: str) -> Entry | None:
+        key = self.signatures.get(node_id)
+        return None if key is None else self._kept(key)
 
     def _kept(self, key: Key) -> Entry | None:
         """What the cache has of a node, unless it shows what is there no more."""
