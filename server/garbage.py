@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
-from executor.large_pages import enlarge
+from executor.large_pages import allocated, enlarge
 
 THRESHOLDS = (10_000, 10, 1_000_000)
 """The young are looked at after so many new objects, the next older after ten times of that, the old on the clock."""
@@ -26,6 +26,6 @@ async def collect_on_a_clock() -> None:
     gc.set_threshold(*THRESHOLDS)
     await asyncio.sleep(START_S)
     while True:
-        await asyncio.to_thread(enlarge)  # what was allocated since
+        await asyncio.to_thread(lambda: enlarge(allocated()))  # what was allocated since
         await asyncio.sleep(PAUSE_S)
         gc.collect()
