@@ -9,6 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+PART = 1 << 18  # values that are converted at a time, of a LARGE picture: fresh memory for all costs twice the work
+LARGE = 1 << 22
 EDGE = 1e-5  # directions closer than this count as equal (or opposite) in `slerp`
 
 
@@ -57,10 +59,16 @@ def resize_images(images: Tensor, width: int, height: int, method: str, crop: st
 
 def to_bytes(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """A picture [..., H, W, C] in 0..1 as 8-bit values: cut off, not rounded, as files are recorded."""
-    values: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
-        (image * 255.0).clamp_(0, 255).to(torch.uint8).cpu().numpy()
-    )
-    return values
+    if image.device.type != "cpu" or image.numel() < LARGE:
+        small: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
+            (image * 255.0).clamp_(0, 255).to(torch.uint8).cpu().numpy()
+        )
+        return small
+    values = torch.empty(image.shape, dtype=torch.uint8)
+    rows = max(1, PART * image.shape[-3] // image.numel())
+    for part, place in zip(torch.split(image, rows, -3), torch.split(values, rows, -3), strict=True):
+        place.copy_((part * 255.0).clamp_(0, 255))
+    return values.numpy()
 
 
 def to_rounded(image: Tensor, bits: int = 8) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
