@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import chains, crowds, gpu, loading, pictures, prompts, routes, startup, steps, workers
+from benchmarks import chains, crowds, gpu, loading, pictures, prompts, routes, saving, startup, steps, workers
 from benchmarks.comparison import FAILING, compared, report
 from benchmarks.figures import Figure, table
 from benchmarks.model_files import large_files
@@ -24,6 +24,7 @@ GROUPS: Mapping[str, Callable[[], list[Figure]]] = {
     "chains": chains.figures,
     "crowds": crowds.figures,
     "workers": workers.figures,
+    "saving": saving.figures,
     "loading": loading.figures,
     "steps": steps.figures,
     "pictures": pictures.figures,

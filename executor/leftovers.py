@@ -2,9 +2,9 @@
 
 The record of an attempt is a file `<row>-<attempt>` in a folder that front and workers share; each line is a JSON list,
 ["part", path] before a temporary file is made, ["file", path, number of the file on its disk, its size, its time of
-change in ns] before it gets its name. So the death of either process, at any moment, loses no line. A file is removed
-only while it is that very file: one that somebody put in its place stays. The record of a job that ended is handed on
-to those who keep account of what jobs wrote (`executor/written.py`).
+change in ns, id of the node that runs] before it gets its name. So the death of either process, at any moment, loses no
+line. A file is removed only while it is that very file: one that somebody put in its place stays. The record of a job
+that ended is handed on to those who keep account of what jobs wrote (`executor/written.py`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
+from executor.context import current
 from executor.errors import UnsafePath
 from executor.fence import require_encodable
 from executor.files import Folders
@@ -31,6 +32,7 @@ log = logging.getLogger("weft.dispatcher")
 
 FOLDER = "attempts"
 ENDED_FOLDER = "written"
+DOOMED = "-doomed"
 SHOWN_ROOTS = frozenset({"output", "temp"})
 
 
@@ -89,7 +91,7 @@ class Attempt:
 
     def _note(self, path: str, seen: os.stat_result) -> None:
         self._known.add(path)
-        self._write(["file", path, seen.st_ino, seen.st_size, seen.st_mtime_ns])
+        self._write(["file", path, seen.st_ino, seen.st_size, seen.st_mtime_ns, current().node_id])
 
     def _write(self, line: list[object]) -> None:
         """Write a line; where the record cannot be written the file is written all the same, if it can be."""
@@ -121,21 +123,36 @@ class Leftovers:
         self._ended = ended
 
     def take_stock(self, waiting: Collection[int]) -> set[int]:
-        """The waiting rows that have records; records of other rows, whose jobs ended, are forgotten."""
+        """The waiting rows that have records; records of other rows, whose jobs ended, are forgotten.
+
+        What doomed jobs wrote is removed.
+        """
+        for row in {row for row, record in self._records() if record.name.endswith(DOOMED)}:
+            self.remove(row)
         found = {row for row, _ in self._records()}
         self.forget(found.difference(waiting))
         return found.intersection(waiting)
 
+    def doom(self, row: int) -> None:
+        """A job was deleted of which an attempt may still be writing: all that it writes will be removed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / f"{row}{DOOMED}").touch()
+
     def remove(self, row: int) -> None:
         """Remove the files that lost attempts of a job wrote; what cannot be removed stays, with a warning."""
         for _, record in self._records({row}):
-            for line in lines_of(record):
-                try:
-                    _remove(line)
-                except (OSError, ValueError, LookupError, TypeError) as error:
-                    log.warning("what a lost attempt wrote could not be removed (%s): %s", line, error)
+            _remove_all(lines_of(record))
             with suppress(OSError):
                 record.unlink()
+
+    def settle(self, row: int, over: Collection[str] | None = None) -> None:
+        """A job ends with a lost attempt: its half-written files go, and whole ones of nodes that were not `over` yet.
+
+        None: whole files stay.
+        """
+        for _, record in self._records({row}):
+            _remove_all(line for line in lines_of(record) if line[0] == "part" or _is_open(line, over))
+        self.forget({row})
 
     def forget(self, rows: Collection[int]) -> None:
         """Jobs have ended: their files stay, their records are handed on."""
@@ -164,7 +181,7 @@ def files_of(record: Path) -> Iterator[tuple[str, int, int]]:
     """The files of a record: path, size, time of change in ns."""
     for line in lines_of(record):
         match line:
-            case ["file", str(path), int(), int(size), int(mtime_ns)]:
+            case ["file", str(path), int(), int(size), int(mtime_ns), *_]:
                 yield path, size, mtime_ns
 
 
@@ -179,6 +196,20 @@ def lines_of(record: Path) -> list[list[object]]:
         with suppress(ValueError):
             found.append(json.loads(line))
     return found
+
+
+def _is_open(line: list[object], over: Collection[str] | None) -> bool:
+    """Tell whether a file is of a node that is known and not among those that are over; None: all are."""
+    return over is not None and len(line) > 5 and line[5] not in ("", *over)
+
+
+def _remove_all(lines: Iterable[list[object]]) -> None:
+    """Remove what these lines of a record tell of; what cannot be removed stays, with a warning."""
+    for line in lines:
+        try:
+            _remove(line)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            log.warning("what a lost attempt wrote could not be removed (%s): %s", line, error)
 
 
 def _remove(line: list[object]) -> None:

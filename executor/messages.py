@@ -65,6 +65,12 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     job_id: str
 
 
+class Followed(msgspec.Struct, frozen=True, tag="followed"):
+    """Another job waits behind one that was sent as `alone`."""
+
+    job_id: str
+
+
 class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):
     """Stop a job at its next checkpoint."""
 
@@ -227,6 +233,12 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
     owner: str = ""  # as an Emit's
 
 
+class Finishing(msgspec.Struct, frozen=True, tag="finishing"):
+    """Every node of a prompt has run; its files are being written, beside which the next prompt may come."""
+
+    job_id: str
+
+
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     """A prompt ended. `messages_json` holds the history's [[event, data], ...]; the last of them has not been sent:
     the front sends it once the row is stored. `leaves`: this worker ends now; `wrote_files`: there is a record of
@@ -263,8 +275,8 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
     job_id: str = ""
 
 
-ToWorker = Run | Begin | Interrupt | Free | Ask | Clients | Stop | Reply
-FromWorker = Hello | Ready | Refreshed | Request | Stats | Emit | Blob | Finished | Answer | LogLine
+ToWorker = Run | Begin | Followed | Interrupt | Free | Ask | Clients | Stop | Reply
+FromWorker = Hello | Ready | Refreshed | Request | Stats | Emit | Blob | Finishing | Finished | Answer | LogLine
 
 HEADER = struct.Struct(">I")
 MAX_FRAME = 1 << 30

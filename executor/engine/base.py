@@ -12,6 +12,7 @@ from executor.messages import (
     Device,
     Emit,
     Finished,
+    Finishing,
     LogLine,
     Ready,
     Refreshed,
@@ -46,7 +47,7 @@ class WorkerLost:
     reason: str
 
 
-EngineMessage = Ready | Refreshed | Request | Stats | Emit | Blob | Finished | LogLine | WorkerLost
+EngineMessage = Ready | Refreshed | Request | Stats | Emit | Blob | Finishing | Finished | LogLine | WorkerLost
 
 
 class Engine(Protocol):
@@ -74,6 +75,10 @@ class Engine(Protocol):
 
     def begin(self, worker: str, job_id: str) -> None:
         """Let a held job of a worker run; dropped if that worker is gone."""
+        ...
+
+    def follow(self, worker: str, job_id: str) -> None:
+        """Tell a worker that another job waits behind its own; dropped if that worker is gone."""
         ...
 
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:

@@ -23,6 +23,7 @@ from executor.messages import (
     Clients,
     Device,
     Finished,
+    Followed,
     Free,
     Hello,
     Interrupt,
@@ -91,8 +92,9 @@ class Slot:
                 self.devices, self.torch_version = message.devices, message.torch_version
             case Finished():
                 self.condemned = self.condemned or message.leaves
-                self.job_id = ""
-                self.state, self.idle_since_s = "dead" if self.condemned else "idle", time.monotonic()
+                if self.condemned or self.job_id in ("", message.job_id):  # else it has the next one already
+                    self.job_id = ""
+                    self.state, self.idle_since_s = "dead" if self.condemned else "idle", time.monotonic()
                 self.failures = 0
                 self.crashes.clear()
             case Stats():
@@ -177,6 +179,10 @@ class ChannelEngine(ABC):
     def begin(self, worker: str, job_id: str) -> None:
         """Let a held job of a worker run; dropped if that worker is gone."""
         send(self._slots[worker], Begin(job_id))
+
+    def follow(self, worker: str, job_id: str) -> None:
+        """Tell a worker that another job waits behind its own; dropped if that worker is gone."""
+        send(self._slots[worker], Followed(job_id))
 
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Ask a worker to stop its job; `force` ends its process, where it has one of its own."""

@@ -9,16 +9,31 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from executor.graph import report
+from executor.graph.behind import Behind, outcome
 from executor.graph.cache import Entry, Shown
 from executor.graph.dynamic import DynamicPrompt
 from executor.graph.inputs import Items
-from executor.graph.progress import Events
+from executor.graph.progress import Events, Progress
 
 log = logging.getLogger("weft.graph")
 
 Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """The end of a prompt, in the shapes of /history. The last of `messages` has not been emitted."""
+
+    state: Literal["succeeded", "failed", "interrupted"]
+    outputs: Json
+    meta: Json
+    messages: list[list[object]]
+    nodes: list[tuple[str, float]] = field(default_factory=list)  # (class, seconds) of each that ran
+    reused: int = 0
+    rest: Rest | None = None  # what goes on: this is no end yet
 
 
 @dataclass(slots=True)
@@ -62,6 +77,17 @@ class Account:
         known = self.graph.original_prompt
         data = report.execution_error(failure, self._place(node_id), inputs=inputs, outputs=known, tip=tip)
         self._end("execution_error", data)
+
+    def result(self, state: Literal["succeeded", "failed", "interrupted"]) -> RunResult:
+        """What came of the prompt."""
+        return RunResult(
+            state=state,
+            outputs={node_id: item.ui for node_id, item in self.shown.items()},
+            meta={node_id: item.meta for node_id, item in self.shown.items()},
+            messages=self.messages,
+            nodes=self.seconds,
+            reused=self.reused,
+        )
 
     # ---------------------------------------------------------------- nodes
 
@@ -145,6 +171,25 @@ class Account:
             "node_type": self.graph.class_type(real) if self.graph.has_node(real) else "",
             "executed": self.executed,
         }
+
+
+class Rest:
+    """What a prompt of which every node has run still waits for: files that are being written."""
+
+    def __init__(self, account: Account, progress: Progress, behind: Behind) -> None:
+        self.behind = behind
+        self._account, self._progress, self._left = account, progress, behind.left()
+
+    def finish(self) -> RunResult:
+        """Wait for all of it, and tell the end; called once, on any thread."""
+        failed = outcome(self._left)
+        if failed is None:
+            self._account.succeeded()
+        else:
+            log.error("the prompt failed at node %s", failed.node_id, exc_info=failed.cause)
+            self._account.failed(failed.node_id, failed.cause, {}, "")
+        self._progress.close()
+        return self._account.result("succeeded" if failed is None else "failed")
 
 
 def _as_json(ui: dict[str, object], name: str) -> dict[str, object]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from msgspec.structs import replace
+
+from executor.context import current, entered
 from executor.graph.call import NodeFailed
 
 MOST_BYTES = 1 << 28
@@ -50,6 +54,20 @@ class Open:
     after: Callable[[], None]
 
 
+class Earlier(Protocol):
+    """What the prompt before has left open; false where that is nothing."""
+
+    def __bool__(self) -> bool: ...
+
+    def has(self, key: Hashable) -> bool:
+        """Tell whether work goes on under a key."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until all is over; NodeFailed is not raised, for that prompt tells it."""
+        ...
+
+
 class Behind:
     """The open work of one prompt; without threads nodes do all of theirs themselves. Use it from one thread."""
 
@@ -72,8 +90,9 @@ class Behind:
         assert self._threads is not None, "there was no share without threads"
 
         def work() -> None:
-            for part in share.works:
-                part()
+            with entered(replace(current(), node_id=node_id)):
+                for part in share.works:
+                    part()
             with self._told:
                 told()
 
@@ -104,3 +123,13 @@ class Behind:
         if self._open:
             wait([work.done for work in self._open])
             self.reap()
+
+    def left(self) -> tuple[Open, ...]:
+        """The work that goes on."""
+        return tuple(self._open)
+
+
+def outcome(left: Iterable[Open]) -> NodeFailed | None:
+    """Wait until all of this work is over, on any thread; the first failure, if there was one."""
+    failures = [(work.node_id, work.done.exception()) for work in left]
+    return next((NodeFailed(node_id, failure) for node_id, failure in failures if failure is not None), None)

@@ -9,9 +9,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from executor.context import InterruptFlag, RunContext, current, finishes_later
@@ -19,9 +19,10 @@ from executor.contract.concrete import Leaf, concrete, paired
 from executor.contract.definition import NodeDef
 from executor.contract.registry import Registry
 from executor.errors import DependencyCycle, Interrupted
-from executor.graph.account import Account
+from executor.graph.account import Account, Rest, RunResult
 from executor.graph.advice import advice
-from executor.graph.behind import Behind, Share
+from executor.graph.asked import Leaves, Stands, TipFor, no_tip, standing, staying
+from executor.graph.behind import Behind, Earlier, Share
 from executor.graph.bind import Function, arranging, bound
 from executor.graph.cache import Cache, Entry
 from executor.graph.call import (
@@ -61,34 +62,6 @@ INTERRUPT_POLL_S = 0.05
 _Tasks = set["asyncio.Task[object]"]
 _Watcher = asyncio.Task[tuple[_Tasks, _Tasks]]
 
-TipFor = Callable[[BaseException], str]
-"""Advice that ends the message of an error ("" for none); told of every node failure before it is reported."""
-
-Stands = Callable[[object], bool]
-"""Tells whether what a ui shows is still there."""
-
-
-def standing(ui: object) -> bool:
-    """Say so of everything, where nobody looks."""
-    return True
-
-
-def no_tip(failure: BaseException) -> str:
-    """Give no advice."""
-    return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """The end of a prompt, in the shapes of /history. The last of `messages` has not been emitted."""
-
-    state: Literal["succeeded", "failed", "interrupted"]
-    outputs: Json
-    meta: Json
-    messages: list[list[object]]
-    nodes: list[tuple[str, float]] = field(default_factory=list)  # (class, seconds) of each that ran
-    reused: int = 0
-
 
 async def run_prompt(
     *,
@@ -101,10 +74,14 @@ async def run_prompt(
     tip_for: TipFor = no_tip,
     stands: Stands = standing,
     threads: Executor | None = None,
+    leaves: Leaves = staying,
+    earlier: Earlier | None = None,
 ) -> RunResult:
     """Run a prompt to its end; whatever goes wrong in it becomes part of the result.
 
-    Results in the cache count only while their ui `stands`. On `threads` nodes finish what others need not wait for.
+    Results in the cache count only while their ui `stands`. On `threads` nodes finish what others need not wait for;
+    one that `leaves` as it comes to that does not wait for it either (`RunResult.rest`). `earlier` is what the prompt
+    before has left.
     Only cancellation of the calling task comes through, after the prompt's own tasks were cancelled.
     """
     prompt = PromptRun(
@@ -117,6 +94,8 @@ async def run_prompt(
         tip_for=tip_for,
         stands=stands,
         behind=Behind(threads),
+        leaves=leaves,
+        earlier=Behind(None) if earlier is None else earlier,
     )
     return await prompt.run()
 
@@ -147,6 +126,8 @@ class PromptRun:
     tip_for: TipFor
     stands: Stands
     behind: Behind
+    leaves: Leaves
+    earlier: Earlier
 
     def __post_init__(self) -> None:
         extra: Json = json.loads(self.job.extra_json)
@@ -183,9 +164,9 @@ class PromptRun:
             await self._prepare()
             while self.plan:
                 await self._next()
-            self.behind.settle()
+            if self.behind and not self.leaves():
+                self.behind.settle()
             state = "succeeded"
-            self.account.succeeded()
         except Interrupted:
             state = "interrupted"
             self.account.interrupted(self._current)
@@ -196,23 +177,23 @@ class PromptRun:
             self._fail(self._current, failure, {})
         finally:
             await self._cancel_tasks()
-            self._settle_behind()
-            self.progress.close()
-        shown = self.account.shown
-        return RunResult(
-            state=state,
-            outputs={node_id: item.ui for node_id, item in shown.items()},
-            meta={node_id: item.meta for node_id, item in shown.items()},
-            messages=self.account.messages,
-            nodes=self.account.seconds,
-            reused=self.account.reused,
-        )
+            if state != "succeeded":  # what nodes began is finished, and told
+                self._settle_behind()
+            if not self.behind:
+                self.progress.close()
+        if self.behind:
+            return replace(self.account.result(state), rest=Rest(self.account, self.progress, self.behind))
+        if state == "succeeded":
+            self.account.succeeded()
+        return self.account.result(state)
 
     # ---------------------------------------------------------------- start
 
     async def _prepare(self) -> None:
         """Make the keys of all nodes, ask the cache, and list the outputs."""
         prompt = self.graph.original_prompt
+        for node_id in prompt if self.earlier else ():
+            self._let_finish(node_id)
         await self._sign(prompt)
         keys = {node_id: self.signatures[node_id] for node_id in prompt}
         self.cache.begin(keys)
@@ -280,6 +261,8 @@ class PromptRun:
 
     def _kept(self, key: Key) -> Entry | None:
         """What the cache has of a node, unless it shows what is there no more."""
+        if self.earlier.has(key):
+            self.earlier.settle()
         entry = self.cache.get(key)
         if entry is None or (self.stands(entry.ui) and all(self.stands(shown.ui) for shown in entry.inner)):
             return entry
@@ -367,7 +350,8 @@ class PromptRun:
                 return
             name = str(turn.cls.FUNCTION)  # type: ignore[attr-defined]  # every node class has it
             function = bound(instance, name, turn.definition, turn.gathered.hidden)
-            if not turn.definition.outputs and finishes_later(function) and self.plan.has_others(node_id):
+            if not turn.definition.outputs and finishes_later(function) and self._goes_on(node_id):
+                self.earlier.settle()  # the pictures of one prompt at most wait in memory
                 turn.share = self.behind.share()
             call = self._call(node_id, turn, function)
             turn.results = call.start(turn.gathered.values)
@@ -501,7 +485,10 @@ class PromptRun:
 
     def _complete(self, node_id: str, outputs: tuple[list[object], ...], ui: Mapping[str, object] | None) -> None:
         """Keep a node's result, and let what waited for it go on."""
-        entry = self._keep(node_id, self._turns[node_id], outputs, ui)
+        turn = self._turns[node_id]
+        seconds = time.monotonic() - turn.began_s
+        entry = self._keep(node_id, outputs, ui, seconds)
+        self.account.seconds.append((turn.definition.name, seconds))
         self.results.hold(node_id, entry)
         self.account.executed.append(node_id)
         self._leave(node_id)
@@ -514,35 +501,46 @@ class PromptRun:
 
     # ---------------------------------------------------------------- work beside other nodes
 
+    def _goes_on(self, node_id: str) -> bool:
+        """Tell whether there is something to do while a node's last work is done: other nodes, or the next prompt."""
+        return self.plan.has_others(node_id) or self.leaves()
+
     def _let_finish(self, node_id: str) -> None:
-        """Wait for open work before a node that may look for its files, a pack's or an equal one."""
-        if self.behind:
+        """Wait for open work before a node that may look for its files, a pack's or an equal one.
+
+        For the files of the prompt before a node that looks at files waits, too: it was to run after that prompt.
+        """
+        if self.behind or self.earlier:
             definition = self._definition(node_id)
             is_pack = definition is None or definition.pack.startswith(PACKS)
-            if is_pack or self.behind.has(self.signatures[node_id]):
+            if definition is None or is_pack or definition.has_fingerprint:
+                self.earlier.settle()
+            if is_pack or self.behind.has(self.signatures.get(node_id)):
                 self.behind.settle()
 
     def _finish_behind(self, node_id: str, turn: _Turn, share: Share, ui: dict[str, object] | None) -> None:
         """Go on while a node's last work is done; it is told as executed by the thread that does it."""
         shown: list[dict[str, object] | None] = []
+        name, began_s = turn.definition.name, turn.began_s  # and not the turn, which holds what it was called with
 
         def told() -> None:
             shown.append(None if ui is None else self.account.made(node_id, ui))
             self.account.executed.append(node_id)
+            self.account.seconds.append((name, time.monotonic() - began_s))
             self.progress.finished(node_id)
 
         def after() -> None:
-            self._keep(node_id, turn, (), shown[0])
+            self._keep(node_id, (), shown[0], time.monotonic() - began_s)
 
         self.behind.begin(node_id, self.signatures[node_id], share, told, after)
         self._drop(node_id)
 
     def _settle_behind(self) -> None:
-        """At the end of the prompt let what nodes began be finished, and told; one failure is enough to tell."""
+        """Where a prompt fails, let what nodes began be finished, and told; one failure is enough to tell."""
         try:
             self.behind.settle()
         except NodeFailed as failed:
-            log.warning("node %s could not finish either", failed.node_id, exc_info=failed.cause)
+            log.warning("node %s could not finish its work", failed.node_id, exc_info=failed.cause)
 
     # ---------------------------------------------------------------- a node's end
 
@@ -552,13 +550,11 @@ class PromptRun:
         return (key for node_id in nodes if (key := self.signatures.get(node_id)) is not None)
 
     def _keep(
-        self, node_id: str, turn: _Turn, outputs: tuple[list[object], ...], ui: Mapping[str, object] | None
+        self, node_id: str, outputs: tuple[list[object], ...], ui: Mapping[str, object] | None, seconds: float
     ) -> Entry:
-        """Put a node's result into the cache."""
-        seconds = time.monotonic() - turn.began_s
+        """Put a node's result, which took so long, into the cache."""
         entry = Entry(outputs=outputs, ui=ui, inner=self.account.inner(node_id), seconds=seconds)
         self.cache.put(self.signatures[node_id], entry)
-        self.account.seconds.append((turn.definition.name, seconds))
         return entry
 
     def _resend(self, node_id: str, entry: Entry) -> None:

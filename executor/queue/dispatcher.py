@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from executor.engine.base import Engine, EngineMessage, Question, WorkerInfo, WorkerLost
 from executor.errors import NotReady, QueueFull, WorkerCrashed
 from executor.leftovers import Leftovers
-from executor.messages import Blob, Emit, Finished, LogLine, Ready, Refreshed, Request, Run, Stats
+from executor.messages import Blob, Emit, Finished, Finishing, LogLine, Ready, Refreshed, Request, Stats
+from executor.queue.ahead import Ahead
 from executor.queue.ears import Ears, Publish
 from executor.queue.ends import Ends
 from executor.queue.entries import Entries
@@ -27,7 +28,7 @@ from executor.queue.placement import Placement
 from executor.queue.progress import Follow, Paces, Progress
 from executor.queue.relay import relay
 from executor.queue.requests import Requests
-from executor.queue.running import Running
+from executor.queue.running import Ending, Held, Running, run_message
 from executor.queue.store import MAX_ATTEMPTS, Store
 from executor.queue.traces import Traces
 from executor.queue.warmth import Warmth
@@ -37,23 +38,7 @@ log = logging.getLogger("weft.dispatcher")
 RESTART_S = 10  # what a client is told to wait when the server stops
 OVERDUE_GRACE_S = 2.0  # between asking a job whose time is up to stop and ending its worker
 CLAIM_PAUSE_S = 1.0  # before a job that could not be given is tried again
-OF_JOBS = (Emit, Blob, Finished, WorkerLost, Ready)  # messages that are heard in the order of the jobs they are about
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """A job that its worker has ended, and the task that stores and tells it."""
-
-    running: Running
-    task: asyncio.Task[None]
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a worker told of its next job too soon, and the task that hears it in time."""
-
-    messages: deque[EngineMessage]
-    task: asyncio.Task[None]
+OF_JOBS = (Emit, Blob, Finishing, Finished, WorkerLost, Ready)  # heard in the order of the jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +80,7 @@ class Dispatcher:
         self._promised: set[str] = set()  # workers that a job is being claimed for
         self._ends: dict[str, Ending] = {}  # by worker: its last job's end, being stored and told
         self._entries = Entries(engine, self._roused)
+        self._ahead = Ahead(engine, lambda: store.next() is not None)
         self._held: dict[str, Held] = {}  # by worker: what came of its next job before it may be told
         self._returns: set[asyncio.Task[None]] = set()  # of jobs whose worker was gone as they came
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
@@ -130,7 +116,7 @@ class Dispatcher:
         await self.engine.stop()
         watches = [running.watch for running in self._running.values() if running.watch is not None]
         ends = [*(end.task for end in self._ends.values()), *(held.task for held in self._held.values())]
-        ending = [*self._tasks, *self._requests.open(), *self._returns, *ends, *watches]
+        ending = [*self._tasks, *self._requests.open(), *self._returns, *self._ahead.open(), *ends, *watches]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -162,6 +148,7 @@ class Dispatcher:
             return await self._submit_to(chosen[0].id, job, key)
         stored = await self.store.add(job, key=key)
         self._wake.set()
+        self._ahead.comes(self._running.values())
         self._endings.tell_status(stored)
         return stored
 
@@ -172,8 +159,8 @@ class Dispatcher:
         it is accepted.
         """
         coming, accepting = self.store.enter(job, worker, key, lambda accepted: self._decide(running, accepted))
-        running = Running(job=coming, worker=worker, follow=Follow(job=coming, paces=self._paces))
-        self._entries.offer(running, self.traces.told(_run_message(coming, alone=True, held=True)))
+        running = Running(job=coming, worker=worker, follow=Follow(job=coming, paces=self._paces), alone=True)
+        self._entries.offer(running, self.traces.told(run_message(coming, alone=True, held=True)))
         return await accepting
 
     def _decide(self, running: Running, accepted: bool) -> None:
@@ -219,6 +206,7 @@ class Dispatcher:
     async def delete(self, ids: Iterable[str], owner: str | None = None) -> list[Job]:
         """Remove waiting jobs by id, of one owner or anybody's."""
         removed = await self.store.delete(ids, owner)
+        await self._litter.doom(await self._ahead.delete(removed))
         self._endings.tell_status(*removed)
         await self._litter.tidy(removed)
         return removed
@@ -226,6 +214,7 @@ class Dispatcher:
     async def clear(self, owner: str | None = None) -> list[Job]:
         """Remove every waiting job, of one owner or anybody's."""
         removed = await self.store.clear(owner)
+        await self._litter.doom(await self._ahead.delete(removed))
         self._endings.tell_status(*removed)
         await self._litter.tidy(removed)
         return removed
@@ -276,8 +265,13 @@ class Dispatcher:
                     await asyncio.sleep(CLAIM_PAUSE_S)
 
     def _next(self) -> tuple[WorkerInfo, Job] | None:
-        """The first waiting job that an idle worker may run, with that worker."""
-        return self._choose(self.store.pending())
+        """The first waiting job that a worker may run, with that worker: an idle one, else one that writes files."""
+        jobs = self._ahead.others(self.store.pending())
+        chosen = self._choose(jobs)
+        if chosen is None and jobs and not jobs[0].attempts and not self._litter.may_be_of(jobs[0]):
+            workers = self.engine.workers()
+            return self._placement.choose(jobs[:1], self._ahead.workers(workers, jobs[0]), workers)
+        return chosen
 
     def _choose(self, jobs: Sequence[Job]) -> tuple[WorkerInfo, Job] | None:
         """The job of these that an idle worker should run next, with that worker."""
@@ -287,9 +281,13 @@ class Dispatcher:
 
     def _is_free(self, worker: str) -> bool:
         """Tell whether a worker can be promised a job: it has none, though the last one's end may not be stored yet."""
-        return worker not in self._promised and worker not in self._running and worker not in self._entries
+        taken = (self._promised, self._running, self._entries, self._ahead)
+        return all(worker not in workers for workers in taken)
 
     async def _give(self, worker: WorkerInfo, wanted: Job) -> None:
+        if worker.id in self._running:
+            self._give_ahead(worker.id, wanted)
+            return
         self._promised.add(worker.id)
         try:
             job = await self.store.claim(worker.id, wanted.row)
@@ -300,6 +298,33 @@ class Dispatcher:
             self._release(worker.id)
         else:
             await self._start(worker.id, job)
+
+    def _give_ahead(self, worker: str, job: Job) -> None:
+        """Send a job, which goes on waiting, to a worker that only writes files of the one before."""
+        if len(self.engine.workers()) > 1:
+            self._placement.began(worker, job)
+        alone = len(self._ahead.others(self.store.pending())) < 2
+        early = Running(job=job, worker=worker, follow=Follow(job=job, paces=self._paces), alone=alone)
+        self._ahead.give(early, self.traces.told(run_message(replace(job, attempts=job.attempts + 1), alone=alone)))
+
+    async def _take_turn(self, worker: str) -> None:
+        """The job of a worker has ended: the one that it has already runs, and what it told so far is heard."""
+        early = None if self._stopping else self._ahead.turn(worker)
+        if early is None:
+            return
+        running = early.running
+        job = await self.store.claim(worker, running.job.row)  # which does not wait
+        if job is None:  # it is being deleted
+            await self._ahead.withdraw(early)
+            return
+        running.job = job
+        self._running[worker] = running
+        self._time(running)
+        held = self._held.get(worker)
+        if held is not None:
+            held.messages.extendleft(reversed(early.messages))
+        elif early.messages:
+            self._hold(worker, early.messages)
 
     def _release(self, worker: str) -> None:
         """A worker is promised no job any more: it has it, or will not get it."""
@@ -327,8 +352,9 @@ class Dispatcher:
         if running.ending:
             return
         self._time(running)
+        running.alone = self.store.next() is None
         try:
-            await self.engine.run(worker, self.traces.told(_run_message(job, alone=self.store.next() is None)))
+            await self.engine.run(worker, self.traces.told(run_message(job, alone=running.alone)))
         except WorkerCrashed as error:
             log.warning("prompt %s: %s", job.id, error, extra=about(job.id))
             if self._running.get(worker) is running and not running.ending:
@@ -377,9 +403,13 @@ class Dispatcher:
             elif held is not None:
                 held.messages.append(message)
             else:
-                waiting = deque[EngineMessage]([message])
-                task = asyncio.create_task(self._catch_up(worker, waiting), name=f"next of {worker}")
-                self._held[worker] = Held(waiting, task)
+                self._hold(worker, [message])
+
+    def _hold(self, worker: str, messages: Iterable[EngineMessage]) -> None:
+        """Hear these messages of a worker, and those that follow, when they may be told."""
+        waiting = deque(messages)
+        task = asyncio.create_task(self._catch_up(worker, waiting), name=f"next of {worker}")
+        self._held[worker] = Held(waiting, task)
 
     async def _catch_up(self, worker: str, messages: deque[EngineMessage]) -> None:
         """Hear what a worker told of its next job, after the last words about the one before and its acceptance."""
@@ -393,10 +423,22 @@ class Dispatcher:
     async def _hear_one(self, worker: str, message: EngineMessage) -> None:
         if self._entries.swallows(worker, message):
             return
+        gone = self._ahead.ended(worker, message)
+        if self._ahead.keeps(worker, message):
+            return
         try:
+            if gone is not None:
+                await self._clean_up(gone)
             await self._hear(worker, message)
         except Exception:  # one bad message must not end the server's hearing
             log.exception("a message of worker %s could not be handled", worker)
+
+    async def _clean_up(self, gone: Job) -> None:
+        """A worker is rid of a job before its turn: what it wrote goes, at once or before the job runs again."""
+        self._litter.lost(gone)
+        if not self.store.holds(gone.row):
+            await self._litter.tidy([gone])
+        self._roused()
 
     async def _hear(self, worker: str, message: object) -> None:
         match message:
@@ -411,6 +453,10 @@ class Dispatcher:
                 )
             case Blob():
                 self._publish_blob(message)
+            case Finishing():
+                running = self._running.get(worker)
+                if running is not None and running.job.id == message.job_id and self._ahead.finishing(running):
+                    self._wake.set()
             case Finished():
                 await self._finished(worker, message)
             case WorkerLost():
@@ -432,8 +478,11 @@ class Dispatcher:
 
     def _follow(self, worker: str, message: EngineMessage) -> None:
         """Take in how far a job is at the moment at which it is told, whenever clients hear of it."""
-        running = self._entries.of(worker) or self._running.get(worker)
-        if running is None or not isinstance(message, Emit | Blob) or message.job_id != running.job.id:
+        if not isinstance(message, Emit | Blob):
+            return
+        known = (self._entries.of(worker), self._running.get(worker), self._ahead.of(worker))
+        running = next((found for found in known if found and found.job.id == message.job_id), None)
+        if running is None:
             return
         try:
             if isinstance(message, Emit):
@@ -445,7 +494,7 @@ class Dispatcher:
 
     async def _finished(self, worker: str, message: Finished) -> None:
         running = self._running.get(worker)
-        if running is None or running.ending:
+        if running is None or running.ending or running.job.id != message.job_id:
             return
         result = Result(
             state=message.state,
@@ -466,6 +515,7 @@ class Dispatcher:
         task.add_done_callback(_tell_failure)
         self._ends[worker] = Ending(running, task)
         self._leave(running)  # the next job begins meanwhile
+        await self._take_turn(worker)
 
     async def _finish(self, running: Running, result: Result, writing: Awaitable[bool], message: Finished) -> None:
         seconds = (now_ms() - (running.job.started_ms or now_ms())) / 1000
@@ -489,11 +539,10 @@ class Dispatcher:
         if running is None or running.ending:
             return
         job = running.job
-        node = running.follow.node()
         if running.overdue:
-            await self._end(running, running.late(self._limits.job_timeout_s))
+            await self._end_stopped(running, running.late(self._limits.job_timeout_s))
         elif job.row in self._stop_asked:
-            await self._end(running, interrupted_result(job, **node))
+            await self._end_stopped(running, running.stopped())
         elif job.attempts < MAX_ATTEMPTS:
             text = "worker %s ended while it ran prompt %s (%s): the prompt runs again"
             log.warning(text, worker, job.id, reason, extra=about(job.id))
@@ -502,11 +551,20 @@ class Dispatcher:
             await self.store.requeue(job)
             self._endings.tell_status(job)
         else:
+            node = running.follow.node()
             where = f" at node {node['node_id']}" if node["node_id"] else ""
             text = f"the worker process ended{where} ({reason}); attempt {job.attempts} was the last"
             log.error("prompt %s failed: %s", job.id, text, extra=about(job.id))
+            running.ending = True
+            await self._litter.settle(job)  # whole files stay: nothing will make them again
             await self._end(running, running.crashed(text))
         self._leave(running)
+
+    async def _end_stopped(self, running: Running, result: Result) -> None:
+        """End a job that was to end anyway as its worker went away: what a node was still writing goes."""
+        running.ending = True
+        await self._litter.settle(running.job, running.follow.over())
+        await self._end(running, result)
 
     async def _end(self, running: Running, result: Result, writing: Awaitable[bool] | None = None) -> None:
         """Store and tell the end of a job; `writing` is the storing where it is under way."""
@@ -539,19 +597,3 @@ def _tell_failure(task: asyncio.Task[None]) -> None:
     """Log what ended a task that nobody waits for."""
     if not task.cancelled() and (failure := task.exception()) is not None:
         log.error("%s failed", task.get_name(), exc_info=failure)
-
-
-def _run_message(job: Job, *, alone: bool, held: bool = False) -> Run:
-    return Run(
-        job_id=job.id,
-        prompt_json=job.prompt_json,
-        targets=job.targets,
-        extra_json=job.extra_json,
-        secrets_json=job.secrets_json,
-        client_id=job.client_id,
-        attempt=job.attempts,
-        row=job.row,
-        owner=job.owner,
-        alone=alone,
-        held=held,
-    )

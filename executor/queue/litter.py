@@ -30,12 +30,27 @@ class Litter:
         """An attempt of a job was lost."""
         self._rows.add(job.row)
 
+    def may_be_of(self, job: Job) -> bool:
+        """Tell whether a lost attempt of a job may have left files."""
+        return job.row in self._rows
+
+    async def doom(self, jobs: Iterable[Job]) -> None:
+        """These jobs were deleted while their worker had them: what they write goes, also after the front's death."""
+        for job in jobs:
+            if self._leftovers is not None:
+                await asyncio.to_thread(self._leftovers.doom, job.row)
+
     async def tidy(self, jobs: Iterable[Job]) -> None:
         """Remove the files that lost attempts of these jobs left."""
         for job in jobs:
             if job.row in self._rows and self._leftovers is not None:
                 await asyncio.to_thread(self._leftovers.remove, job.row)
                 self._rows.discard(job.row)
+
+    async def settle(self, job: Job, over: Collection[str] | None = None) -> None:
+        """A job ends with a lost attempt: what was half written goes, and what nodes wrote that were not `over` yet."""
+        if self._leftovers is not None:
+            await asyncio.to_thread(self._leftovers.settle, job.row, over)
 
     def ended(self, job: Job) -> None:
         """A job that has a record ended: the record goes soon. One that stays is forgotten at the next start."""

@@ -66,6 +66,7 @@ class Follow:
     _cached_json: bytes = b"{}"
     _step_json: bytes = b"{}"
     _states_json: bytes = b"{}"
+    _made_json: list[bytes] = field(default_factory=list)
     _graph: dict[str, Json] | None = None
     _needed: frozenset[str] | None = None
     _shown: float = field(default=0.0)  # percent: it never goes back
@@ -81,6 +82,8 @@ class Follow:
                 self._states_json = data_json
             case "execution_cached":
                 self._cached_json = data_json
+            case "executed":
+                self._made_json.append(data_json)
 
     def ended(self) -> None:
         """The job is over: its last node is, too."""
@@ -103,6 +106,28 @@ class Follow:
             self.paces.note(class_type, now_s - self._began_s)
 
     # ---------------------------------------------------------------- when somebody asks
+
+    def over(self) -> set[str]:
+        """The nodes that were over, as far as was told."""
+        return self._done().union(str(told.get("node")) for told in map(_object, self._made_json))
+
+    def made(self) -> tuple[Json, Json]:
+        """What nodes told of their results so far: outputs and meta as the history has them."""
+        outputs: Json = {}
+        meta: Json = {}
+        for told in map(_object, self._made_json):
+            node_id, output = told.get("node"), told.get("output")
+            if isinstance(node_id, str) and isinstance(output, dict):
+                outputs[node_id] = output
+                place = self._place_of(node_id)
+                shown = told.get("display_node", node_id)
+                meta[node_id] = {
+                    "node_id": node_id,
+                    "display_node": shown,
+                    "parent_node": None if place == node_id else place,
+                    "real_node_id": place or node_id,
+                }
+        return outputs, meta
 
     def view(self) -> Progress:
         """How far the job is now."""
@@ -192,10 +217,13 @@ class Follow:
 
     def _place(self) -> str | None:
         """The submitted node that the current one belongs to."""
-        if self.node_id is None or self.node_id in self._prompt():
-            return self.node_id
+        return None if self.node_id is None else self._place_of(self.node_id)
+
+    def _place_of(self, node_id: str) -> str | None:
+        if node_id in self._prompt():
+            return node_id
         told = _object(self._states_json).get("nodes")
-        state = told.get(self.node_id) if isinstance(told, dict) else None
+        state = told.get(node_id) if isinstance(told, dict) else None
         real = state.get("real_node_id") if isinstance(state, dict) else None
         return real if isinstance(real, str) else None
 

@@ -28,6 +28,7 @@ from executor.messages import (
     Begin,
     Clients,
     Finished,
+    Followed,
     Free,
     FromWorker,
     Interrupt,
@@ -67,6 +68,7 @@ class Control:
     def __init__(self, sock: socket.socket, on_end: Callable[[int], None]) -> None:
         self.jobs: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self.answerer: Answerer | None = None  # set before Ready is sent
+        self.followed = ""  # the job of which the front said last that another one waits behind it
         self.on_clients: Callable[[Clients], None] | None = None  # called on the thread
         self._sock = sock
         self._on_end = on_end
@@ -268,6 +270,8 @@ class Control:
             case Begin():
                 if waiting := self._flags.get(message.job_id):
                     waiting.allow()
+            case Followed():
+                self.followed = message.job_id
             case Interrupt():
                 self.interrupt(message.job_id)
             case Reply():

@@ -17,15 +17,17 @@ from typing import Protocol
 
 import torch
 
+from executor import messages
 from executor.context import PreviewChoice, ProgressSink, RunContext, entered
 from executor.contract.registry import Registry
 from executor.files import Folders
+from executor.graph.account import Rest, RunResult
 from executor.graph.cache import Cache
 from executor.graph.dynamic import DynamicPrompt
 from executor.graph.pressure import make_cache
 from executor.graph.progress import Progress
 from executor.graph.report import Place, execution_error, now_ms
-from executor.graph.run import RunResult, run_prompt
+from executor.graph.run import run_prompt
 from executor.inference.devices import is_out_of_memory
 from executor.leftovers import Attempt, files_stand, record_folder
 from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop, plain_json
@@ -33,6 +35,7 @@ from executor.short_paths import ShortPaths
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job, Work
 from executor.worker.events import Audience, WireEvents
+from executor.worker.finishing import Finishing
 from executor.worker.gauge import RamGauge
 from executor.worker.line import Line
 from executor.worker.prompt_loop import PromptLoop
@@ -79,6 +82,7 @@ class Worker:
     no_gradients: torch.inference_mode = field(default_factory=torch.inference_mode)  # entered for each prompt
     terminal: Terminal = field(default_factory=make_terminal)
     threads: ThreadPoolExecutor = field(default_factory=_threads)  # where nodes finish what others need not wait for
+    finishing: Finishing = field(default_factory=Finishing)
     quick: set[str] = field(default_factory=set)  # classes whose nodes were over within QUICK_S when they ran last
 
 
@@ -137,6 +141,7 @@ def work(worker: Worker) -> int:
         return _work_off(worker)
     finally:
         worker.loop.close()
+        worker.finishing.settle()
         worker.threads.shutdown()
 
 
@@ -146,6 +151,9 @@ def _work_off(worker: Worker) -> int:
         match bulletin.next_work():
             case Job() as job:
                 finished = _run(worker, job)
+                if finished is None:
+                    _refresh(worker)
+                    continue
                 worker.control.send(finished)
                 if finished.leaves:
                     log.critical("the device does not compute any more: this worker ends, a new one starts")
@@ -180,8 +188,14 @@ class Bulletin:
         return jobs.get()
 
 
-def _run(worker: Worker, job: Job) -> Finished:
-    """Run one prompt on the event loop; whatever happens, it ends with a result."""
+def _run(worker: Worker, job: Job) -> Finished | None:
+    """Run one prompt on the event loop; whatever happens, it ends with a result, though that may come later (None).
+
+    The prompt before has told its end by then.
+    """
+    worker.finishing.compute(computes=True)
+    if job.run.trace:
+        worker.finishing.settle()  # a trace shows one prompt
     services = _services_for(worker, job.run.owner)
     line = worker.services.line
     worker.device_lost = False
@@ -216,6 +230,8 @@ def _run(worker: Worker, job: Job) -> Finished:
                     tip_for=lambda failure: _tip(worker, failure),
                     stands=events.stands,
                     threads=worker.threads,
+                    leaves=lambda: _is_followed(worker, job.run),
+                    earlier=worker.finishing,
                 )
             )
     except Exception as failure:
@@ -223,19 +239,49 @@ def _run(worker: Worker, job: Job) -> Finished:
         result = _broken(job, failure)
     finally:
         worker.terminal.close()
-        attempt.close()
-        if services.folders.claims is not None:
-            services.folders.claims.release()
         if line is not None:
             line.ended()
     _note_quick(worker.quick, result)
+    worker.finishing.settle()
+    worker.finishing.compute(computes=False)
+    if result.rest is None:
+        leaves = result.state == "failed" and (worker.device_lost or not device_works())
+        return _finished(worker, job, result, attempt, services, leaves=leaves)
+    worker.control.send(messages.Finishing(job.run.job_id))
+    worker.finishing.begin(result.rest, lambda rest: _conclude(worker, job, rest, attempt, services))
+    return None
+
+
+def _is_followed(worker: Worker, run: Run) -> bool:
+    """Tell whether another prompt waits behind one: else its end is not put off, which costs a millisecond."""
+    return not run.trace and (not run.alone or worker.control.followed == run.job_id)
+
+
+def _conclude(worker: Worker, job: Job, rest: Rest, attempt: Attempt, services: Services) -> None:
+    """End a prompt on the thread that waited for its files."""
+    try:
+        result = rest.finish()
+    except Exception as failure:
+        log.exception("the end of prompt %s broke the engine", job.run.job_id)
+        result = _broken(job, failure)
+    worker.control.send(_finished(worker, job, result, attempt, services))
+
+
+def _finished(
+    worker: Worker, job: Job, result: RunResult, attempt: Attempt, services: Services, *, leaves: bool = False
+) -> Finished:
+    """The end of a prompt in the words of the front."""
+    attempt.close()
+    claims = services.folders.claims
+    if claims is not None:
+        worker.finishing.unless_computing(claims.release)
     return Finished(
         job_id=job.run.job_id,
         state=result.state,
         outputs_json=json.dumps(result.outputs).encode(),
         meta_json=plain_json(result.meta),
         messages_json=_told(result.messages, services),
-        leaves=result.state == "failed" and (worker.device_lost or not device_works()),
+        leaves=leaves,
         wrote_files=attempt.has_files,
         nodes=tuple(result.nodes),
         reused=result.reused,

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from PIL import Image as PilImage
-from PIL.PngImagePlugin import PngInfo
 
 from executor import context
 from executor.files import BATCH_TOKEN, Folders, SaveName
 from executor.inference.pixels import to_bytes, to_pil
 from executor.inference.png import Bytes
 from executor.inference.values import Image, Mask
+from executor.wholefile import Record
 from nodes.builtin.inputs import PNG_HIDDEN, InputTypes, choice, files, socket, text
 from nodes.builtin.picture_files import (
     Saved,
@@ -32,7 +32,7 @@ from nodes.builtin.picture_files import (
     upright,
     write_atomically,
 )
-from nodes.builtin.services import check_input_file, file_hash, input_path, services
+from nodes.builtin.services import attempt, check_input_file, file_hash, input_path, services
 
 Shown = dict[str, dict[str, list[Saved]]]
 
@@ -83,7 +83,8 @@ class SaveImage:
         info = png_metadata(metadata_texts(prompt, extra_pnginfo))
         stems = (name.stem.replace(BATCH_TOKEN, str(number)) for number in range(len(images)))
         paths = [name.folder / f"{stem}_{name.counter + number:05}_.png" for number, stem in enumerate(stems)]
-        write = partial(_write, paths, info, self.compress_level, folders)
+        encoded = partial(encoded_pngs, info=info, compress_level=self.compress_level)
+        write = partial(_write, paths, encoded, folders, attempt())
 
         def writing() -> Callable[[], None]:
             pixels = [to_bytes(image) for image in images]
@@ -102,12 +103,16 @@ class SaveImage:
 
 
 def _write(
-    paths: Sequence[Path], info: PngInfo, compress_level: int, folders: Folders, pictures: Image | Sequence[Bytes]
+    paths: Sequence[Path],
+    encoded: Callable[[Image | Sequence[Bytes]], Iterator[bytes]],
+    folders: Folders,
+    record: Record | None,
+    pictures: Image | Sequence[Bytes],
 ) -> None:
-    """Write pictures to these files, which nobody else will have taken by then."""
+    """Write pictures to these files, whose names are promised until then."""
     try:
-        for path, png in zip(paths, encoded_pngs(pictures, info, compress_level), strict=True):
-            write_atomically(path, partial(_written, png))
+        for path, png in zip(paths, encoded(pictures), strict=True):
+            write_atomically(path, partial(_written, png), record)
     finally:
         folders.keep(paths)
 

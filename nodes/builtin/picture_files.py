@@ -25,6 +25,7 @@ from executor.inference.pixels import to_bytes
 from executor.inference.png import COLOUR_TYPES, Bytes, encode_png
 from executor.inference.values import Image as Pictures
 from executor.inference.values import Mask
+from executor.wholefile import Record
 from nodes.builtin.services import attempt, services
 
 NO_MASK = (64, 64)  # size of the empty mask that a picture without alpha gives
@@ -100,14 +101,17 @@ def _mask(frame: Image.Image) -> Mask:
 # ---------------------------------------------------------------- writing
 
 
-def whole(path: Path) -> AbstractContextManager[Path]:
-    """A temporary name beside a file, which gets its own at the end of the block, noted as the running attempt's."""
-    return wholefile.whole(path, record=attempt())
+def whole(path: Path, record: Record | None = None) -> AbstractContextManager[Path]:
+    """A temporary name beside a file, which gets its own at the end of the block.
+
+    It is noted in the record, that of the running attempt where none is given.
+    """
+    return wholefile.whole(path, record=record or attempt())
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name first."""
-    with whole(path) as part, part.open("wb") as file:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], record: Record | None = None) -> None:
+    """Write a file under a temporary name first; `record` as in `whole`."""
+    with whole(path, record) as part, part.open("wb") as file:
         write(file)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from executor.context import current
+from executor.context import current, finishing_later
 from nodes.builtin.picture_files import output_root, write_atomically
-from nodes.builtin.services import services
+from nodes.builtin.services import attempt, services
 from tests.process import fake_nodes, wild_nodes
 from tests.process.fake_nodes import FakeRegistry, Json, _Output
 
@@ -141,10 +141,59 @@ class Shout(_Output):
         return {"ui": {"shouted": [count]}}
 
 
+class Late(_Output):
+    """Hands over to a thread what writes its file and waits for the file `go`; each run adds a byte to `mark`."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"name": ("STRING", {}), "mark": ("STRING", {}), "go": ("STRING", {})}}
+
+    @finishing_later
+    def run(self, name: str, mark: str, go: str) -> Json:
+        folders, record = services().folders, attempt()
+        place = folders.next_name(name, output_root("output"), count=1)
+        path = place.folder / f"{place.stem}_{place.counter:05}_.bin"
+        folders.promise([path])
+
+        def write() -> None:
+            write_atomically(path, lambda file: file.write(b"late"), record)
+            folders.keep([path])
+            _count(mark)
+            while not Path(go).exists():
+                time.sleep(0.005)
+
+        if not current().finish_later(lambda: write, 1 << 20):
+            write()
+        return {"ui": {"files": [{"filename": path.name, "subfolder": place.subfolder, "type": "output"}]}}
+
+
+class Hold(_Output):
+    """Writes a file, adds a byte to `mark`, and waits until the file `go` is there."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Json:
+        return {"required": {"name": ("STRING", {}), "mark": ("STRING", {}), "go": ("STRING", {})}}
+
+    def run(self, name: str, mark: str, go: str) -> Json:
+        place = services().folders.next_name(name, output_root("output"), count=1)
+        filename = f"{place.stem}_{place.counter:05}_.bin"
+        write_atomically(place.folder / filename, lambda file: file.write(b"hold"))
+        _count(mark)
+        while not Path(go).exists():
+            current().check_interrupt()
+            time.sleep(0.005)
+        return {"ui": {"files": [{"filename": filename, "subfolder": place.subfolder, "type": "output"}]}}
+
+
+def _count(mark: str) -> None:
+    with Path(mark).open("ab") as file:
+        file.write(b"x")
+
+
 CLASSES: Mapping[str, type] = {
     **fake_nodes.CLASSES,
     **wild_nodes.CLASSES,
-    **{cls.__name__: cls for cls in (Write, Speak, Recurse, Hoard, LoseDevice, Steps, Shout)},
+    **{cls.__name__: cls for cls in (Write, Speak, Recurse, Hoard, LoseDevice, Steps, Shout, Late, Hold)},
 }
 
 

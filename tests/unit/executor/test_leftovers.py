@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from executor.context import RunContext, entered
 from executor.files import Folders
 from executor.leftovers import Attempt, Leftovers, files_stand
 from executor.settings import Settings
@@ -116,3 +117,29 @@ def test_a_sequence_stands_while_all_its_pictures_are_there(tmp_path: Path):
     assert files_stand(output, folders)
     (tmp_path / "output" / "v.002.png").unlink()
     assert not files_stand(output, folders)
+
+
+def test_what_a_node_was_still_writing_goes_where_nothing_repeats_it(tmp_path: Path, attempt: Attempt):
+    for node_id, name in (("1", "a.png"), ("2", "b.png"), ("", "c.png")):
+        with entered(RunContext(node_id=node_id)):
+            write(tmp_path / name, attempt)
+    leftovers = Leftovers(tmp_path / "attempts", tmp_path / "written")
+    leftovers.settle(7, {"1"})
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.png", "c.png"]
+    assert [path.name.partition("-")[2] for path in (tmp_path / "written").iterdir()] == ["7-1"]
+
+
+def test_what_was_half_written_goes_where_nothing_repeats_it(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    write(tmp_path / "a.png", attempt)
+    attempt.part(half := tmp_path / ".half.part.png")
+    half.write_bytes(b"x")
+    leftovers.settle(7)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.png"]
+
+
+def test_what_a_doomed_job_wrote_goes_at_the_next_start(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):
+    write(tmp_path / "a.png", attempt)
+    leftovers.doom(7)
+    assert leftovers.take_stock({8}) == set()
+    assert not (tmp_path / "a.png").exists()
+    assert list((tmp_path / "attempts").iterdir()) == []

@@ -105,6 +105,9 @@ class PlayedEngine:
         self.runs.append(self.offered)
         self.given.set()
 
+    def follow(self, worker: str, job_id: str) -> None:
+        """Nothing to tell."""
+
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Note an interrupt."""
         self.interrupted.append(job_id)

@@ -232,6 +232,18 @@ async def test_a_worker_that_says_it_leaves_gets_no_job_any_more(engine: PlayedE
         await engine.run("worker-0", RUN)
 
 
+async def test_a_worker_that_has_the_next_job_already_stays_busy_until_that_ends(engine: PlayedEngine):
+    messages = engine.messages()
+    engine.say(READY, DONE, structs.replace(DONE, job_id="b"))
+    await anext(messages)
+    await engine.run("worker-0", RUN)
+    engine.offer("worker-0", structs.replace(RUN, job_id="b"))
+    await anext(messages)
+    assert state(engine) == "busy"
+    await anext(messages)
+    assert state(engine) == "idle"
+
+
 async def test_a_worker_that_was_killed_gets_no_job_though_it_finished_its_last(engine: PlayedEngine, monkeypatch):
     messages = engine.messages()
     engine.say(READY)

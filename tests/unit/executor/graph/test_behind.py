@@ -215,3 +215,93 @@ def test_a_wrapped_function_finds_its_work_done(threads):
 def test_work_is_taken_over_where_it_pays_and_fits(sizes, taken):
     share = Share(room=MOST_BYTES)
     assert [share.take(lambda: lambda: None, size) for size in sizes] == taken
+
+
+# ---------------------------------------------------------------- beside the next prompt
+
+
+class Before:
+    """A prompt before, whose files are being written under a key; `settled` counts who waited."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+
+    def __bool__(self) -> bool:
+        return self.settled == 0
+
+    def has(self, key: object) -> bool:
+        return False
+
+    def settle(self) -> None:
+        self.settled += 1
+
+
+def left(bench: Bench, threads):
+    """The result of a prompt that leaves while the work of its only node goes on."""
+    result = bench.run({"1": node("Save", tag="a")}, threads=threads, leaves=lambda: True)
+    assert result.rest is not None
+    return result
+
+
+def test_a_prompt_that_leaves_has_not_ended_yet(threads):
+    gate = threading.Event()
+    bench = Bench(saver(lambda tag: gate.wait(PATIENCE_S)))
+    result = left(bench, threads)
+    assert [event for event, _ in result.messages] == ["execution_start", "execution_cached"]
+    gate.set()
+    end = result.rest.finish()
+    assert (end.state, end.outputs, end.messages[-1][0]) == ("succeeded", {"1": {"saved": ["a"]}}, "execution_success")
+    assert [name for name, _ in end.nodes] == ["Save"]
+
+
+def test_a_prompt_that_leaves_fails_where_its_work_does(threads):
+    def work(tag):
+        raise OSError("no room")
+
+    end = left(Bench(saver(work)), threads).rest.finish()
+    event, data = end.messages[-1]
+    assert (end.state, event, data["node_id"], data["exception_message"].strip()) == (
+        "failed",
+        "execution_error",
+        "1",
+        "no room",
+    )
+
+
+def test_a_prompt_that_leaves_with_nothing_open_has_ended(threads):
+    result = Bench(after(lambda tag: None)).run({"1": node("After", tag="a")}, threads=threads, leaves=lambda: True)
+    assert (result.rest, result.messages[-1][0]) == (None, "execution_success")
+
+
+def test_a_prompt_of_plain_nodes_waits_for_nothing_of_the_one_before(threads):
+    before = Before()
+    Bench(after(lambda tag: None)).run({"1": node("After", tag="a")}, threads=threads, earlier=before)
+    assert before.settled == 0
+
+
+def test_a_node_that_looks_at_files_runs_after_those_of_the_prompt_before(threads):
+    before, seen = Before(), []
+    reader = after(
+        lambda tag: seen.append(before.settled), IS_CHANGED=classmethod(lambda cls, tag: seen.append(before.settled))
+    )
+    Bench(reader).run({"1": node("After", tag="a")}, threads=threads, earlier=before)
+    assert set(seen) == {1}
+
+
+def test_the_pictures_of_one_prompt_at_most_wait(threads):
+    before, seen = Before(), []
+    bench = Bench(saver(lambda tag: seen.append(before.settled)))
+    bench.run({"1": node("Save", tag="a")}, threads=threads, leaves=lambda: True, earlier=before).rest.finish()
+    assert seen == [1]
+
+
+def test_a_node_hands_nothing_over_where_nobody_comes_next(threads):
+    result = Bench(saver(lambda tag: None)).run({"1": node("Save", tag="a")}, threads=threads, leaves=lambda: False)
+    assert (result.rest, result.outputs) == (None, {"1": {"saved": ["a"]}})
+
+
+def test_files_are_noted_under_the_node_that_writes_them(threads):
+    seen: list[str] = []
+    bench = Bench(saver(lambda tag: seen.append(current().node_id)), after(lambda tag: None))
+    bench.run({"7": node("Save", tag="a"), "8": node("After", tag="b")}, threads=threads)
+    assert seen == ["7"]

@@ -22,6 +22,7 @@ class FakeEngine:
         self.replies: asyncio.Queue[tuple[str, Reply]] = asyncio.Queue()
         self.informed: list[tuple[str, Clients]] = []
         self.begun: list[tuple[str, str]] = []
+        self.followed: list[tuple[str, str]] = []
         self.refuse = False
         self.before_run: asyncio.Event | None = None
         self.stopped = False
@@ -53,6 +54,9 @@ class FakeEngine:
 
     def begin(self, worker: str, job_id: str) -> None:
         self.begun.append((worker, job_id))
+
+    def follow(self, worker: str, job_id: str) -> None:
+        self.followed.append((worker, job_id))
 
     async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         self.interrupts.append((worker, job_id, force))

@@ -139,3 +139,21 @@ def test_the_newest_time_weighs_most_and_old_classes_are_forgotten(monkeypatch):
 )
 def test_an_executing_event_names_a_node_whatever_else_it_says(data, node):
     assert told_node(json.dumps(data).encode()) == node
+
+
+def test_what_nodes_made_is_known_as_the_history_has_it():
+    stage = Stage()
+    stage.tell("executing", node="2")
+    stage.tell("executed", node="2", display_node="2", output={"images": []})
+    stage.tell("executed", node="3", display_node="3", output=None)
+    assert stage.follow.made() == (
+        {"2": {"images": []}},
+        {"2": {"node_id": "2", "display_node": "2", "parent_node": None, "real_node_id": "2"}},
+    )
+
+
+def test_nodes_are_over_that_told_a_result_or_are_finished():
+    stage = Stage()
+    stage.begin("2", "1")
+    stage.tell("executed", node="9", display_node="9", output=None)
+    assert stage.follow.over() == {"1", "9"}
