@@ -24,7 +24,6 @@ from executor.context import current
 from executor.errors import UnsafePath
 from executor.fence import require_encodable
 from executor.files import Folders
-from executor.messages import plain_json
 from executor.numbered import file_names
 from executor.settings import Settings
 
@@ -99,7 +98,7 @@ class Attempt:
             with self._lock:
                 if self._file is None:
                     self._file = self._opened()
-                self._file.write(plain_json(line) + b"\n")
+                self._file.write(json.dumps(line).encode() + b"\n")
         except OSError as error:
             log.warning("what this attempt writes cannot be recorded: %s", error)
 

@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple, Protocol
 
 from executor.context import Preview, ProgressSink
 from executor.graph.dynamic import DynamicPrompt
-from executor.messages import plain_json
 
 Json = dict[str, object]
 
@@ -229,7 +228,7 @@ class Progress:
     def _text(self, node_id: str, state: State) -> str:
         place = self._places.get(node_id)
         if place is None:
-            whole = plain_json({node_id: self.place(node_id)}).decode()
+            whole = json.dumps({node_id: self.place(node_id)})
             place = self._places[node_id] = whole[1:-2]  # open at its end
         numbers = f'"value": {_number(state.value)}, "max": {_number(state.total)}'
         return f'{place}, "state": "{state.state}", {numbers}}}'

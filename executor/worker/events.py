@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from executor.context import Preview, PreviewChoice, ProgressSink
-from executor.messages import Blob, Emit, FromWorker, Run, plain_json
+from executor.messages import Blob, Emit, FromWorker, Run
 from executor.worker.preview_desk import PreviewDesk
 from executor.worker.terminal import Terminal
 
@@ -20,8 +20,6 @@ STEPS = frozenset({"progress", "progress_state"})
 """Events of a node under way."""
 AT_BORDERS = frozenset({"execution_start", "execution_cached", "executing", "executed", "progress_state"})
 """Events that tell where nodes begin and end: of quick nodes many come in a millisecond."""
-PLAIN = frozenset({"execution_start", "execution_cached", "executing"})
-"""Events that hold ids and whole numbers only."""
 Audience = Literal["owner", "owner_or_all", "all"]
 
 
@@ -63,22 +61,18 @@ class WireEvents:
         """Send a websocket event; where a node begins or ends, no picture of what was before comes after it."""
         if event not in STEPS:
             self._desk.settle()
-        self._tell(event, plain_json(data) if event in PLAIN else json.dumps(data).encode(), audience)
+        self.emit_json(event, json.dumps(data), audience)
         if event == "executing" and not self.is_quick(str(data.get("node"))):
             self._flush()  # clients see what takes its time, and the front which node it was that killed the process
         if event == "progress":
             self._show(data)
 
     def emit_json(self, event: str, text: str, audience: Audience) -> None:
-        """Send a websocket event whose data is JSON text already."""
-        self._tell(event, text.encode(), audience)
-
-    def _tell(self, event: str, data_json: bytes, audience: Audience) -> None:
-        """Send a websocket event; those at the borders of nodes go several together."""
+        """Send a websocket event whose data is JSON text already; those at the borders of nodes go several together."""
         message = Emit(
             job_id=self._job.job_id,
             event=event,
-            data_json=data_json,
+            data_json=text.encode(),
             audience=audience,
             client_id=self._job.client_id,
             owner=self._job.owner,

@@ -30,7 +30,7 @@ from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import run_prompt
 from executor.inference.devices import is_out_of_memory
 from executor.leftovers import Attempt, files_stand, record_folder
-from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop, plain_json
+from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
 from executor.short_paths import ShortPaths
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job, Work
@@ -279,8 +279,8 @@ def _finished(
         job_id=job.run.job_id,
         state=result.state,
         outputs_json=json.dumps(result.outputs).encode(),
-        meta_json=plain_json(result.meta),
-        messages_json=_told(result.messages, services),
+        meta_json=json.dumps(result.meta).encode(),
+        messages_json=json.dumps(_told(result.messages, services)).encode(),
         leaves=leaves,
         wrote_files=attempt.has_files,
         nodes=tuple(result.nodes),
@@ -288,11 +288,11 @@ def _finished(
     )
 
 
-def _told(messages: list[list[object]], services: Services) -> bytes:
+def _told(messages: list[list[object]], services: Services) -> object:
     """What is told of a prompt, where it failed without the names of this machine's folders; the log has them."""
     if not any(event == "execution_error" for event, _ in messages):
-        return plain_json(messages)
-    return json.dumps(ShortPaths(services.settings, services.folders).value(messages)).encode()
+        return messages
+    return ShortPaths(services.settings, services.folders).value(messages)
 
 
 def _traced(run: Run) -> AbstractContextManager[None]:

@@ -1,6 +1,5 @@
 """Messages survive the wire; parametrised over the unions, so a new message is tested by itself."""
 
-import json
 import typing
 
 import msgspec
@@ -47,13 +46,3 @@ def test_messages_from_the_worker_survive(kind: type) -> None:
 def test_the_frame_starts_with_the_length_of_its_body() -> None:
     framed = messages.frame(messages.Interrupt("a"))
     assert messages.HEADER.unpack(framed[:4]) == (len(framed) - 4,)
-
-
-class OwnText(str):
-    """A text as a pack may make one."""
-
-
-@pytest.mark.parametrize("node_id", ["3", "ü", "\ud800", OwnText("3.0.0.1"), "\u2028</"], ids=ascii)
-def test_data_of_our_own_is_the_same_json_whatever_is_an_id(node_id: str) -> None:
-    data = {"nodes": [node_id], node_id: None, "timestamp": 1764381787123}
-    assert json.loads(messages.plain_json(data)) == json.loads(json.dumps(data))
