@@ -22,6 +22,8 @@ MOST_BYTES = 1 << 28
 """What open work of a prompt may hold; a node with more does its work itself."""
 LEAST_BYTES = 1 << 18
 """Less is done before a thread has begun."""
+WORTH_BYTES = 1 << 20
+"""Less is done before the next prompt has come: measured with pictures of 300², 512² and 1024²."""
 
 Work = Callable[[], None]
 
@@ -31,12 +33,13 @@ class Share:
     """What one node handed over while it ran."""
 
     room: int
+    least: int = LEAST_BYTES
     nbytes: int = 0
     works: list[Work] = field(default_factory=list)
 
     def take(self, make: Callable[[], Work], nbytes: int) -> bool:
         """Take in the work that is made, if it may hold so many bytes; False: the node has to do it itself."""
-        if not LEAST_BYTES <= nbytes <= self.room - self.nbytes:
+        if not self.least <= nbytes <= self.room - self.nbytes:
             return False
         self.nbytes += nbytes
         self.works.append(make())
@@ -79,11 +82,14 @@ class Behind:
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def share(self) -> Share | None:
-        """Where a node may hand its work over."""
-        if self._threads is None:
-            return None
-        return Share(room=MOST_BYTES - sum(work.nbytes for work in self._open))
+    @property
+    def nbytes(self) -> int:
+        """What open work holds."""
+        return sum(work.nbytes for work in self._open)
+
+    def share(self, least: int = LEAST_BYTES) -> Share | None:
+        """Where a node may hand its work over, so many bytes at least."""
+        return None if self._threads is None else Share(room=MOST_BYTES - self.nbytes, least=least)
 
     def begin(self, node_id: str, key: Hashable, share: Share, told: Work, after: Work) -> None:
         """Let a node's work go on: `told` is called on its thread at the end, `after` by `reap` if nothing failed."""

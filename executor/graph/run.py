@@ -22,7 +22,7 @@ from executor.errors import DependencyCycle, Interrupted
 from executor.graph.account import Account, Rest, RunResult
 from executor.graph.advice import advice
 from executor.graph.asked import Leaves, Stands, TipFor, no_tip, standing, staying
-from executor.graph.behind import Behind, Earlier, Share
+from executor.graph.behind import LEAST_BYTES, WORTH_BYTES, Behind, Earlier, Share
 from executor.graph.bind import Function, arranging, bound
 from executor.graph.cache import Cache, Entry
 from executor.graph.call import (
@@ -164,7 +164,7 @@ class PromptRun:
             await self._prepare()
             while self.plan:
                 await self._next()
-            if self.behind and not self.leaves():
+            if self.behind and not (self.behind.nbytes >= WORTH_BYTES and self.leaves()):
                 self.behind.settle()
             state = "succeeded"
         except Interrupted:
@@ -350,9 +350,8 @@ class PromptRun:
                 return
             name = str(turn.cls.FUNCTION)  # type: ignore[attr-defined]  # every node class has it
             function = bound(instance, name, turn.definition, turn.gathered.hidden)
-            if not turn.definition.outputs and finishes_later(function) and self._goes_on(node_id):
-                self.earlier.settle()  # the pictures of one prompt at most wait in memory
-                turn.share = self.behind.share()
+            if not turn.definition.outputs and finishes_later(function):
+                turn.share = self._share(node_id)
             call = self._call(node_id, turn, function)
             turn.results = call.start(turn.gathered.values)
             if tasks_in(turn.results):
@@ -501,9 +500,13 @@ class PromptRun:
 
     # ---------------------------------------------------------------- work beside other nodes
 
-    def _goes_on(self, node_id: str) -> bool:
-        """Tell whether there is something to do while a node's last work is done: other nodes, or the next prompt."""
-        return self.plan.has_others(node_id) or self.leaves()
+    def _share(self, node_id: str) -> Share | None:
+        """Where a node may hand over its last work, where other nodes or the next prompt may go on meanwhile."""
+        has_others = self.plan.has_others(node_id)
+        if not has_others and not self.leaves():
+            return None
+        self.earlier.settle()  # the pictures of one prompt at most wait in memory
+        return self.behind.share(LEAST_BYTES if has_others else WORTH_BYTES)
 
     def _let_finish(self, node_id: str) -> None:
         """Wait for open work before a node that may look for its files, a pack's or an equal one.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from benchmarks import chains, crowds, loading, peer, pictures, prompts, routes, startup, steps
+from benchmarks import chains, crowds, loading, peer, pictures, prompts, routes, saving, startup, steps
 from benchmarks.figures import Figure
 from benchmarks.model_files import DEMO
 
@@ -79,6 +79,13 @@ SERVER: dict[str, tuple[Callable[[], list[Figure]], list[str]]] = {
 def test_the_servers_figures_hold_by_far(measure, wanted):
     figures = measure()
     assert names(figures) == wanted
+    assert [figure for figure in figures if not (is_measured(figure) and figure.holds(SERVERS_MARGIN))] == []
+
+
+@pytest.mark.full
+def test_figures_of_saving_hold_by_far():
+    figures = saving.figures((256,), prompts=3, rounds=1)
+    assert names(figures) == ["draw and save 256², queued", "draw and save 256², one after another"]
     assert [figure for figure in figures if not (is_measured(figure) and figure.holds(SERVERS_MARGIN))] == []
 
 

@@ -124,6 +124,20 @@ def test_what_runs_is_interrupted_then(pair: Pair):
     assert (pair.attempts(), pair.runs("a"), pair.runs("b")) == ([1, 1], 1, 1)
 
 
+def test_an_equal_prompt_gets_the_result_of_the_one_before(house: House, tmp_path: Path):
+    def place(name: str) -> dict[str, str]:
+        return {"name": f"{tmp_path.name}/{name}", **{way: str(tmp_path / f"{name}.{way}") for way in ("mark", "go")}}
+
+    house.until_ready().submit("Hold", **place("first"))
+    submitted = [house.submit("Late", **place("a")) for _ in range(2)]
+    (tmp_path / "first.go").touch()
+    house.until((tmp_path / "a.mark").exists)
+    house.until(lambda: house.queue() == (submitted[:1], submitted[1:]))
+    (tmp_path / "a.go").touch()
+    assert [told(house.ended(prompt_id)) for prompt_id in submitted] == [["a_00001_.bin"]] * 2
+    assert (tmp_path / "a.mark").read_bytes() == b"x"
+
+
 async def test_a_client_hears_one_after_the_other(house: House, tmp_path: Path):
     async with (
         aiohttp.ClientSession(house.url) as session,

@@ -10,7 +10,7 @@ import pytest
 
 from executor.context import InterruptFlag, current, finishing_later
 from executor.errors import Interrupted
-from executor.graph.behind import LEAST_BYTES, MOST_BYTES, Share
+from executor.graph.behind import LEAST_BYTES, MOST_BYTES, WORTH_BYTES, Share
 from tests.unit.executor.graph.harness import Bench, Recorder, node, node_class
 
 PATIENCE_S = 20.0
@@ -245,7 +245,7 @@ def left(bench: Bench, threads):
 
 def test_a_prompt_that_leaves_has_not_ended_yet(threads):
     gate = threading.Event()
-    bench = Bench(saver(lambda tag: gate.wait(PATIENCE_S)))
+    bench = Bench(saver(lambda tag: gate.wait(PATIENCE_S), WORTH_BYTES))
     result = left(bench, threads)
     assert [event for event, _ in result.messages] == ["execution_start", "execution_cached"]
     gate.set()
@@ -258,7 +258,7 @@ def test_a_prompt_that_leaves_fails_where_its_work_does(threads):
     def work(tag):
         raise OSError("no room")
 
-    end = left(Bench(saver(work)), threads).rest.finish()
+    end = left(Bench(saver(work, WORTH_BYTES)), threads).rest.finish()
     event, data = end.messages[-1]
     assert (end.state, event, data["node_id"], data["exception_message"].strip()) == (
         "failed",
@@ -290,13 +290,15 @@ def test_a_node_that_looks_at_files_runs_after_those_of_the_prompt_before(thread
 
 def test_the_pictures_of_one_prompt_at_most_wait(threads):
     before, seen = Before(), []
-    bench = Bench(saver(lambda tag: seen.append(before.settled)))
+    bench = Bench(saver(lambda tag: seen.append(before.settled), WORTH_BYTES))
     bench.run({"1": node("Save", tag="a")}, threads=threads, leaves=lambda: True, earlier=before).rest.finish()
     assert seen == [1]
 
 
 def test_a_node_hands_nothing_over_where_nobody_comes_next(threads):
-    result = Bench(saver(lambda tag: None)).run({"1": node("Save", tag="a")}, threads=threads, leaves=lambda: False)
+    result = Bench(saver(lambda tag: None, WORTH_BYTES)).run(
+        {"1": node("Save", tag="a")}, threads=threads, leaves=lambda: False
+    )
     assert (result.rest, result.outputs) == (None, {"1": {"saved": ["a"]}})
 
 
@@ -305,3 +307,16 @@ def test_files_are_noted_under_the_node_that_writes_them(threads):
     bench = Bench(saver(lambda tag: seen.append(current().node_id)), after(lambda tag: None))
     bench.run({"7": node("Save", tag="a"), "8": node("After", tag="b")}, threads=threads)
     assert seen == ["7"]
+
+
+@pytest.mark.parametrize(("nbytes", "leaves"), [(WORTH_BYTES - 1, False), (WORTH_BYTES, True)])
+@pytest.mark.parametrize("others", [False, True])
+def test_little_work_is_waited_for(threads, nbytes: int, leaves: bool, others: bool):
+    graph = {"1": node("Save", tag="a")} | ({"2": node("After", tag="b")} if others else {})
+    gate = threading.Event()
+    bench = Bench(saver(lambda tag: gate.wait(PATIENCE_S if leaves else SHORT_S), nbytes), after(lambda tag: None))
+    result = bench.run(graph, threads=threads, leaves=lambda: True)
+    gate.set()
+    assert (result.rest is not None) == leaves
+    if result.rest is not None:
+        assert result.rest.finish().state == "succeeded"

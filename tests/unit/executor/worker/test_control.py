@@ -16,6 +16,7 @@ from executor.messages import (
     Begin,
     Emit,
     Finished,
+    Followed,
     Free,
     FromWorker,
     Interrupt,
@@ -116,6 +117,13 @@ def test_a_held_job_is_allowed_by_its_begin_only(line: Line):
     line.say(Begin("a"), Begin("unknown"))
     waiting.join(PATIENCE_S)
     assert not waiting.is_alive()
+
+
+def test_the_job_that_another_one_waits_behind_is_known(line: Line):
+    line.say(run("a"), Followed("a"), run("b"))
+    line.control.jobs.get(timeout=5.0)
+    line.control.jobs.get(timeout=5.0)
+    assert line.control.followed == "a"
 
 
 def test_a_held_job_waits_no_longer_than_the_front_is_there(line: Line):

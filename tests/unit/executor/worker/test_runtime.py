@@ -98,3 +98,17 @@ def test_what_the_engine_gets_wrong_is_an_error_like_any_other():
     job = Job(Run(job_id="a", prompt_json=b"{}", targets=()), InterruptFlag())
     result = runtime._broken(job, ValueError("odd"))
     assert (result.state, [event for event, _ in result.messages]) == ("failed", ["execution_start", "execution_error"])
+
+
+@pytest.mark.parametrize(
+    ("run", "followed"),
+    [
+        (Run(job_id="a", prompt_json=b"{}", targets=(), alone=False), True),
+        (Run(job_id="a", prompt_json=b"{}", targets=(), alone=True), False),
+        (Run(job_id="b", prompt_json=b"{}", targets=(), alone=True), True),
+        (Run(job_id="b", prompt_json=b"{}", targets=(), alone=True, trace="t"), False),
+    ],
+)
+def test_a_prompt_is_followed_where_the_front_said_so(worker: Worker, run: Run, followed: bool):
+    worker.control.followed = "b"
+    assert runtime._is_followed(worker, run) == followed
