@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from executor.inference.memory import Memory
 from executor.inference.samplers import SAMPLERS
 from executor.inference.schedules import ksampler_sigmas
 from executor.inference.values import Conditioning, Latent
+from executor.inference.weights import first_line
 
 SIDE = 8192  # of the square matrices that the rate is measured with
 ROUNDS = 3
@@ -72,6 +75,7 @@ CASES = (
 SERVED = CASES[:4]  # also asked of a server
 BESIDE_COMPILED = "steps beside compiled"
 NO_GPU = "no GPU"
+FAILURES = (RuntimeError, OSError, AssertionError, AttributeError, TypeError, ValueError, LookupError, ImportError)
 WAYS = (("as it is", Ways()), ("no graphs", Ways(records=False)), ("no layout", Ways(arranges=False)))
 
 
@@ -83,13 +87,29 @@ def figures() -> list[Figure]:
         return absent([*steps, *(f"{case.name} {told}" for case in SERVED for told in OVER_HTTP)], NO_GPU)
     rate = matrix_rate(device)
     found = [Figure(name="half-precision matrix rate", value=rate / 1e12, unit="TF/s")]
-    for case in CASES:
-        found += told(steps_of(case, device, rate))
-    for case in SERVED:
-        path = file_of(case.layout, device)
-        found += told(pictures(case, path, work_s(case, load_checkpoint(path, Memory(device)), device)))
-        torch.cuda.empty_cache()
+    for case in CASES:  # the ones with targets first: whoever has a device for minutes may be cut off in the videos
+        found += told(tried([f"{case.name} steps"], partial(steps_of, case, device, rate)))
+        if case in SERVED:
+            found += told(tried([f"{case.name} {over}" for over in OVER_HTTP], partial(served, case, device)))
     return found
+
+
+def served(case: Case, device: torch.device) -> list[Figure]:
+    """A case's pictures over HTTP, beside their sampling and decoding alone."""
+    path = file_of(case.layout, device)
+    alone_s = work_s(case, load_checkpoint(path, Memory(device)), device)
+    torch.cuda.empty_cache()
+    return pictures(case, path, alone_s)
+
+
+def tried(names: Sequence[str], measure: Callable[[], list[Figure]]) -> list[Figure]:
+    """What is measured; where that fails, figures that say why: a device that is had for minutes has others to tell."""
+    try:
+        return measure()
+    except FAILURES as failure:
+        traceback.print_exc()
+        torch.cuda.empty_cache()
+        return absent(names, first_line(failure))
 
 
 def told(found: list[Figure]) -> list[Figure]:

@@ -147,6 +147,7 @@ class PretendedGpu(TorchDispatchMode):
         self.released: list[object] = []
         self.pinned = WeakIdKeyDictionary()  # copies that say that they are
         self.replayed = self.recorded = 0
+        self.emptied: list[str] = []  # what was given back: "workspaces", "pinned"; and "recorded" in between
 
     def __torch_dispatch__(
         self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -176,9 +177,9 @@ class PretendedGpu(TorchDispatchMode):
             return x
         if known and id(x) in known:
             return known[id(x)]
-        is_plain = bool(known) and not any(each.is_inference() for each in (known or {}).values())
-        with torch.inference_mode(torch.is_inference_mode_enabled() and not is_plain):  # a view is as what it is of
-            made = There(x)
+        of = next((each for each in (known or {}).values() if is_same_memory(each.held, x)), None)
+        with torch.inference_mode(torch.is_inference_mode_enabled() if of is None else of.is_inference()):
+            made = There(x)  # a view is as what it is of
         self.alive[made] = None
         if self.limit < MEMORY and self.allocated() > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than was pretended.")
@@ -248,6 +249,8 @@ class Bindings(TorchFunctionMode):
             lies_so = args[0].is_contiguous(memory_format=form)
             return args[0] if lies_so else torch.clone(args[0], memory_format=form)
         if func is Tensor.copy_ and any(isinstance(x, There) for x in args[:2]):
+            if args[0].is_inference() and not torch.is_inference_mode_enabled():
+                raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.")
             more = (bool(args[2] if len(args) > 2 else given.get("non_blocking")),)
             return self.gpu.__torch_dispatch__(torch.ops.aten.copy_.default, (), (*args[:2], *more))
         if func in NUMBERS and isinstance(args[0], There):
@@ -340,6 +343,7 @@ class Capture:
             raise torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture")
         self.gpu.begun.remove(self.pool)
         self.gpu.recorded += 1
+        self.gpu.emptied.append("recorded")
         self.gpu.current = self.before
 
 
@@ -418,6 +422,8 @@ def names(gpu: PretendedGpu) -> dict[str, Any]:
         "torch.cuda.set_per_process_memory_fraction": share,
         "torch.Generator": HostGenerator,
         "torch._C._cuda_endAllocateToPool": end,
+        "torch._C._cuda_clearCublasWorkspaces": lambda: gpu.emptied.append("workspaces"),
+        "torch._C._host_emptyCache": lambda: gpu.emptied.append("pinned"),
         "torch._C._cuda_releasePool": lambda index, pool: gpu.released.append(pool),
     }
 

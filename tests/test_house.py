@@ -240,6 +240,19 @@ def test_every_declared_dependency_is_pinned():
     assert {bare(requirement) for requirement in [*project()["dependencies"], *extras]} <= set(pins)
 
 
+LENT = {"aiohttp", "numpy", "pillow", "prometheus-client", "psutil", "pyyaml", "safetensors", "scipy", "tokenizers"}
+LENT |= {"hypothesis", "torch", "tqdm", "transformers", "yarl"}
+"""What a machine with a GPU that is lent for minutes has (docs/gpu.md)."""
+WITHOUT = {"av"}  # no picture needs it
+
+
+def test_what_a_lent_machine_lacks_comes_along():
+    lines = (ROOT / "tests" / "gpu" / "wheels.txt").read_text(encoding="utf-8").splitlines()
+    carried = {line for line in lines if not line.startswith("#")}
+    pins = set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M))
+    assert {bare(each) for each in project()["dependencies"]} - LENT - WITHOUT <= carried <= pins
+
+
 def test_the_constraints_hold_nothing_but_exact_pins():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     rows = [line for line in lines if line and not line.startswith("#")]

@@ -7,8 +7,8 @@ before the next one plays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class CudaRecorder:
             try:
                 # Other threads may allocate meanwhile (previews): only this one's calls are watched.
                 mode = "thread_local"
-                with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode=mode):
+                with own_workspaces(), torch.cuda.graph(graph, pool, self._stream, mode):
                     before = torch.cuda.memory_reserved(self.device)
                     answer = run()
             except BaseException:
@@ -84,6 +84,21 @@ class CudaRecorder:
             self._broken.append(graph)  # kept: PyTorch's allocator of pinned memory may still ask it
             drawing = torch.cuda.default_generators[index]
             drawing.graphsafe_set_state(drawing.clone_state())
+
+
+@contextmanager
+def own_workspaces() -> Iterator[None]:
+    """Let what is recorded within a with block have workspaces of cuBLAS in its own pool, as PyTorch's compiler does.
+
+    Else they are those of the stream that records: 32 MiB for each on Hopper that nobody gives back, and gone from
+    under the recording when a network of a pack that is compiled with CUDA graphs clears them.
+    """
+    clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)
+    clear()
+    try:
+        yield
+    finally:
+        clear()
 
 
 def recorder_on(device: torch.device) -> CudaRecorder | None:

@@ -16,6 +16,14 @@ CPU = torch.device("cpu")
 EIGHT_BITS = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
 SIXTEEN_BITS = frozenset({torch.float16, torch.bfloat16})
 STREAMING_MODES: frozenset[VramMode] = frozenset({"low", "none"})
+WITHOUT_MEMORY = (
+    "can't allocate memory",  # PyTorch on the CPU
+    "CUDA error: out of memory",  # the driver: for a graph, a kernel's code, pinned memory
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",  # cuDNN from version 9 on, host and device
+)
+"""How errors without a class of their own tell that memory ran out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,4 +161,4 @@ def is_out_of_memory(failure: BaseException) -> bool:
     """Whether an error says that memory ran out."""
     if isinstance(failure, MemoryError | torch.OutOfMemoryError | OutOfMemory):
         return True
-    return isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)  # torch on the CPU
+    return isinstance(failure, RuntimeError) and any(told in str(failure) for told in WITHOUT_MEMORY)

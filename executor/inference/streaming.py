@@ -48,12 +48,16 @@ class Carrier(Protocol):
         """The computation with these was asked for: what is sent later may take their place."""
         ...
 
+    def close(self) -> None:
+        """Nothing is sent any more, and nothing is kept."""
+        ...
+
 
 class Hold:
     """Memory on the device for one layer's weights at a time."""
 
     def __init__(self, device: torch.device) -> None:
-        self.bytes = torch.empty(0, dtype=torch.uint8, device=device)
+        self.bytes = writable(0, device)
 
     def needs_more(self, weights: Mapping[str, Tensor]) -> bool:
         """Whether these do not fit."""
@@ -61,7 +65,7 @@ class Hold:
 
     def grow(self, weights: Mapping[str, Tensor]) -> None:
         """Take so much memory that these fit."""
-        self.bytes = torch.empty(taken_bytes(weights), dtype=torch.uint8, device=self.bytes.device)
+        self.bytes = writable(taken_bytes(weights), self.bytes.device)
 
     def places(self, weights: Mapping[str, Tensor]) -> Weights:
         """Where each of these goes: tensors of their shapes and types within, one behind the other."""
@@ -103,8 +107,8 @@ class CudaCarrier:
     def keep(self, weight: Tensor, before: Tensor | None = None) -> Tensor:
         """A pinned copy while there is room for one."""
         if before is not None and before.is_pinned():
-            self.pinnable += before.numel() * before.element_size()
-        nbytes = weight.numel() * weight.element_size()
+            self.pinnable += pinned_bytes(before)
+        nbytes = pinned_bytes(weight)
         if weight.device.type != "cpu" or weight.is_pinned() or nbytes > self.pinnable:
             return weight
         self.pinnable -= nbytes
@@ -136,6 +140,20 @@ class CudaCarrier:
         if isinstance(weights, Arriving):
             self.left[weights.hold] = torch.cuda.current_stream(self.device).record_event()
 
+    def close(self) -> None:
+        """Give pinned memory back, which PyTorch would keep for tensors of the same sizes as long as the process lives.
+
+        The system counts it as taken: the next network would find room for fewer pinned copies each time.
+        """
+        self.stream.synchronize()
+        getattr(torch._C, "_host_emptyCache", lambda: None)()
+
+
+def writable(nbytes: int, device: torch.device) -> Tensor:
+    """Memory that may be written to wherever it was made: in inference mode or not."""
+    with torch.inference_mode(False):
+        return torch.empty(nbytes, dtype=torch.uint8, device=device)
+
 
 def carrier_to(device: torch.device) -> Carrier | None:
     """How weights travel to a device; None where they are there already."""
@@ -145,6 +163,12 @@ def carrier_to(device: torch.device) -> Carrier | None:
 def taken_bytes(weights: Mapping[str, Tensor]) -> int:
     """Bytes of a hold that weights take."""
     return sum(aligned(weight.numel() * weight.element_size()) for weight in weights.values())
+
+
+def pinned_bytes(weight: Tensor) -> int:
+    """Bytes that a pinned copy takes: PyTorch makes them whole powers of two."""
+    nbytes = weight.numel() * weight.element_size()
+    return 1 << (nbytes - 1).bit_length() if nbytes else 0
 
 
 def aligned(nbytes: int) -> int:
@@ -189,6 +213,9 @@ class Stream:
             handle.remove()
         self.handles.clear()
         self.recall()
+        self.order.clear()  # and with it what was kept of each
+        self.known.clear()
+        self.carrier.close()
 
     def recall(self) -> None:
         """Forget what was sent ahead: the layers' own weights have changed."""

@@ -32,6 +32,8 @@ def test_two_hundred_prompts_of_three_models_do_not_grow(device: torch.device, t
 def test_a_device_without_room_tells_its_figures_and_draws_the_next_prompt(device: torch.device, tmp_path: Path):
     memory = Memory(device)
     model = load_checkpoint(write_tiny_checkpoint(tmp_path / "tiny.safetensors"), memory)
+    gc.collect()
+    torch.cuda.empty_cache()  # what other tests left with PyTorch is room beside the share
     torch.cuda.set_per_process_memory_fraction(1e-6, device)
     try:
         with pytest.raises(OutOfMemory, match=r"MiB are free on cuda"):

@@ -1,11 +1,26 @@
 #!/usr/bin/env bash
 # What a session does with a GPU that it has for minutes: tests/gpu/visit.sh tests|speed|ways [folder for results].
-# No Makefile target: such a machine has a python3 with PyTorch and no network, so nothing may be installed first.
+# No Makefile target: such a machine has a python3 with PyTorch and no network. What it lacks comes along in .whl, which
+# `tests/gpu/visit.sh wheels` fills beforehand, where there is a network.
 set -uo pipefail
-what="${1:?tests, speed or ways}" out="${2:-${OUT:-.cache/gpu}}"
+what="${1:?wheels, tests, speed or ways}" out="${2:-${OUT:-.cache/gpu}}" site=/tmp/weft-site
+if [ "$what" = wheels ]; then
+  for version in 28 27 17; do platforms+=(--platform "manylinux_2_${version}_x86_64"); done
+  platforms+=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)
+  grep -v '^#' tests/gpu/wheels.txt | xargs python3 -m pip download --no-deps --only-binary=:all: --implementation cp \
+    --python-version "${WEFT_GPU_PYTHON:-3.12}" "${platforms[@]}" -c constraints.txt -d .whl
+  exit
+fi
 mkdir -p "$out"
+if [ -d .whl ]; then
+  python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" .whl/*.whl || exit
+  PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 WEFT_FULL_DIR="${WEFT_FULL_DIR:-/tmp/weft-full}"
-python3 -c 'import torch, transformers, diffusers
+# Whatever is missing is told now, and not by a server that never answers in the last minute.
+python3 -c 'import aiohttp, hypothesis, isal, msgspec, prometheus_client, psutil, pytest, pytest_asyncio, torchsde, yaml
+import torch, transformers, diffusers
+from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
 print(torch.__version__, transformers.__version__, diffusers.__version__, torch.cuda.get_device_name())' || exit
 case "$what" in
   tests) # the short files first; each test that fails tells its last lines
@@ -16,5 +31,5 @@ case "$what" in
   speed) # each case's figures are told as they come: a run that is cut off loses none
     timeout 340 python3 -m benchmarks --only gpu --json "$out/gpu.json" 2>&1 | tee "$out/speed.txt" ;;
   ways) timeout 340 python3 -m benchmarks --only gpu_ways --json "$out/ways.json" 2>&1 | tee "$out/ways.txt" ;;
-  *) echo "tests, speed or ways, not $what" >&2; exit 2 ;;
+  *) echo "wheels, tests, speed or ways, not $what" >&2; exit 2 ;;
 esac

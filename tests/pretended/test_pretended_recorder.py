@@ -41,3 +41,9 @@ def test_a_recording_that_an_error_of_python_ends_is_released_once(gpu: Pretende
     with pytest.raises(KeyboardInterrupt):
         recorder.record(stopping)
     assert (gpu.begun, gpu.released, gpu.current) == ([], [], gpu.default)
+
+
+def test_a_recording_has_workspaces_of_its_own(gpu: PretendedGpu, device: torch.device):
+    x = torch.ones(2, 3, device=device)
+    CudaRecorder(device).record(lambda: x @ x.T)
+    assert gpu.emptied == ["workspaces", "recorded", "workspaces"]

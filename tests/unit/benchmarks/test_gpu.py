@@ -69,6 +69,23 @@ def test_without_a_device_the_table_says_so(group: Callable[[], list[Figure]], m
     assert all(line.endswith("not measured: no GPU") for line in lines)
 
 
+def test_a_case_that_fails_is_told_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def measured(case: Case, device: torch.device, *_: object) -> list[Figure]:
+        if case is CASES[0]:
+            raise RuntimeError("CUDA error: an illegal memory access\nmore")
+        return [Figure(name=f"{case.name} steps", value=1.0, unit="it/s")]
+
+    for name, stand_in in {"cuda": lambda: CPU, "matrix_rate": lambda device: 1e12, "steps_of": measured}.items():
+        monkeypatch.setattr(gpu, name, stand_in)
+    monkeypatch.setattr(gpu, "served", measured)
+    found = {figure.name: figure for figure in gpu.figures()}
+    assert found[f"{CASES[0].name} steps"].absent == "CUDA error: an illegal memory access"
+    assert all(found[f"{case.name} steps"].value == 1.0 for case in CASES[1:])
+    assert "an illegal memory access" in capsys.readouterr().err
+
+
 def test_random_files_have_the_layouts_tensors():
     generator = torch.Generator().manual_seed(0)
     assert drawn("a.norm.weight", "F16", [4], generator).tolist() == [1.0] * 4

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from executor.command_line import parse_flags
-from executor.inference.devices import CPU, Ways, choose_device, free_bytes, place, streamed, total_bytes, ways_of
+from executor.inference.devices import (
+    CPU,
+    Ways,
+    choose_device,
+    free_bytes,
+    is_out_of_memory,
+    place,
+    streamed,
+    total_bytes,
+    ways_of,
+)
 from executor.settings import settings_of
 
 CUDA = torch.device("cuda", 0)
@@ -75,3 +85,24 @@ def test_the_cpu_can_be_asked_for():
 
 def test_free_memory_is_part_of_all_memory():
     assert 0 < free_bytes(CPU) < total_bytes(CPU)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported elsewhere"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000 bytes"),
+    ],
+    ids=["python", "allocator", "driver", "cublas", "cudnn", "cpu"],
+)
+def test_memory_that_ran_out_is_known_whoever_tells_it(failure: Exception):
+    assert is_out_of_memory(failure)
+
+
+def test_other_errors_of_a_device_are_no_want_of_memory():
+    assert not is_out_of_memory(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    assert not is_out_of_memory(ValueError("CUDA error: out of memory"))
