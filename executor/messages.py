@@ -6,7 +6,6 @@ of any size survive. Frames on the wire are a big-endian uint32 length and a msg
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from pathlib import Path
 from typing import Literal
@@ -137,14 +136,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
-    """First frame of a worker: proves that the front started it.
-
-    `aside` opens a second connection, for Requests whose answers an event loop of the worker itself waits for.
-    """
+    """First frame of a worker: proves that the front started it."""
 
     token: str
     pid: int
-    aside: bool = False
 
 
 class Packs(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,14 +179,14 @@ class Refreshed(msgspec.Struct, frozen=True, kw_only=True, tag="refreshed"):
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request"):
     """What a pack wants of the queue, which the front keeps; the Reply carries the same id.
 
-    One that comes `aside` is met at once, whatever else this worker asked: an event loop of it does nothing meanwhile.
+    One that is `at_once` does not wait for what else this worker asked: an event loop of it does nothing meanwhile.
     `owner` is that of the prompt whose node asks ("": nobody's, or no prompt).
     """
 
     id: int
     wish: Wish
     body_json: bytes = b"null"
-    aside: bool = False
+    at_once: bool = False
     owner: str = ""
 
 
@@ -309,7 +304,7 @@ class Splitter:
     def __init__(self) -> None:
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """The bodies that are whole with this piece of the stream; ValueError for a frame that is too long."""
         rest = self._rest
         rest += data
@@ -326,17 +321,6 @@ class Splitter:
             start = end
         del rest[:start]
         return found
-
-
-async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
-    """The body of the next frame, or None at the end of the stream; ValueError for one that is too long."""
-    try:
-        (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
-        if length > MAX_FRAME:
-            raise ValueError(f"a frame of {length} bytes is longer than {MAX_FRAME}")
-        return await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
 
 
 def encode_boot(boot: Boot) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from executor.engine.base import Engine, WorkerLost
+from executor.engine.base import Engine, Heard, WorkerLost
 from executor.errors import DatabaseUnusable, KeysUnusable
 from executor.files import ROOTS, Folders
 from executor.messages import Ready
@@ -199,11 +199,12 @@ def _most_ends(folders: Folders) -> int:
 
 async def _worker(engine: Engine, most_ends: int, *, asked_for_cpu: bool) -> list[Finding]:
     """What a worker tells once it is up: its device and its packs."""
-    lost = 0
-    await engine.start()
+    lost, heard = 0, Heard()
+    await engine.start(heard)
     try:
         async with asyncio.timeout(WORKER_WAIT_S):
-            async for _, message in engine.messages():
+            while True:
+                _, message = await heard.next()
                 if isinstance(message, Ready):
                     return [*_devices(message, asked_for_cpu=asked_for_cpu), *_packs(message)]
                 if isinstance(message, WorkerLost) and (lost := lost + 1) > most_ends:

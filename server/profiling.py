@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from msgspec import structs
 
-from executor.engine.base import Engine, WorkerLost
+from executor.engine.base import Engine, Heard, WorkerLost
 from executor.errors import BadInput, WorkerCrashed
 from executor.files import Folders
 from executor.graph.prompt import Prompt, require_object
@@ -69,17 +69,18 @@ async def profile(settings: Settings, engine: Engine, order: Order) -> None:
     Raises BadInput with a line for each thing that is wrong with it, or with what failed in its course (the trace tells
     what ran until then), and WorkerCrashed when the worker ends.
     """
-    await engine.start()
+    heard = Heard()
+    await engine.start(heard)
     try:
-        hearing = _Hearing(engine)
+        hearing = _Hearing(engine, heard)
         ready = await hearing.until(Ready)
         run = await _checked(settings, engine, ready, order.prompt)
         if order.warm:
-            await engine.run(hearing.worker, run)
+            engine.run(hearing.worker, run)
             _require_success(await hearing.until(Finished))
-            await engine.free(models=False, cache=True)
+            engine.free(models=False, cache=True)
         trace = str(order.trace.absolute())
-        await engine.run(hearing.worker, structs.replace(run, trace=trace, trace_operators=order.operators))
+        engine.run(hearing.worker, structs.replace(run, trace=trace, trace_operators=order.operators))
         _require_success(await hearing.until(Finished))
     finally:
         await engine.stop()
@@ -92,14 +93,14 @@ Told = TypeVar("Told", Ready, Finished)
 class _Hearing:
     """What the worker tells: its log goes to ours, wishes of packs are refused, for there is no server."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._messages = engine.messages()
+    def __init__(self, engine: Engine, heard: Heard) -> None:
+        self._engine, self._heard = engine, heard
         self.worker = engine.workers()[0].id
 
     async def until(self, kind: type[Told]) -> Told:
         """Wait for a message of a kind; WorkerCrashed when the worker ends instead."""
-        async for worker, message in self._messages:
+        while True:
+            worker, message = await self._heard.next()
             match message:
                 case WorkerLost():
                     raise WorkerCrashed(f"the worker ended: {message.reason}")
@@ -109,7 +110,6 @@ class _Hearing:
                     self._engine.reply(worker, Reply(id=message.id, error="weft profile has no server"))
                 case _ if isinstance(message, kind):
                     return message
-        raise WorkerCrashed("the worker tells no more")
 
 
 async def _checked(settings: Settings, engine: Engine, ready: Ready, graph: Json) -> Run:

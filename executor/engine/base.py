@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -50,11 +51,32 @@ class WorkerLost:
 EngineMessage = Ready | Refreshed | Request | Stats | Emit | Blob | Finishing | Finished | LogLine | WorkerLost
 
 
+Hear = Callable[[str, EngineMessage], None]
+
+
+class Heard:
+    """What workers tell, kept until it is asked for: a Hear for those who go through it one by one."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[tuple[str, EngineMessage]] = asyncio.Queue()
+
+    def __call__(self, worker: str, message: EngineMessage) -> None:
+        """Keep a message."""
+        self._messages.put_nowait((worker, message))
+
+    async def next(self) -> tuple[str, EngineMessage]:
+        """The next message, with the worker's id."""
+        return await self._messages.get()
+
+
 class Engine(Protocol):
     """Workers of one kind; used from one event loop."""
 
-    async def start(self) -> None:
-        """Start the workers; they tell Ready when they can run jobs."""
+    async def start(self, hear: Hear) -> None:
+        """Start the workers; they tell Ready when they can run jobs.
+
+        `hear` is called with what they tell and the worker's id, each worker's messages in the order sent.
+        """
         ...
 
     async def stop(self) -> None:
@@ -65,12 +87,8 @@ class Engine(Protocol):
         """Every worker as it stands."""
         ...
 
-    async def run(self, worker: str, message: Run) -> None:
-        """Give a job to an idle worker; WorkerCrashed if it is gone."""
-        ...
-
-    def offer(self, worker: str, message: Run) -> None:
-        """Give an idle worker a job that is `held` until `begin`; WorkerCrashed if it is gone."""
+    def run(self, worker: str, message: Run) -> None:
+        """Give a job to a worker, which takes it after the one it has; WorkerCrashed if it is gone."""
         ...
 
     def begin(self, worker: str, job_id: str) -> None:
@@ -81,11 +99,11 @@ class Engine(Protocol):
         """Tell a worker that another job waits behind its own; dropped if that worker is gone."""
         ...
 
-    async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
+    def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Ask a worker to stop its job at the next checkpoint; `force` ends the worker instead."""
         ...
 
-    async def free(self, *, models: bool, cache: bool) -> None:
+    def free(self, *, models: bool, cache: bool) -> None:
         """Let every worker unload models and drop results once it is idle."""
         ...
 
@@ -101,8 +119,4 @@ class Engine(Protocol):
 
     def inform(self, worker: str, message: Clients) -> None:
         """Tell a worker what its packs may know of the clients; dropped if that worker is gone."""
-        ...
-
-    def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
-        """What workers tell, each worker's messages in the order sent, with the worker's id."""
         ...

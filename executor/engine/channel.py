@@ -7,14 +7,13 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-import msgspec
-
-from executor.engine.base import EngineMessage, Question, WorkerInfo, WorkerLost, WorkerState
+from executor.engine.base import EngineMessage, Hear, Question, WorkerInfo, WorkerLost, WorkerState
 from executor.engine.output import lines_of
+from executor.engine.wire import Wire
 from executor.errors import BadInput, NotReady, WorkerCrashed
 from executor.messages import (
     Answer,
@@ -30,14 +29,11 @@ from executor.messages import (
     LogLine,
     Ready,
     Reply,
-    Request,
     Run,
-    Splitter,
     Stats,
     ToWorker,
     decode_from_worker,
     frame,
-    read_frame,
 )
 from executor.outbox import Outbox
 from executor.settings import Settings
@@ -46,8 +42,6 @@ log = logging.getLogger("weft.engine")
 
 BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # pause before a new start, by failures in a row
 CRASH_WINDOW_S = 60.0
-READ_BYTES = 1 << 20
-QUEUE_LENGTH = 1000  # messages read ahead of the dispatcher; a worker that sends more has to wait
 
 
 @dataclass(slots=True)
@@ -58,7 +52,7 @@ class Slot:
     index: int
     state: WorkerState = "starting"
     process: asyncio.subprocess.Process | None = None
-    writer: asyncio.StreamWriter | None = None
+    wire: Wire | None = None
     devices: tuple[Device, ...] = ()
     torch_version: str | None = None
     starts: int = 0
@@ -68,7 +62,6 @@ class Slot:
     job_id: str = ""  # what it was given last; "" once that ended
     idle_since_s: float = 0.0
     answers: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)
-    asides: dict[int, asyncio.StreamWriter] = field(default_factory=dict)  # where Requests came from, by their id
 
     def info(self) -> WorkerInfo:
         """The slot as others see it."""
@@ -85,7 +78,7 @@ class Slot:
         )
 
     def note(self, message: EngineMessage) -> None:
-        """Take over what a message says of the worker's state; called as the dispatcher gets the message."""
+        """Take over what a message says of the worker's state; called before it is handed on."""
         match message:
             case Ready():
                 self.state, self.idle_since_s = "idle", time.monotonic()
@@ -102,7 +95,7 @@ class Slot:
 
     def lost(self, reason: str) -> None:
         """The process is gone."""
-        self.state, self.writer, self.process, self.job_id = "dead", None, None, ""
+        self.state, self.wire, self.process, self.job_id = "dead", None, None, ""
         self.failures += 1
         self.crashes.append(time.monotonic())
         while len(self.crashes) > 100:
@@ -111,7 +104,6 @@ class Slot:
             if not answer.done():
                 answer.set_exception(WorkerCrashed(f"worker {self.id} ended before it answered: {reason}"))
         self.answers.clear()
-        self.asides.clear()
 
 
 class ChannelEngine(ABC):
@@ -122,7 +114,7 @@ class ChannelEngine(ABC):
         self._loader = loader
         self._backoff_s = backoff_s
         self._slots = {f"worker-{i}": Slot(f"worker-{i}", i) for i in range(max(1, settings.workers))}
-        self._messages: asyncio.Queue[tuple[Slot, int, EngineMessage] | None] = asyncio.Queue(QUEUE_LENGTH)
+        self._hear: Hear = lambda worker, message: None
         self._numbers = count(1)
         self._stopping = False
         self._keepers: list[asyncio.Task[None]] = []
@@ -135,20 +127,18 @@ class ChannelEngine(ABC):
     def _kill(self, slot: Slot) -> bool:
         """End a worker at once; False where that cannot be done."""
 
-    def _start_keepers(self) -> None:
+    def _start_keepers(self, hear: Hear) -> None:
+        self._hear = hear
         self._keepers = [asyncio.create_task(self._keep(slot), name=slot.id) for slot in self._slots.values()]
 
     async def _stop_keepers(self, grace_s: float) -> None:
-        """Wait for the workers to end, kill those that do not, and end `messages`."""
+        """Wait for the workers to end, kill those that do not."""
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=grace_s)
         for slot, keeper in zip(self._slots.values(), self._keepers, strict=False):
             self._kill(slot)
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        while self._messages.full():
-            self._messages.get_nowait()
-        self._messages.put_nowait(None)
 
     # ---------------------------------------------------------------- what the dispatcher calls
 
@@ -156,25 +146,14 @@ class ChannelEngine(ABC):
         """Every worker as it stands."""
         return tuple(slot.info() for slot in self._slots.values())
 
-    async def run(self, worker: str, message: Run) -> None:
-        """Give a job to a worker; WorkerCrashed if it is gone."""
-        writer = self._send_job(self._slots[worker], message)
-        try:
-            await writer.drain()
-        except ConnectionError as error:
-            raise WorkerCrashed(f"worker {worker} went away as it was given the job") from error
-
-    def offer(self, worker: str, message: Run) -> None:
-        """Give an idle worker a job that is `held` until `begin`; WorkerCrashed if it is gone."""
-        self._send_job(self._slots[worker], message)
-
-    def _send_job(self, slot: Slot, message: Run) -> asyncio.StreamWriter:
-        if slot.writer is None or slot.condemned:
+    def run(self, worker: str, message: Run) -> None:
+        """Give a job to a worker, which takes it after the one it has; WorkerCrashed if it is gone."""
+        slot = self._slots[worker]
+        if slot.wire is None or slot.condemned:
             slot.state = "dead"
             raise WorkerCrashed(f"worker {slot.id} went away before it could take the job")
         slot.state, slot.job_id = "busy", message.job_id
         send(slot, message)
-        return slot.writer
 
     def begin(self, worker: str, job_id: str) -> None:
         """Let a held job of a worker run; dropped if that worker is gone."""
@@ -184,7 +163,7 @@ class ChannelEngine(ABC):
         """Tell a worker that another job waits behind its own; dropped if that worker is gone."""
         send(self._slots[worker], Followed(job_id))
 
-    async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
+    def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Ask a worker to stop its job; `force` ends its process, where it has one of its own."""
         slot = self._slots[worker]
         if force and self._kill(slot):
@@ -193,7 +172,7 @@ class ChannelEngine(ABC):
         else:
             send(slot, Interrupt(job_id))
 
-    async def free(self, *, models: bool, cache: bool) -> None:
+    def free(self, *, models: bool, cache: bool) -> None:
         """Let every worker unload models and drop results once it is idle."""
         for slot in self._slots.values():
             send(slot, Free(models=models, cache=cache))
@@ -201,10 +180,10 @@ class ChannelEngine(ABC):
     async def ask(
         self, question: Question, body_json: bytes, *, timeout_s: float = 30.0, worker: str | None = None
     ) -> bytes:
-        """A worker's JSON answer; an idle worker is preferred, a busy one answers from its control thread."""
+        """A worker's JSON answer; an idle worker is preferred, a busy one answers beside its work."""
         asked = [self._slots[worker]] if worker is not None else self._slots.values()
         ready = sorted(
-            (slot for slot in asked if slot.state in ("idle", "busy") and slot.writer is not None),
+            (slot for slot in asked if slot.state in ("idle", "busy") and slot.wire is not None),
             key=lambda slot: slot.state == "busy",
         )
         if not ready:
@@ -222,24 +201,11 @@ class ChannelEngine(ABC):
 
     def reply(self, worker: str, message: Reply) -> None:
         """Answer a worker's Request; dropped if that worker is gone."""
-        slot = self._slots[worker]
-        aside = slot.asides.pop(message.id, None)
-        if aside is None:
-            send(slot, message)
-        else:
-            aside.write(frame(message))
+        send(self._slots[worker], message)
 
     def inform(self, worker: str, message: Clients) -> None:
         """Tell a worker what its packs may know of the clients; dropped if that worker is gone."""
         send(self._slots[worker], message)
-
-    async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
-        """What workers tell, until the engine stops."""
-        while (item := await self._messages.get()) is not None:
-            slot, start, message = item
-            if start == slot.starts:
-                slot.note(message)
-            yield slot.id, message
 
     # ---------------------------------------------------------------- one worker
 
@@ -253,61 +219,33 @@ class ChannelEngine(ABC):
             if time.monotonic() - born_s > CRASH_WINDOW_S:
                 slot.failures = 0
             slot.lost(reason)
-            await self._messages.put((slot, slot.starts, WorkerLost(reason)))
+            self._hear(slot.id, WorkerLost(reason))
             if not self._stopping:
                 pause_s = self._backoff_s[min(slot.failures, len(self._backoff_s)) - 1]
                 log.error("worker %s ended: %s; starting it again in %g s", slot.id, reason, pause_s)
                 await asyncio.sleep(pause_s)
 
-    async def _listen(self, slot: Slot, reader: asyncio.StreamReader, outbox: Outbox | None = None) -> None:
+    async def _listen(self, slot: Slot, wire: Wire, outbox: Outbox | None = None) -> None:
         """Hand on what a process sends, until it closes the channel or sends nonsense; then what it left unsent."""
-        received, splitter = 0, Splitter()
-        try:
-            while data := await _read(reader):
-                received += len(data)
-                await self._take(slot, splitter.feed(data))
-            if outbox is not None:
-                await self._take(slot, splitter.feed(outbox.left(received)))
-        except (ValueError, msgspec.DecodeError):
-            log.exception("worker %s sent a broken message", slot.id)
+        slot.wire = wire
+        await wire.ended
+        if outbox is not None:
+            wire.feed(outbox.left(wire.received))
 
-    async def _take(self, slot: Slot, bodies: Iterable[bytes]) -> None:
-        for body in bodies:
-            message = decode_from_worker(body)
-            if isinstance(message, Answer):
-                _settle(slot, message)
-            elif not isinstance(message, Hello):
-                await self._messages.put((slot, slot.starts, message))
+    def _take(self, slot: Slot, body: bytes) -> None:
+        """Hand on one message; msgspec.DecodeError for none."""
+        message = decode_from_worker(body)
+        if isinstance(message, Answer):
+            _settle(slot, message)
+        elif not isinstance(message, Hello):
+            slot.note(message)
+            self._hear(slot.id, message)
 
     async def _overhear(self, slot: Slot, name: str, pipe: asyncio.StreamReader) -> None:
         """Hand on what a process writes past Python, as lines about the prompt that it was given."""
         async for text in lines_of(pipe):
             line = LogLine(time_s=time.time(), level="INFO", logger=name, text=text, job_id=slot.job_id)
-            await self._messages.put((slot, slot.starts, line))
-
-    async def _listen_aside(self, slot: Slot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hand on the Requests of a second connection, until it closes; their answers go back over it."""
-        start = slot.starts
-        try:
-            while (body := await read_frame(reader)) is not None and start == slot.starts:
-                message = decode_from_worker(body)
-                if isinstance(message, Request):
-                    slot.asides[message.id] = writer
-                    await self._messages.put((slot, start, message))
-        except (ValueError, msgspec.DecodeError):
-            log.exception("worker %s sent a broken message", slot.id)
-        finally:
-            for number in [number for number, asker in slot.asides.items() if asker is writer]:
-                del slot.asides[number]
-            writer.close()
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """What comes next, b"" at the end of the stream."""
-    try:
-        return await reader.read(READ_BYTES)
-    except ConnectionError:
-        return b""
+            self._hear(slot.id, line)
 
 
 def _settle(slot: Slot, answer: Answer) -> None:
@@ -322,5 +260,5 @@ def _settle(slot: Slot, answer: Answer) -> None:
 
 def send(slot: Slot, message: ToWorker) -> None:
     """Send a message, or drop it if the worker is gone."""
-    if slot.writer is not None:
-        slot.writer.write(frame(message))
+    if slot.wire is not None:
+        slot.wire.write(frame(message))

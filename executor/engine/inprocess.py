@@ -14,8 +14,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from executor.engine.base import Hear
 from executor.engine.channel import BACKOFF_S, ChannelEngine, Slot, send
-from executor.messages import Boot, Stop, read_frame
+from executor.engine.wire import Wire
+from executor.messages import Boot, Stop
 from executor.settings import Settings
 
 SERVE = "executor.worker.main:serve"
@@ -23,7 +25,7 @@ GRACE_S = 10.0
 
 
 class InProcessEngine(ChannelEngine):
-    """One worker on two threads of this process."""
+    """One worker on threads of this process."""
 
     def __init__(
         self, settings: Settings, *, loader: str = "nodes:load", backoff_s: Sequence[float] = BACKOFF_S
@@ -31,9 +33,9 @@ class InProcessEngine(ChannelEngine):
         super().__init__(settings, loader=loader, backoff_s=backoff_s)
         self._slots = {"worker-0": self._slots["worker-0"]}
 
-    async def start(self) -> None:
+    async def start(self, hear: Hear) -> None:
         """Start the worker's threads."""
-        self._start_keepers()
+        self._start_keepers(hear)
 
     async def stop(self) -> None:
         """Let the running node come to its next checkpoint, then end the threads."""
@@ -47,9 +49,9 @@ class InProcessEngine(ChannelEngine):
 
     def _kill(self, slot: Slot) -> bool:
         """Close the channel, which interrupts the running prompt."""
-        if slot.writer is None:
+        if slot.wire is None:
             return False
-        slot.writer.close()
+        slot.wire.close()
         return True
 
     async def _live(self, slot: Slot) -> str:
@@ -58,12 +60,12 @@ class InProcessEngine(ChannelEngine):
         boot = Boot(worker=slot.id, token=secrets.token_hex(32), front_pid=os.getpid(), settings=self._settings)
         outcome: Future[int] = Future()
         threading.Thread(target=_serve, args=(theirs, boot, self._loader, outcome), name=slot.id, daemon=True).start()
-        reader, slot.writer = await asyncio.open_connection(sock=ours)
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(lambda: Wire(lambda wire, body: self._take(slot, body)), sock=ours)
         try:
-            await read_frame(reader)  # Hello: nobody else has the other end
-            await self._listen(slot, reader)
+            await self._listen(slot, wire)
         finally:
-            slot.writer.close()
+            wire.close()
         try:
             code = await asyncio.wrap_future(outcome)
             return f"it returned {code}"

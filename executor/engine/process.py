@@ -22,8 +22,10 @@ from pathlib import Path
 
 import msgspec
 
+from executor.engine.base import Hear
 from executor.engine.channel import BACKOFF_S, ChannelEngine, Slot, send
-from executor.messages import Boot, Hello, Stop, decode_from_worker, encode_boot, read_frame
+from executor.engine.wire import Wire
+from executor.messages import Boot, Hello, Stop, decode_from_worker, encode_boot
 from executor.outbox import Outbox, shared_memory
 from executor.settings import Settings
 
@@ -35,8 +37,6 @@ EXIT_S = 1.0  # between the end of its channel and killing it
 FOLDER_PREFIX, SOCKET_NAME = "weft-run-", "front.sock"
 TOKEN_VARIABLE = "WEFT_AUTH_TOKEN"  # the front's alone: packs need no keys
 ROOT = Path(__file__).resolve().parents[2]
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ProcessEngine(ChannelEngine):
@@ -52,36 +52,36 @@ class ProcessEngine(ChannelEngine):
     ) -> None:
         super().__init__(settings, loader=loader, backoff_s=backoff_s)
         self._environment = dict(environment or {})
-        self._awaited: dict[str, tuple[Slot, asyncio.Future[Connection]]] = {}  # by token
-        self._aside: set[asyncio.Task[None]] = set()
+        self._awaited: dict[str, tuple[Slot, asyncio.Future[Wire]]] = {}  # by token
+        self._callers: dict[Wire, asyncio.TimerHandle] = {}  # who has not said yet which worker it is
         self._folder: Path | None = None
         self._server: asyncio.Server | None = None
         self._address = ""
 
-    async def start(self) -> None:
+    async def start(self, hear: Hear) -> None:
         """Listen for workers and start them."""
+        loop = asyncio.get_running_loop()
         if hasattr(socket, "AF_UNIX"):
             self._folder = await asyncio.to_thread(_run_folder)
             path = self._folder / SOCKET_NAME
-            self._server = await asyncio.start_unix_server(self._accept, path)
+            self._server = await loop.create_unix_server(self._accept, path)
             self._address = f"unix:{path}"
         else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self._server = await loop.create_server(self._accept, "127.0.0.1", 0)
             self._address = f"tcp:127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        self._start_keepers()
+        self._start_keepers(hear)
 
     async def stop(self) -> None:
         """End the processes: idle ones by asking, busy ones at once, any of them by force after a grace."""
         self._stopping = True
         for slot in self._slots.values():
-            if slot.state == "busy" or slot.writer is None:
+            if slot.state == "busy" or slot.wire is None:
                 self._kill(slot)
             else:
                 send(slot, Stop())
         await self._stop_keepers(GRACE_S)
-        for listener in self._aside:
-            listener.cancel()
-        await asyncio.gather(*self._aside, return_exceptions=True)
+        for caller in list(self._callers):
+            self._turn_away(caller)
         if self._server is not None:
             self._server.close()
         if self._folder is not None:
@@ -96,7 +96,7 @@ class ProcessEngine(ChannelEngine):
     async def _live(self, slot: Slot) -> str:
         """One process from its start to its end; returns why it ended."""
         token = secrets.token_hex(32)
-        connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        connected: asyncio.Future[Wire] = asyncio.get_running_loop().create_future()
         self._awaited[token] = slot, connected
         ended: asyncio.Task[int] | None = None
         overheard: list[asyncio.Task[None]] = []
@@ -110,11 +110,10 @@ class ProcessEngine(ChannelEngine):
                     os.close(memory)
             overheard += self._hear_output(slot, slot.process)
             ended = asyncio.create_task(slot.process.wait())
-            events: set[asyncio.Future[Connection] | asyncio.Future[int]] = {connected, ended}
+            events: set[asyncio.Future[Wire] | asyncio.Future[int]] = {connected, ended}
             await asyncio.wait(events, timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)
             if connected.done():
-                reader, slot.writer = connected.result()
-                await self._listen(slot, reader, outbox)
+                await self._listen(slot, connected.result(), outbox)
             elif not ended.done():
                 log.error("worker %s did not connect within %g s", slot.id, HELLO_S)
             await asyncio.wait({ended}, timeout=EXIT_S)
@@ -127,8 +126,8 @@ class ProcessEngine(ChannelEngine):
             self._kill(slot)
             if outbox is not None:
                 outbox.close()
-            if slot.writer is not None:
-                slot.writer.close()
+            if slot.wire is not None:
+                slot.wire.close()
             if ended is not None and not ended.done():
                 await asyncio.wait({ended}, timeout=EXIT_S)
             if overheard:
@@ -179,28 +178,44 @@ class ProcessEngine(ChannelEngine):
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         return environment
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self) -> Wire:
+        """Begin a connection: its first frame has to prove which process it comes from."""
+        wire = Wire(self._greeted)
+        self._callers[wire] = asyncio.get_running_loop().call_later(HELLO_S, self._turn_away, wire)
+        wire.ended.add_done_callback(lambda ended: self._turn_away(wire))
+        return wire
+
+    def _turn_away(self, wire: Wire) -> None:
+        """End a connection that has not proven anything, if it is still one."""
+        patience = self._callers.pop(wire, None)
+        if patience is not None:
+            patience.cancel()
+            wire.close()
+
+    def _greeted(self, wire: Wire, body: bytes) -> None:
         """Match a connection with the process that it comes from by its token."""
-        body: bytes | None = b""
-        try:
-            body = await asyncio.wait_for(read_frame(reader), HELLO_S)
-            hello = decode_from_worker(body) if body else None
-        except (TimeoutError, ValueError, msgspec.DecodeError):
-            hello = None
-        if isinstance(hello, Hello):
-            for token, (slot, connected) in list(self._awaited.items()):
-                if not hmac.compare_digest(token, hello.token) or connected.done() != hello.aside:
-                    continue
-                if hello.aside:
-                    listener = asyncio.create_task(self._listen_aside(slot, reader, writer), name=f"{slot.id} aside")
-                    self._aside.add(listener)
-                    listener.add_done_callback(self._aside.discard)
-                else:
-                    connected.set_result((reader, writer))
-                return
-        if body is not None:  # a caller without a word only looks whether somebody listens (_clear_old)
+        found = self._awaiting(body) if wire in self._callers else None
+        if found is None:
             log.warning("a connection that is no worker's was refused")
-        writer.close()
+            wire.take = lambda wire, body: None
+            self._turn_away(wire)
+            return
+        slot, connected = found
+        self._callers.pop(wire).cancel()
+        slot.wire, wire.take = wire, lambda wire, body: self._take(slot, body)
+        connected.set_result(wire)
+
+    def _awaiting(self, body: bytes) -> tuple[Slot, asyncio.Future[Wire]] | None:
+        """Whose Hello this is, of those who are waited for."""
+        try:
+            hello = decode_from_worker(body)
+        except msgspec.DecodeError:
+            return None
+        if isinstance(hello, Hello):
+            for token, (slot, connected) in self._awaited.items():
+                if hmac.compare_digest(token, hello.token) and not connected.done():
+                    return slot, connected
+        return None
 
 
 def _describe(code: int) -> str:

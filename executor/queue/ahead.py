@@ -87,7 +87,7 @@ class Ahead:
         """Send a waiting job to its worker; what comes of it is kept until `turn`."""
         self._ready.pop(running.worker, None)
         try:
-            self._engine.offer(running.worker, message)
+            self._engine.run(running.worker, message)
         except WorkerCrashed as error:
             log.debug("prompt %s waits on: %s", running.job.id, error, extra=about(running.job.id))
             return
@@ -130,31 +130,31 @@ class Ahead:
             return None
         return self._early.pop(worker)
 
-    async def delete(self, jobs: Iterable[Job]) -> list[Job]:
+    def delete(self, jobs: Iterable[Job]) -> list[Job]:
         """Waiting jobs were deleted: workers that have them stop; returns those."""
         rows = {job.row for job in jobs}
         had = [early for early in self._early.values() if early.running.job.row in rows and not early.is_deleted]
         for early in had:
-            await self._stop(early)
+            self._stop(early)
         return [early.running.job for early in had]
 
-    async def withdraw(self, early: Early) -> None:
+    def withdraw(self, early: Early) -> None:
         """A job whose turn has come is there no more: its worker stops, and is free once it has."""
         self._early[early.running.worker] = early
-        await self._stop(early)
+        self._stop(early)
         self.turn(early.running.worker)
 
     def open(self) -> list[asyncio.Task[None]]:
         """The tasks that wait for deleted jobs."""
         return [early.end for early in self._early.values() if early.end is not None]
 
-    async def _stop(self, early: Early) -> None:
+    def _stop(self, early: Early) -> None:
         early.is_deleted = True
         early.messages.clear()
-        await self._engine.interrupt(early.running.worker, early.running.job.id)
+        self._engine.interrupt(early.running.worker, early.running.job.id)
 
     async def _insist(self, running: Running) -> None:
         """End the worker of a deleted job that does not stop, which costs no other job anything."""
         await asyncio.sleep(GRACE_S)
         log.warning("prompt %s was deleted and goes on: its worker is ended", running.job.id)
-        await self._engine.interrupt(running.worker, running.job.id, force=True)
+        self._engine.interrupt(running.worker, running.job.id, force=True)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -38,6 +39,7 @@ log = logging.getLogger("weft.dispatcher")
 RESTART_S = 10  # what a client is told to wait when the server stops
 OVERDUE_GRACE_S = 2.0  # between asking a job whose time is up to stop and ending its worker
 CLAIM_PAUSE_S = 1.0  # before a job that could not be given is tried again
+Rest = Callable[[], Awaitable[None]]
 OF_JOBS = (Emit, Blob, Finishing, Finished, WorkerLost, Ready)  # heard in the order of the jobs
 
 
@@ -77,7 +79,6 @@ class Dispatcher:
         self._endings = Ends(store, publish)
         self._requests = Requests(self._ears.request, engine.reply)
         self._running: dict[str, Running] = {}  # by worker
-        self._promised: set[str] = set()  # workers that a job is being claimed for
         self._ends: dict[str, Ending] = {}  # by worker: its last job's end, being stored and told
         self._entries = Entries(engine, self._roused)
         self._ahead = Ahead(engine, lambda: store.next() is not None)
@@ -85,26 +86,23 @@ class Dispatcher:
         self._returns: set[asyncio.Task[None]] = set()  # of jobs whose worker was gone as they came
         self._stop_asked: dict[int, bool] = {}  # rows of jobs that the user stopped -> by force
         self._wake = asyncio.Event()
-        self._freed = asyncio.Event()  # set whenever a job leaves a worker, or a promise to one ends
+        self._freed = asyncio.Event()  # set whenever a job leaves a worker
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the engine and the dispatching; the store must be open."""
         await self._litter.take_stock({job.row for job in self.store.pending()})
-        await self.engine.start()
-        self._tasks = [
-            asyncio.create_task(self._pump(), name="weft-messages"),
-            asyncio.create_task(self._dispatch(), name="weft-dispatch"),
-        ]
+        await self.engine.start(self._heard)
+        self._tasks = [asyncio.create_task(self._dispatch(), name="weft-dispatch")]
         self._wake.set()
 
     async def stop(self, drain_timeout_s: float = 0.0) -> None:
         """Take and give no more jobs, let running ones end for a while, put the rest back, end the workers."""
         self._stopping = True
         self._wake.set()
-        with suppress(TimeoutError):  # what is being claimed or accepted is given or goes back
-            await asyncio.wait_for(self._until(lambda: not self._promised and not self._entries), CLAIM_PAUSE_S)
+        with suppress(TimeoutError):  # what is being accepted is given
+            await asyncio.wait_for(self._until(lambda: not self._entries), CLAIM_PAUSE_S)
         try:
             await asyncio.wait_for(self._until(lambda: not self._running and not self._ends), drain_timeout_s)
         except TimeoutError:
@@ -194,19 +192,19 @@ class Dispatcher:
         for row in chosen:
             self._stop_asked[row] = force or self._stop_asked.get(row, False)
         for running in [running for running in self._running.values() if running.job.row in chosen]:
-            await self.engine.interrupt(running.worker, running.job.id, force=force)
+            self.engine.interrupt(running.worker, running.job.id, force=force)
         return bool(chosen)
 
     async def free(self, *, models: bool, cache: bool) -> None:
         """Let the workers unload models and drop cached results once they are idle."""
         if models or cache:
             self._warmth.freed()
-            await self.engine.free(models=models or cache, cache=cache)
+            self.engine.free(models=models or cache, cache=cache)
 
     async def delete(self, ids: Iterable[str], owner: str | None = None) -> list[Job]:
         """Remove waiting jobs by id, of one owner or anybody's."""
         removed = await self.store.delete(ids, owner)
-        await self._litter.doom(await self._ahead.delete(removed))
+        await self._litter.doom(self._ahead.delete(removed))
         self._endings.tell_status(*removed)
         await self._litter.tidy(removed)
         return removed
@@ -214,7 +212,7 @@ class Dispatcher:
     async def clear(self, owner: str | None = None) -> list[Job]:
         """Remove every waiting job, of one owner or anybody's."""
         removed = await self.store.clear(owner)
-        await self._litter.doom(await self._ahead.delete(removed))
+        await self._litter.doom(self._ahead.delete(removed))
         self._endings.tell_status(*removed)
         await self._litter.tidy(removed)
         return removed
@@ -280,23 +278,16 @@ class Dispatcher:
         return self._placement.choose(jobs, idle, workers)
 
     def _is_free(self, worker: str) -> bool:
-        """Tell whether a worker can be promised a job: it has none, though the last one's end may not be stored yet."""
-        taken = (self._promised, self._running, self._entries, self._ahead)
+        """Tell whether a worker can be given a job: it has none, though the last one's end may not be stored yet."""
+        taken = (self._running, self._entries, self._ahead)
         return all(worker not in workers for workers in taken)
 
     async def _give(self, worker: WorkerInfo, wanted: Job) -> None:
         if worker.id in self._running:
             self._give_ahead(worker.id, wanted)
             return
-        self._promised.add(worker.id)
-        try:
-            job = await self.store.claim(worker.id, wanted.row)
-        except BaseException:
-            self._release(worker.id)
-            raise
-        if job is None:
-            self._release(worker.id)
-        else:
+        job = self.store.claim(worker.id, wanted.row)
+        if job is not None:
             await self._start(worker.id, job)
 
     def _give_ahead(self, worker: str, job: Job) -> None:
@@ -307,15 +298,15 @@ class Dispatcher:
         early = Running(job=job, worker=worker, follow=Follow(job=job, paces=self._paces), alone=alone)
         self._ahead.give(early, self.traces.told(run_message(replace(job, attempts=job.attempts + 1), alone=alone)))
 
-    async def _take_turn(self, worker: str) -> None:
+    def _take_turn(self, worker: str) -> None:
         """The job of a worker has ended: the one that it has already runs, and what it told so far is heard."""
         early = None if self._stopping else self._ahead.turn(worker)
         if early is None:
             return
         running = early.running
-        job = await self.store.claim(worker, running.job.row)  # which does not wait
+        job = self.store.claim(worker, running.job.row)
         if job is None:  # it is being deleted
-            await self._ahead.withdraw(early)
+            self._ahead.withdraw(early)
             return
         running.job = job
         self._running[worker] = running
@@ -326,24 +317,14 @@ class Dispatcher:
         elif early.messages:
             self._hold(worker, early.messages)
 
-    def _release(self, worker: str) -> None:
-        """A worker is promised no job any more: it has it, or will not get it."""
-        self._promised.discard(worker)
-        self._freed.set()
-
     async def _start(self, worker: str, job: Job) -> None:
         """Send a claimed job to its worker.
 
         The last words about the worker's job before may still be to come: a worker does not wait for the disk. What
-        is told of the new job waits for them (`_pump`).
+        is told of the new job waits for them (`_heard`).
         """
         running = Running(job=job, worker=worker, follow=Follow(job=job, paces=self._paces))
-        if self._stopping:
-            await self._put_back(running)
-            self._release(worker)
-            return
         self._running[worker] = running
-        self._release(worker)
         if len(self.engine.workers()) > 1:
             self._placement.began(worker, job)
         if worker not in self._ends:
@@ -354,14 +335,14 @@ class Dispatcher:
         self._time(running)
         running.alone = self.store.next() is None
         try:
-            await self.engine.run(worker, self.traces.told(run_message(job, alone=running.alone)))
+            self.engine.run(worker, self.traces.told(run_message(job, alone=running.alone)))
         except WorkerCrashed as error:
             log.warning("prompt %s: %s", job.id, error, extra=about(job.id))
             if self._running.get(worker) is running and not running.ending:
                 await self._never_started(running)
             return
         if job.row in self._stop_asked:  # it came while the job was on its way
-            await self.engine.interrupt(worker, job.id, force=self._stop_asked[job.row])
+            self.engine.interrupt(worker, job.id, force=self._stop_asked[job.row])
 
     def _time(self, running: Running) -> None:
         """Have a job's time watched, where it is bounded."""
@@ -373,9 +354,9 @@ class Dispatcher:
         await asyncio.sleep(self._limits.job_timeout_s)
         running.overdue = True
         log.warning("prompt %s runs longer than %g s: it is ended", running.job.id, self._limits.job_timeout_s)
-        await self.engine.interrupt(running.worker, running.job.id)
+        self.engine.interrupt(running.worker, running.job.id)
         await asyncio.sleep(OVERDUE_GRACE_S)
-        await self.engine.interrupt(running.worker, running.job.id, force=True)
+        self.engine.interrupt(running.worker, running.job.id, force=True)
 
     async def _never_started(self, running: Running) -> None:
         """The worker never saw the job: it goes back as if it had not been taken, unless the user stopped it."""
@@ -393,54 +374,73 @@ class Dispatcher:
 
     # ---------------------------------------------------------------- hearing workers
 
-    async def _pump(self) -> None:
-        async for worker, message in self.engine.messages():
-            self._follow(worker, message)
-            held = self._held.get(worker)
-            waits = worker in self._ends or worker in self._entries
-            if not isinstance(message, OF_JOBS) or (held is None and not waits):
-                await self._hear_one(worker, message)
-            elif held is not None:
-                held.messages.append(message)
-            else:
-                self._hold(worker, [message])
+    def _heard(self, worker: str, message: EngineMessage) -> None:
+        """Hear a message now, or after what its worker told before that has to wait."""
+        self._follow(worker, message)
+        held = self._held.get(worker)
+        if not isinstance(message, OF_JOBS):
+            self._hear_one(worker, message)
+        elif held is not None:
+            held.messages.append(message)
+        elif worker in self._ends or worker in self._entries:
+            self._hold(worker, [message])
+        elif (rest := self._hear_one(worker, message)) is not None:
+            self._hold(worker, [], rest)
 
-    def _hold(self, worker: str, messages: Iterable[EngineMessage]) -> None:
-        """Hear these messages of a worker, and those that follow, when they may be told."""
+    def _hold(self, worker: str, messages: Iterable[EngineMessage], first: Rest | None = None) -> None:
+        """Hear these messages of a worker, and those that follow, when they may be told, and after this is done."""
         waiting = deque(messages)
-        task = asyncio.create_task(self._catch_up(worker, waiting), name=f"next of {worker}")
+        task = asyncio.create_task(self._catch_up(worker, waiting, first), name=f"next of {worker}")
         self._held[worker] = Held(waiting, task)
 
-    async def _catch_up(self, worker: str, messages: deque[EngineMessage]) -> None:
+    async def _catch_up(self, worker: str, messages: deque[EngineMessage], first: Rest | None) -> None:
         """Hear what a worker told of its next job, after the last words about the one before and its acceptance."""
-        while messages:
+        rest = first
+        while rest is not None or messages:
+            if rest is not None:
+                await self._finish_hearing(worker, rest)
             while (end := self._ends.get(worker)) is not None:
                 await asyncio.wait({end.task})
             await self._entries.decided(worker)
-            await self._hear_one(worker, messages.popleft())
+            rest = self._hear_one(worker, messages.popleft()) if messages else None
         del self._held[worker]
 
-    async def _hear_one(self, worker: str, message: EngineMessage) -> None:
-        if self._entries.swallows(worker, message):
-            return
-        gone = self._ahead.ended(worker, message)
-        if self._ahead.keeps(worker, message):
-            return
+    async def _finish_hearing(self, worker: str, rest: Rest) -> None:
         try:
-            if gone is not None:
-                await self._clean_up(gone)
-            await self._hear(worker, message)
+            await rest()
         except Exception:  # one bad message must not end the server's hearing
             log.exception("a message of worker %s could not be handled", worker)
 
-    async def _clean_up(self, gone: Job) -> None:
-        """A worker is rid of a job before its turn: what it wrote goes, at once or before the job runs again."""
-        self._litter.lost(gone)
-        if not self.store.holds(gone.row):
-            await self._litter.tidy([gone])
-        self._roused()
+    def _hear_one(self, worker: str, message: EngineMessage) -> Rest | None:
+        """Do what a message asks for; what of it takes time is returned."""
+        try:
+            if self._entries.swallows(worker, message):
+                return None
+            gone = self._ahead.ended(worker, message)
+            if self._ahead.keeps(worker, message):
+                return None
+            if gone is None and not isinstance(message, WorkerLost):
+                self._hear(worker, message)
+                return None
+            return partial(self._hear_of_loss, worker, gone, message)
+        except Exception:  # one bad message must not end the server's hearing
+            log.exception("a message of worker %s could not be handled", worker)
+            return None
 
-    async def _hear(self, worker: str, message: object) -> None:
+    async def _hear_of_loss(self, worker: str, gone: Job | None, message: EngineMessage) -> None:
+        """A worker is rid of a job before its turn, or lost: what it wrote goes, at once or before it runs again."""
+        if gone is not None:
+            self._litter.lost(gone)
+            if not self.store.holds(gone.row):
+                await self._litter.tidy([gone])
+            self._roused()
+        if isinstance(message, WorkerLost):
+            self._ears.lost(worker)
+            self._warmth.lost(worker)
+            self._requests.drop(worker)
+            await self._lost(worker, message.reason)
+
+    def _hear(self, worker: str, message: EngineMessage) -> None:
         match message:
             case Emit():
                 self._publish(
@@ -458,12 +458,7 @@ class Dispatcher:
                 if running is not None and running.job.id == message.job_id and self._ahead.finishing(running):
                     self._wake.set()
             case Finished():
-                await self._finished(worker, message)
-            case WorkerLost():
-                self._ears.lost(worker)
-                self._warmth.lost(worker)
-                self._requests.drop(worker)
-                await self._lost(worker, message.reason)
+                self._finished(worker, message)
             case Ready():
                 self._ears.ready(worker, message)
                 self._wake.set()
@@ -492,7 +487,7 @@ class Dispatcher:
         except Exception:  # a pack may send anything under an event's name
             log.exception("what worker %s told of its prompt could not be understood", worker)
 
-    async def _finished(self, worker: str, message: Finished) -> None:
+    def _finished(self, worker: str, message: Finished) -> None:
         running = self._running.get(worker)
         if running is None or running.ending or running.job.id != message.job_id:
             return
@@ -515,7 +510,7 @@ class Dispatcher:
         task.add_done_callback(_tell_failure)
         self._ends[worker] = Ending(running, task)
         self._leave(running)  # the next job begins meanwhile
-        await self._take_turn(worker)
+        self._take_turn(worker)
 
     async def _finish(self, running: Running, result: Result, writing: Awaitable[bool], message: Finished) -> None:
         seconds = (now_ms() - (running.job.started_ms or now_ms())) / 1000

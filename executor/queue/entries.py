@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from executor.engine.base import Engine, EngineMessage, WorkerLost
@@ -36,7 +36,6 @@ class Entries:
     def __init__(self, engine: Engine, freed: Callable[[], None]) -> None:
         self._engine, self._freed = engine, freed
         self._entries: dict[str, Entry] = {}  # by worker
-        self._withdrawing: set[asyncio.Task[None]] = set()
 
     def __contains__(self, worker: str) -> bool:
         return worker in self._entries
@@ -53,7 +52,7 @@ class Entries:
         """Send a job that is being written; `accept` or `refuse` follows."""
         entry = self._entries[running.worker] = Entry(running)
         try:
-            self._engine.offer(running.worker, message)
+            self._engine.run(running.worker, message)
         except WorkerCrashed as error:
             log.warning("prompt %s: %s", running.job.id, error, extra=about(running.job.id))
             entry.gone = True
@@ -72,10 +71,7 @@ class Entries:
         if entry.gone:
             self._forget(worker)
             return
-        stop: Coroutine[object, object, None] = self._engine.interrupt(worker, entry.running.job.id)
-        task = asyncio.create_task(stop, name=f"withdraw {entry.running.job.id}")
-        self._withdrawing.add(task)
-        task.add_done_callback(self._withdrawing.discard)
+        self._engine.interrupt(worker, entry.running.job.id)
 
     async def decided(self, worker: str) -> None:
         """Wait until the job of a worker is accepted, and answered, or refused, if it has such a one."""

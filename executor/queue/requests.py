@@ -40,8 +40,8 @@ class Requests:
         return list(self._open)
 
     async def _meet(self, worker: str, request: Request) -> None:
-        """Do what a pack wishes of the queue, one after another but for those that come aside, and answer."""
-        turn = nullcontext() if request.aside else self._turns.setdefault(worker, asyncio.Lock())
+        """Do what a pack wishes of the queue, one after another but for those that are `at_once`, and answer."""
+        turn = nullcontext() if request.at_once else self._turns.setdefault(worker, asyncio.Lock())
         async with turn:
             try:
                 reply = Reply(id=request.id, value_json=await self._answer(request))

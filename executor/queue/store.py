@@ -190,7 +190,7 @@ class Store:
         self._adding += 1
         return job, writing
 
-    async def claim(self, worker: str, row: int | None = None) -> Job | None:
+    def claim(self, worker: str, row: int | None = None) -> Job | None:
         """Take the next job for a worker, or the one of that row; None when there is no such job waiting.
 
         The attempt counts from here on, also after the death of this process.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,9 +14,8 @@ from executor.context import InterruptFlag, PreviewChoice, ProgressSink, RunCont
 from executor.graph.progress import Follower, Progress
 from executor.leftovers import Attempt
 from executor.messages import Clients, Free, FromWorker, Run, Wish
-from executor.worker.aside import Aside
 from executor.worker.control import Control
-from executor.worker.pack_loop import PackLoop
+from executor.worker.loop_thread import LoopThread
 
 if TYPE_CHECKING:
     from executor.worker.services import Services
@@ -60,7 +57,6 @@ class Line:
         token: str = "",
         run_folder: Path | None = None,
         own: bool = True,
-        aside: Aside | None = None,
     ) -> None:
         self.worker = worker
         self.token = token
@@ -77,8 +73,7 @@ class Line:
         self.followers: list[Callable[[Progress], Follower]] = []  # made anew for every prompt
         self.on_close: list[Callable[[], None]] = []  # called in the reverse order when the worker ends in order
         self._control = control
-        self._aside = aside
-        self._packs = PackLoop(self._exit)
+        self._packs = LoopThread("weft-packs", lambda error: control.exit(error))
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -100,21 +95,12 @@ class Line:
     def request(self, wish: Wish, body: object) -> object:
         """What the front answers to a wish; BadInput, NotReady or TimeoutError when it fails.
 
-        On an event loop the question goes aside: where the usual answers are heard nobody can wait for one, and what
-        the packs' loop asked before may wait for a hook that runs there. Without a second connection, in a worker that
-        is no process of its own, the former is RuntimeError.
+        On an event loop the front meets it at once: what the packs' loop asked before may wait for a hook that runs
+        where the caller keeps it from running.
         """
         text = json.dumps(body).encode()
-        if self._aside is not None and self.on_loop():
-            answer: object = json.loads(self._aside.ask(wish, text))
-        elif not self.hears():
-            answer = json.loads(self._control.request(wish, text, self.owner).result(PATIENCE_S))
-        else:
-            raise RuntimeError(
-                f"asking the server ({wish}) takes a round trip and with --in-process cannot be done where the server "
-                "is heard, as in VALIDATE_INPUTS"
-            )
-        return answer
+        answer = self._control.request(wish, text, self.owner, at_once=self.on_loop())
+        return json.loads(answer.result(PATIENCE_S))
 
     @property
     def owner(self) -> str:
@@ -122,12 +108,8 @@ class Line:
         return "" if self.run is None or self.on_loop() else self.run.owner
 
     def on_loop(self) -> bool:
-        """Tell whether the caller runs on an event loop's own thread: the packs', or the one that hears the front."""
-        return self._packs.is_current() or self.hears()
-
-    def hears(self) -> bool:
-        """Tell whether the caller keeps the front from being heard while it waits."""
-        return threading.current_thread() is self._control.thread
+        """Tell whether the caller runs on an event loop's own thread: the packs', or the one that answers the front."""
+        return self._packs.is_current() or self._control.is_answering()
 
     def free(self, *, models: bool, cache: bool) -> None:
         """Unload models and drop results once no prompt runs."""
@@ -155,20 +137,9 @@ class Line:
 
     def close(self) -> None:
         """The worker ends."""
-        if self._aside is not None:
-            self._aside.close()
         while self.on_close:
             self.on_close.pop()()
         self._packs.close()
-
-    def _exit(self, error: SystemExit) -> None:
-        """A route of a pack called exit(): the worker ends as it would, on the thread that ends it whatever happens."""
-
-        def end() -> None:
-            raise error
-
-        with suppress(RuntimeError):  # it has ended
-            self._control.loop.call_soon_threadsafe(end)
 
     # ---------------------------------------------------------------- told by the main thread
 

@@ -15,9 +15,8 @@ from executor.files import Folders
 from executor.large_pages import allocated, enlarge
 from executor.messages import Boot, Hello
 from executor.outbox import Outbox
-from executor.worker.aside import Aside
 from executor.worker.control import Control
-from executor.worker.line import PATIENCE_S, Line
+from executor.worker.line import Line
 from executor.worker.log_lines import send_logs, send_writes
 from executor.worker.services import Services
 
@@ -36,21 +35,13 @@ def serve(sock: socket.socket, boot: Boot, loader: str, *, in_process: bool = Fa
     """
     control = Control(sock, on_end=_stay if in_process else os._exit)
     control.start()
-    control.send(Hello(token=boot.token, pid=os.getpid()))
     if boot.outbox is not None:
         control.collect(Outbox.on(boot.outbox))
         os.close(boot.outbox)
+    control.send(Hello(token=boot.token, pid=os.getpid()))
     if not in_process:
         send_logs(control.send, boot.settings.log_level)
-    aside = None if in_process else Aside(sock.getpeername(), boot.token, control.next_number, PATIENCE_S)
-    line = Line(
-        control,
-        worker=boot.worker,
-        token=boot.token,
-        run_folder=_run_folder(sock),
-        own=not in_process,
-        aside=aside,
-    )
+    line = Line(control, worker=boot.worker, token=boot.token, run_folder=_run_folder(sock), own=not in_process)
     if not in_process and boot.settings.log_format == "json":
         send_writes(control.send, lambda: line.run.job_id if line.run is not None else "")
     control.on_clients = line.clients_changed

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from executor.engine.base import WorkerLost
+from executor.engine.base import Heard, WorkerLost
 from executor.engine.process import ROOT, ProcessEngine
 from executor.settings import Settings
 from tests.process.front import Front, graph
@@ -88,7 +88,7 @@ async def test_a_worker_ends_by_itself_when_its_channel_closes(front: Front):
         lost.append(reason)
 
     front.dispatcher._lost = note
-    front.engine._slots["worker-0"].writer.close()
+    front.engine._slots["worker-0"].wire.close()
     while not lost:
         await asyncio.sleep(0.01)
     assert lost == ["exit code 0"]
@@ -113,9 +113,10 @@ async def test_all_prompts_of_a_killed_front_end_after_its_restart(tmp_path: Pat
 
 async def test_a_worker_whose_nodes_do_not_load_is_started_again(tmp_path: Path):
     engine = ProcessEngine(Settings(base_directory=tmp_path), loader="tests.process.no_such:load", backoff_s=(0.0,))
-    await engine.start()
+    heard = Heard()
+    await engine.start(heard)
     async with asyncio.timeout(300):
-        _, lost = await anext(engine.messages())
+        _, lost = await heard.next()
         while engine.workers()[0].starts < 2:
             await asyncio.sleep(0.01)
     (worker,) = engine.workers()
@@ -125,7 +126,7 @@ async def test_a_worker_whose_nodes_do_not_load_is_started_again(tmp_path: Path)
 
 async def test_a_stranger_on_the_socket_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     engine = ProcessEngine(Settings(base_directory=tmp_path), loader="tests.process.no_such:load")
-    await engine.start()
+    await engine.start(Heard())
     reader, writer = await asyncio.open_unix_connection(engine._address.removeprefix("unix:"))
     writer.write(b"\x00\x00\x00\x04junk")
     assert await reader.read() == b""

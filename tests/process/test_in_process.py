@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from executor.engine.base import Heard
 from executor.engine.inprocess import InProcessEngine
 from executor.settings import Settings
 from tests.process.front import LOADER, Front, graph
@@ -43,7 +44,8 @@ async def test_stopping_puts_the_running_prompt_back(tmp_path: Path):
 
 async def test_a_loader_that_fails_is_told_with_its_reason(tmp_path: Path):
     engine = InProcessEngine(Settings(base_directory=tmp_path), loader="tests.process.no_such:load", backoff_s=(9.0,))
-    await engine.start()
-    _, message = await anext(engine.messages())
+    heard = Heard()
+    await engine.start(heard)
+    _, message = await heard.next()
     await engine.stop()
     assert "no_such" in message.reason

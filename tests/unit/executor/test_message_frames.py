@@ -1,6 +1,5 @@
 """Frames read from a stream, and the Boot that a worker reads first."""
 
-import asyncio
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,27 +16,8 @@ from executor.messages import (
     decode_to_worker,
     encode_boot,
     frame,
-    read_frame,
 )
 from executor.settings import Settings
-
-
-def stream(body: bytes) -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    reader.feed_data(body)
-    reader.feed_eof()
-    return reader
-
-
-async def test_frames_come_one_after_another():
-    reader = stream(frame(Interrupt("a")) + frame(Interrupt("b")))
-    bodies = [await read_frame(reader) for _ in range(3)]
-    assert [body and decode_to_worker(body) for body in bodies] == [Interrupt("a"), Interrupt("b"), None]
-
-
-@pytest.mark.parametrize("length", range(1, len(frame(Interrupt("a")))))
-async def test_a_frame_cut_short_is_the_end(length: int):
-    assert await read_frame(stream(frame(Interrupt("a"))[:length])) is None
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
@@ -51,11 +31,6 @@ def test_a_stream_is_cut_into_frames_however_it_arrives(size: int):
 def test_a_splitter_refuses_a_frame_too_long_to_be_true():
     with pytest.raises(ValueError, match="longer than"):
         Splitter().feed(HEADER.pack(MAX_FRAME + 1))
-
-
-async def test_a_frame_too_long_to_be_true_is_refused():
-    with pytest.raises(ValueError, match="longer than"):
-        await read_frame(stream(HEADER.pack(MAX_FRAME + 1)))
 
 
 def test_a_boot_comes_back_with_every_setting():

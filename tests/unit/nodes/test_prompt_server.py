@@ -18,8 +18,6 @@ from nodes.prompt_server import BinaryEventTypes, PromptServer
 class Control:
     """Notes what is sent, and answers every wish with `reply`."""
 
-    thread = None
-
     def __init__(self) -> None:
         self.sent: list[FromWorker] = []
         self.wishes: list[tuple[str, object]] = []
@@ -28,7 +26,10 @@ class Control:
     def send(self, message: FromWorker) -> None:
         self.sent.append(message)
 
-    def request(self, wish: str, body_json: bytes, owner: str = "") -> Future[bytes]:
+    def is_answering(self) -> bool:
+        return False
+
+    def request(self, wish: str, body_json: bytes, owner: str = "", *, at_once: bool = False) -> Future[bytes]:
         self.wishes.append((wish, json.loads(body_json)))
         answer: Future[bytes] = Future()
         answer.set_result(json.dumps(self.reply).encode())

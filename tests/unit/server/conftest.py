@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from executor.contract.choices import to_marker
 from executor.contract.definition import FileChoices, InputDef, NodeDef, OutputDef
-from executor.engine.base import EngineMessage, Question, WorkerInfo
+from executor.engine.base import EngineMessage, Hear, Question, WorkerInfo
 from executor.messages import Blob, Clients, Device, Emit, Finished, Ready, Reply, Run
 from executor.settings import Settings
 from server.app import PROTOCOL, make_app
@@ -77,10 +77,11 @@ class PlayedEngine:
         self.answers: dict[str, Callable[[object], Awaitable[bytes]]] = {}  # by question
         self.replies: asyncio.Queue[Reply] = asyncio.Queue()
         self.informed: list[tuple[str, Clients]] = []
-        self._messages: asyncio.Queue[tuple[str, EngineMessage]] = asyncio.Queue()
+        self._hear: Hear = lambda worker, message: None
 
-    async def start(self) -> None:
+    async def start(self, hear: Hear) -> None:
         """Nothing to start."""
+        self._hear = hear
 
     async def stop(self) -> None:
         """Nothing to stop."""
@@ -89,16 +90,14 @@ class PlayedEngine:
         """The one worker."""
         return (WorkerInfo(id="w", state=self.state, pid=1, devices=(CPU,) if self.state != "starting" else ()),)
 
-    async def run(self, worker: str, message: Run) -> None:
-        """Note a job."""
+    def run(self, worker: str, message: Run) -> None:
+        """Note a job; one that is not accepted yet waits for that."""
         self.state = "busy"
-        self.runs.append(message)
-        self.given.set()
-
-    def offer(self, worker: str, message: Run) -> None:
-        """Take a job that is not accepted yet."""
-        self.state = "busy"
-        self.offered = message
+        if message.held:
+            self.offered = message
+        else:
+            self.runs.append(message)
+            self.given.set()
 
     def begin(self, worker: str, job_id: str) -> None:
         """Note the job that is accepted."""
@@ -108,11 +107,11 @@ class PlayedEngine:
     def follow(self, worker: str, job_id: str) -> None:
         """Nothing to tell."""
 
-    async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
+    def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         """Note an interrupt."""
         self.interrupted.append(job_id)
 
-    async def free(self, *, models: bool, cache: bool) -> None:
+    def free(self, *, models: bool, cache: bool) -> None:
         """Note a request to free memory."""
         self.freed.append((models, cache))
 
@@ -130,17 +129,11 @@ class PlayedEngine:
         """Note what a wish was answered."""
         self.replies.put_nowait(message)
 
-    async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
-        """What the test told."""
-        while True:
-            message = await self._messages.get()
-            if isinstance(message[1], Ready | Finished):
-                self.state = "idle"
-            yield message
-
     def tell(self, message: EngineMessage) -> None:
         """Let the worker say something."""
-        self._messages.put_nowait(("w", message))
+        if isinstance(message, Ready | Finished):
+            self.state = "idle"
+        self._hear("w", message)
 
     def emit(self, event: str, data: object, *, owner: str | None, audience: str = "owner") -> None:
         """Let the worker send a websocket event."""

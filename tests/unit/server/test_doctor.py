@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from executor.engine.base import EngineMessage, WorkerLost
+from executor.engine.base import EngineMessage, Hear, WorkerLost
 from executor.messages import Device, Packs, Ready
 from executor.queue.database import Database
 from executor.settings import Settings
@@ -31,15 +30,12 @@ class Engine:
     def __init__(self, *told: EngineMessage) -> None:
         self.told, self.stopped = told, False
 
-    async def start(self) -> None:
-        pass
+    async def start(self, hear: Hear) -> None:
+        for message in self.told:
+            hear("w", message)
 
     async def stop(self) -> None:
         self.stopped = True
-
-    async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
-        for message in self.told:
-            yield "w", message
 
 
 def ready(*packs: dict[str, object]) -> Ready:

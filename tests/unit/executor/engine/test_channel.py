@@ -1,4 +1,4 @@
-"""States of workers, questions and messages, with workers played over streams of bytes."""
+"""States of workers, questions and messages, with workers played over a connection without sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import structs
 
-from executor.engine.base import WorkerLost
+from executor.engine.base import EngineMessage, WorkerLost
 from executor.engine.channel import ChannelEngine, Slot
+from executor.engine.wire import Wire
 from executor.errors import BadInput, NotReady, WorkerCrashed
 from executor.messages import (
     Answer,
@@ -28,19 +29,15 @@ from executor.settings import Settings
 PATIENCE_S = 60.0
 
 
-class Pipe:
+class Pipe(asyncio.Transport):
     """The writing end of a channel: what is written is kept."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.written: asyncio.Queue[bytes] = asyncio.Queue()
-        self.broken = False
 
-    def write(self, body: bytes) -> None:
-        self.written.put_nowait(body)
-
-    async def drain(self) -> None:
-        if self.broken:
-            raise ConnectionResetError
+    def write(self, data: bytes) -> None:
+        self.written.put_nowait(data)
 
 
 class PlayedEngine(ChannelEngine):
@@ -48,29 +45,33 @@ class PlayedEngine(ChannelEngine):
 
     def __init__(self) -> None:
         super().__init__(Settings(), loader="", backoff_s=(0.0, 0.0))
-        self.births: asyncio.Queue[asyncio.StreamReader] = asyncio.Queue()
-        self.pipe = Pipe()
-        self.reader = asyncio.StreamReader()
+        self.births: asyncio.Queue[Wire] = asyncio.Queue()
+        self.heard: list[tuple[str, EngineMessage]] = []
 
     async def start(self) -> None:
-        self._start_keepers()
+        self._start_keepers(lambda worker, message: self.heard.append((worker, message)))
 
     async def stop(self) -> None:
         self._stopping = True
         await self._stop_keepers(0)
 
     async def _live(self, slot: Slot) -> str:
-        self.reader, self.pipe = asyncio.StreamReader(), Pipe()
-        slot.writer = self.pipe  # type: ignore[assignment]
-        self.births.put_nowait(self.reader)
-        await self._listen(slot, self.reader)
+        self.wire, self.pipe = Wire(lambda wire, body: self._take(slot, body)), Pipe()
+        self.wire.connection_made(self.pipe)
+        self.births.put_nowait(self.wire)
+        await self._listen(slot, self.wire)
         return "hung up"
 
     def _kill(self, slot: Slot) -> bool:
         return False
 
     def say(self, *messages: FromWorker) -> None:
-        self.reader.feed_data(b"".join(frame(message) for message in messages))
+        self.wire.feed(b"".join(frame(message) for message in messages))
+
+    async def die(self) -> None:
+        """Hang up, and be born again."""
+        self.wire.connection_lost(None)
+        await self.births.get()
 
     async def asked(self) -> Ask:
         message = decode_to_worker((await self.pipe.written.get())[4:])
@@ -98,70 +99,45 @@ def state(engine: PlayedEngine) -> str:
 
 
 async def test_a_worker_is_idle_once_ready_and_busy_with_a_job(engine: PlayedEngine):
-    messages = engine.messages()
     states = [state(engine)]
     engine.say(READY)
-    await anext(messages)
     states.append(state(engine))
-    await engine.run("worker-0", RUN)
+    engine.run("worker-0", RUN)
     states.append(state(engine))
     engine.say(DONE)
-    await anext(messages)
     states.append(state(engine))
     assert states == ["starting", "idle", "busy", "idle"]
 
 
 async def test_messages_keep_their_order(engine: PlayedEngine):
     engine.say(READY, *(Emit(job_id=str(number), event="e", data_json=b"{}") for number in range(5)))
-    messages = engine.messages()
-    heard = [(await anext(messages))[1] for _ in range(6)]
-    assert [message.job_id for message in heard if isinstance(message, Emit)] == list("01234")
+    assert [message.job_id for _, message in engine.heard if isinstance(message, Emit)] == list("01234")
 
 
 async def test_devices_follow_what_the_worker_tells(engine: PlayedEngine):
     device = Device(name="x", type="cuda", index=0, vram_total=2, vram_free=1, torch_vram_total=0, torch_vram_free=0)
     engine.say(Stats(devices=(device,)))
-    await anext(engine.messages())
     assert engine.workers()[0].devices == (device,)
 
 
 async def test_the_ready_of_a_dead_worker_does_not_make_its_successor_idle(engine: PlayedEngine):
     engine.say(READY)
-    engine.reader.feed_eof()
-    await engine.births.get()
-    messages = engine.messages()
-    heard = [(await anext(messages))[1] for _ in range(2)]
-    assert heard == [READY, WorkerLost("hung up")]
+    await engine.die()
+    assert [message for _, message in engine.heard] == [READY, WorkerLost("hung up")]
     assert state(engine) == "starting"
 
 
-async def test_a_broken_frame_ends_the_worker(engine: PlayedEngine, caplog: pytest.LogCaptureFixture):
-    engine.reader.feed_data(b"\0\0\0\3xyz")
-    assert await anext(engine.messages()) == ("worker-0", WorkerLost("hung up"))
-
-
 async def test_a_success_forgives_the_crashes(engine: PlayedEngine):
-    messages = engine.messages()
-    engine.reader.feed_eof()
-    await engine.births.get()
-    await anext(messages)
+    await engine.die()
     assert engine.workers()[0].crashes == 1
     engine.say(READY, DONE)
-    await anext(messages)
-    await anext(messages)
     assert engine.workers()[0].crashes == 0
 
 
 async def test_a_job_for_a_worker_that_is_gone_is_refused(engine: PlayedEngine):
-    engine._slots["worker-0"].writer = None
+    engine._slots["worker-0"].wire = None
     with pytest.raises(WorkerCrashed):
-        await engine.run("worker-0", RUN)
-
-
-async def test_a_job_that_cannot_be_written_is_refused(engine: PlayedEngine):
-    engine.pipe.broken = True
-    with pytest.raises(WorkerCrashed):
-        await engine.run("worker-0", RUN)
+        engine.run("worker-0", RUN)
 
 
 async def test_without_a_ready_worker_a_question_is_refused(engine: PlayedEngine):
@@ -169,13 +145,12 @@ async def test_without_a_ready_worker_a_question_is_refused(engine: PlayedEngine
         await engine.ask("describe", b"[]")
 
 
-async def make_ready(engine: PlayedEngine) -> None:
+def make_ready(engine: PlayedEngine) -> None:
     engine.say(READY)
-    await anext(engine.messages())
 
 
 async def test_answers_find_their_questions(engine: PlayedEngine):
-    await make_ready(engine)
+    make_ready(engine)
     first = asyncio.ensure_future(engine.ask("describe", b"1"))
     second = asyncio.ensure_future(engine.ask("describe", b"2"))
     asked = [await engine.asked(), await engine.asked()]
@@ -184,7 +159,7 @@ async def test_answers_find_their_questions(engine: PlayedEngine):
 
 
 async def test_a_complaint_is_raised(engine: PlayedEngine):
-    await make_ready(engine)
+    make_ready(engine)
     question = asyncio.ensure_future(engine.ask("describe", b"1"))
     engine.say(Answer(id=(await engine.asked()).id, error="no such class"))
     with pytest.raises(BadInput, match="no such class"):
@@ -192,16 +167,16 @@ async def test_a_complaint_is_raised(engine: PlayedEngine):
 
 
 async def test_a_question_to_a_dying_worker_ends_with_the_reason(engine: PlayedEngine):
-    await make_ready(engine)
+    make_ready(engine)
     question = asyncio.ensure_future(engine.ask("describe", b"1"))
     await engine.asked()
-    engine.reader.feed_eof()
+    await engine.die()
     with pytest.raises(WorkerCrashed, match="hung up"):
         await question
 
 
 async def test_the_worker_that_is_named_is_asked(engine: PlayedEngine):
-    await make_ready(engine)
+    make_ready(engine)
     question = asyncio.ensure_future(engine.ask("prompt_hook", b"1", worker="worker-0"))
     engine.say(Answer(id=(await engine.asked()).id, value_json=b"2"))
     assert await question == b"2"
@@ -218,46 +193,35 @@ async def test_a_wish_is_answered_to_its_worker(engine: PlayedEngine):
 
 
 async def test_an_answer_to_a_worker_that_is_gone_is_dropped(engine: PlayedEngine):
-    engine._slots["worker-0"].writer = None
+    engine._slots["worker-0"].wire = None
     engine.reply("worker-0", Reply(id=4))
 
 
 async def test_a_worker_that_says_it_leaves_gets_no_job_any_more(engine: PlayedEngine):
-    messages = engine.messages()
     engine.say(READY, structs.replace(DONE, leaves=True))
-    await anext(messages)
-    await anext(messages)
     assert state(engine) == "dead"
     with pytest.raises(WorkerCrashed):
-        await engine.run("worker-0", RUN)
+        engine.run("worker-0", RUN)
 
 
 async def test_a_worker_that_has_the_next_job_already_stays_busy_until_that_ends(engine: PlayedEngine):
-    messages = engine.messages()
-    engine.say(READY, DONE, structs.replace(DONE, job_id="b"))
-    await anext(messages)
-    await engine.run("worker-0", RUN)
-    engine.offer("worker-0", structs.replace(RUN, job_id="b"))
-    await anext(messages)
+    engine.say(READY)
+    engine.run("worker-0", RUN)
+    engine.run("worker-0", structs.replace(RUN, job_id="b"))
+    engine.say(DONE)
     assert state(engine) == "busy"
-    await anext(messages)
+    engine.say(structs.replace(DONE, job_id="b"))
     assert state(engine) == "idle"
 
 
 async def test_a_worker_that_was_killed_gets_no_job_though_it_finished_its_last(engine: PlayedEngine, monkeypatch):
-    messages = engine.messages()
     engine.say(READY)
-    await anext(messages)
-    await engine.run("worker-0", RUN)
+    engine.run("worker-0", RUN)
     monkeypatch.setattr(engine, "_kill", lambda slot: True)
-    await engine.interrupt("worker-0", "a", force=True)
+    engine.interrupt("worker-0", "a", force=True)
     engine.say(DONE)
-    await anext(messages)
     assert state(engine) == "dead"
     monkeypatch.undo()
-    engine.reader.feed_eof()
-    await engine.births.get()
+    await engine.die()
     engine.say(READY)
-    await anext(messages)
-    await anext(messages)
     assert state(engine) == "idle"

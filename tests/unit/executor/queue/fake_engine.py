@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
-from executor.engine.base import EngineMessage, WorkerInfo, WorkerLost
+from executor.engine.base import EngineMessage, Hear, WorkerInfo, WorkerLost
 from executor.errors import WorkerCrashed
 from executor.messages import Clients, Emit, Finished, Ready, Reply, Run
 
@@ -24,29 +23,19 @@ class FakeEngine:
         self.begun: list[tuple[str, str]] = []
         self.followed: list[tuple[str, str]] = []
         self.refuse = False
-        self.before_run: asyncio.Event | None = None
         self.stopped = False
-        self._messages: asyncio.Queue[tuple[str, EngineMessage] | None] = asyncio.Queue()
+        self._hear: Hear = lambda worker, message: None
 
-    async def start(self) -> None:
-        pass
+    async def start(self, hear: Hear) -> None:
+        self._hear = hear
 
     async def stop(self) -> None:
         self.stopped = True
-        self._messages.put_nowait(None)
 
     def workers(self) -> tuple[WorkerInfo, ...]:
         return tuple(WorkerInfo(id=name, state=state) for name, state in self.states.items())
 
-    async def run(self, worker: str, message: Run) -> None:
-        if self.before_run is not None:
-            await self.before_run.wait()
-        if self.refuse:
-            self.refuse = False
-            raise WorkerCrashed("it is gone")
-        self.runs.put_nowait((worker, message))
-
-    def offer(self, worker: str, message: Run) -> None:
+    def run(self, worker: str, message: Run) -> None:
         if self.refuse:
             self.refuse = False
             raise WorkerCrashed("it is gone")
@@ -58,10 +47,10 @@ class FakeEngine:
     def follow(self, worker: str, job_id: str) -> None:
         self.followed.append((worker, job_id))
 
-    async def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
+    def interrupt(self, worker: str, job_id: str, *, force: bool = False) -> None:
         self.interrupts.append((worker, job_id, force))
 
-    async def free(self, *, models: bool, cache: bool) -> None:
+    def free(self, *, models: bool, cache: bool) -> None:
         self.freed.append((models, cache))
 
     async def ask(
@@ -75,12 +64,8 @@ class FakeEngine:
     def reply(self, worker: str, message: Reply) -> None:
         self.replies.put_nowait((worker, message))
 
-    async def messages(self) -> AsyncIterator[tuple[str, EngineMessage]]:
-        while (item := await self._messages.get()) is not None:
-            yield item
-
     def tell(self, message: EngineMessage, worker: str = "w0") -> None:
-        self._messages.put_nowait((worker, message))
+        self._hear(worker, message)
 
     def tell_ready(self, worker: str = "w0") -> None:
         self.states[worker] = "idle"

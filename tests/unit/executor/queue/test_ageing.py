@@ -27,7 +27,7 @@ class Past:
         """A job that ended so many days ago and showed about so many bytes."""
         self._patch.setattr(stores, "now_ms", lambda: int(NOW_MS - days * DAY_MS))
         await self.store.add(make_job(prompt_id=prompt_id, number=0, prompt={}, targets=[]))
-        job = await self.store.claim("w")
+        job = self.store.claim("w")
         assert await self.store.finish(job, Result(state="succeeded", outputs_json=b"1" * nbytes))
 
     async def left(self) -> list[str]:

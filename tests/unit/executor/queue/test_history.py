@@ -26,7 +26,7 @@ async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def end(store, *ids):
     for prompt_id in ids:
         await store.add(make_job(prompt_id=prompt_id, number=0, prompt={}, targets=[]))
-        job = await store.claim("w")
+        job = store.claim("w")
         await store.finish(job, Result(state="succeeded"))
 
 

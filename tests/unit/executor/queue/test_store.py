@@ -37,7 +37,7 @@ async def ids(store: Store, max_items: int | None = None, offset: int = -1) -> l
 
 async def run_one(store: Store, prompt_id: str, result: Result = DONE) -> None:
     await store.add(job(prompt_id))
-    claimed = await store.claim("w")
+    claimed = store.claim("w")
     assert claimed is not None
     assert await store.finish(claimed, result)
 
@@ -50,55 +50,55 @@ async def test_jobs_run_by_number_then_arrival(store: Store):
 
 async def test_a_claimed_job_runs_and_counts_its_attempt(store: Store):
     await store.add(job("a"))
-    claimed = await store.claim("w")
+    claimed = store.claim("w")
     assert claimed is not None
     assert (claimed.state, claimed.attempts, claimed.worker) == ("running", 1, "w")
     assert [running.id for running in store.running()] == ["a"]
 
 
 async def test_nothing_to_claim_is_none(store: Store):
-    assert await store.claim("w") is None
+    assert store.claim("w") is None
 
 
 async def test_remaining_counts_waiting_and_running(store: Store):
     await store.add(job("a"))
     await store.add(job("b"))
-    await store.claim("w")
+    store.claim("w")
     assert store.remaining() == 2
 
 
 async def test_two_claims_at_once_take_two_jobs(store: Store):
     await store.add(job("a"))
     await store.add(job("b"))
-    claimed = await asyncio.gather(store.claim("w0"), store.claim("w1"))
+    claimed = [store.claim("w0"), store.claim("w1")]
     assert {taken.id for taken in claimed if taken} == {"a", "b"}
 
 
 async def test_two_claims_at_once_do_not_share_the_last_job(store: Store):
     await store.add(job("a"))
-    claimed = await asyncio.gather(store.claim("w0"), store.claim("w1"))
+    claimed = [store.claim("w0"), store.claim("w1")]
     assert sum(taken is not None for taken in claimed) == 1
 
 
 async def test_an_attempt_ends_once(store: Store):
     await store.add(job("a"))
-    claimed = await store.claim("w")
+    claimed = store.claim("w")
     assert claimed is not None
     assert await asyncio.gather(store.finish(claimed, DONE), store.finish(claimed, DONE)) == [True, False]
 
 
 async def test_an_old_attempt_cannot_end_the_new_one(store: Store):
     await store.add(job("a"))
-    first = await store.claim("w")
+    first = store.claim("w")
     assert first is not None
     await store.requeue(first)
-    await store.claim("w")
+    store.claim("w")
     assert not await store.finish(first, DONE)
 
 
 async def test_a_put_back_job_is_first_and_keeps_its_count(store: Store):
     await store.add(job("a", 5))
-    claimed = await store.claim("w")
+    claimed = store.claim("w")
     assert claimed is not None
     await store.add(job("b", -5))
     await store.requeue(claimed)
@@ -107,7 +107,7 @@ async def test_a_put_back_job_is_first_and_keeps_its_count(store: Store):
 
 async def test_an_uncounted_put_back_takes_the_attempt_back(store: Store):
     await store.add(job("a"))
-    claimed = await store.claim("w")
+    claimed = store.claim("w")
     assert claimed is not None
     await store.requeue(claimed, counted=False)
     assert store.pending()[0].attempts == 0
@@ -116,7 +116,7 @@ async def test_an_uncounted_put_back_takes_the_attempt_back(store: Store):
 async def test_delete_removes_the_first_match_of_each_id_and_no_running_one(store: Store):
     for prompt_id in ("run", "a", "a", "b"):
         await store.add(job(prompt_id))
-    await store.claim("w")
+    store.claim("w")
     removed = await store.delete(["a", "run", "nobody"])
     assert [gone.id for gone in removed] == ["a"]
     assert [waiting.id for waiting in store.pending()] == ["a", "b"]
@@ -125,7 +125,7 @@ async def test_delete_removes_the_first_match_of_each_id_and_no_running_one(stor
 async def test_clear_leaves_what_runs(store: Store):
     for prompt_id in ("run", "a"):
         await store.add(job(prompt_id))
-    await store.claim("w")
+    store.claim("w")
     await store.clear()
     assert store.remaining() == 1
 
@@ -245,7 +245,7 @@ async def test_what_ran_is_put_back_after_a_restart(tmp_path: Path):
     store = Store(tmp_path / "q")
     await store.open()
     await store.add(job("a", 7))
-    await store.claim("w")
+    store.claim("w")
     await store.add(job("b", 1))
     store = await reopened(store, tmp_path / "q")
     assert [(waiting.id, waiting.attempts) for waiting in store.pending()] == [("a", 1), ("b", 0)]
@@ -257,7 +257,7 @@ async def test_what_ran_twice_has_failed_after_a_restart(tmp_path: Path):
     await store.open()
     await store.add(job("a"))
     for _ in range(2):
-        await store.claim("w")
+        store.claim("w")
         store = await reopened(store, tmp_path / "q")
     entry = await store.history_of("a")
     assert entry is not None
@@ -270,7 +270,7 @@ async def test_secrets_never_reach_the_disk(tmp_path: Path):
     store = Store(tmp_path / "q")
     await store.open()
     await store.add(job("a", api_key_comfy_org="SECRET-KEY", auth_token_comfy_org="SECRET-TOKEN"))
-    claimed = await store.claim("w")
+    claimed = store.claim("w")
     assert claimed is not None
     assert b"SECRET-KEY" in claimed.secrets_json
     await store.finish(claimed, DONE)
@@ -285,7 +285,7 @@ async def test_a_claim_waits_for_no_disk(store: Store, monkeypatch: pytest.Monke
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(store._database, "run", full)
-    claimed = await store.claim("w")
+    claimed = store.claim("w")
     assert claimed is not None
     assert (store.pending(), store.running()) == ([], [claimed])
 
@@ -300,7 +300,7 @@ async def test_a_quick_job_s_row_is_not_written_in_between(tmp_path: Path, monke
     await asyncio.sleep(0.01)
     assert posted == []
     await store.add(job("slow"))
-    await store.claim("w")
+    store.claim("w")
     await asyncio.sleep(0.01)
     assert len(posted) == 1
     await store.close()
@@ -316,8 +316,8 @@ async def test_an_attempt_that_had_just_begun_counts_when_the_server_is_killed(t
     await store.open()
     for prompt_id in "abc":
         await store.add(job(prompt_id))
-    await store.claim("w")
-    taken = await store.claim("w")
+    store.claim("w")
+    taken = store.claim("w")
     assert taken is not None
     await store.requeue(taken, counted=False)
     left = Store(killed(tmp_path / "live") / "q")
@@ -382,9 +382,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.waiting.append(self.do(self.store.add(job(prompt_id, number))))
         self.sort()
 
+    async def claimed_next(self) -> Job | None:
+        return self.store.claim("w")
+
     @rule(target=claimed)
     def claim(self) -> Job | None:
-        taken = self.do(self.store.claim("w"))
+        taken = self.do(self.claimed_next())
         assert (taken and taken.row) == (self.waiting[0].row if self.waiting else None)
         if taken is not None:
             self.waiting.pop(0)

@@ -144,7 +144,7 @@ def test_messages_leave_in_order(line: Line):
 @pytest.fixture
 def collecting(line: Line, monkeypatch: pytest.MonkeyPatch) -> Line:
     """A line that holds messages back, until something is sent or they are let go."""
-    monkeypatch.setattr("executor.worker.control.HOLD_S", 3600.0)
+    monkeypatch.setattr("executor.worker.outgoing.HOLD_S", 3600.0)
     memory = shared_memory()
     if memory is None:
         pytest.skip("this system has no memory files")
@@ -181,7 +181,7 @@ def test_what_is_held_keeps_its_order_and_what_has_no_room_goes_at_once(collecti
 
 
 def test_a_front_that_has_time_hears_of_what_is_held_meanwhile(collecting: Line, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("executor.worker.control.ALONE_S", -1.0)
+    monkeypatch.setattr("executor.worker.outgoing.ALONE_S", -1.0)
     for number in range(3):
         collecting.control.hold(emit(number), alone=True)
     assert heard(collecting, 2) == ["0", "1"]
@@ -190,7 +190,7 @@ def test_a_front_that_has_time_hears_of_what_is_held_meanwhile(collecting: Line,
 
 
 def test_held_messages_are_let_go_after_a_while(line: Line, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("executor.worker.control.HOLD_S", 0.001)
+    monkeypatch.setattr("executor.worker.outgoing.HOLD_S", 0.001)
     memory = shared_memory()
     if memory is None:
         pytest.skip("this system has no memory files")
@@ -207,7 +207,7 @@ def test_without_an_outbox_nothing_is_held(line: Line):
 
 
 def test_a_sender_waits_for_a_slow_front(line: Line, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("executor.worker.control.MAX_QUEUED", 1)
+    monkeypatch.setattr("executor.worker.outgoing.MAX_QUEUED", 1)
     big = Emit(job_id="a", event="e", data_json=b" " * (8 << 20))
     sender = threading.Thread(target=lambda: [line.control.send(big) for _ in range(3)])
     sender.start()
@@ -309,8 +309,41 @@ def test_a_reply_that_nobody_waits_for_is_dropped(line: Line):
     assert isinstance(line.job(), Job)
 
 
-def test_exit_on_the_loop_ends_it_with_its_code(line: Line, capfd: pytest.CaptureFixture[str]):
-    line.control.loop.call_soon_threadsafe(sys.exit, 3)
+def test_exit_in_an_answer_ends_the_worker_with_its_code(line: Line, capfd: pytest.CaptureFixture[str]):
+    async def answerer(question: Ask) -> bytes:
+        sys.exit(3)
+
+    line.control.answerer = answerer
+    line.say(Ask(id=1, question="validate"))
     assert line.ended.wait(PATIENCE_S)
     assert line.codes == [3]
     assert "SystemExit" in capfd.readouterr().err
+
+
+def test_the_front_is_heard_while_an_answer_takes_its_time(line: Line):
+    may_end = threading.Event()
+
+    async def answerer(question: Ask) -> bytes:
+        may_end.wait(PATIENCE_S)
+        return b"1"
+
+    line.control.answerer = answerer
+    line.say(Ask(id=1, question="validate"), run())
+    assert isinstance(line.job(), Job)
+    may_end.set()
+    assert line.hear() == Answer(id=1, value_json=b"1")
+
+
+def test_an_answer_may_wait_for_a_wish(line: Line):
+    async def answerer(question: Ask) -> bytes:
+        assert line.control.is_answering()
+        return line.control.request("queue", b"null", at_once=True).result(PATIENCE_S)
+
+    line.control.answerer = answerer
+    line.say(Ask(id=1, question="validate"))
+    wish = line.hear()
+    assert isinstance(wish, Request)
+    assert wish.at_once
+    line.say(Reply(id=wish.id, value_json=b"7"))
+    assert line.hear() == Answer(id=1, value_json=b"7")
+    assert not line.control.is_answering()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -21,12 +20,20 @@ class Control:
     """Answers every wish with what `answer` holds."""
 
     def __init__(self) -> None:
-        self.thread = threading.Thread()
         self.jobs: SimpleQueue[object] = SimpleQueue()
         self.answer: Future[bytes] = Future()
+        self.asked: list[tuple[str, str, bool]] = []  # wish, owner, whether it is met at once
+        self.answers_here = False
 
-    def request(self, wish: str, body_json: bytes, owner: str = "") -> Future[bytes]:
+    def request(self, wish: str, body_json: bytes, owner: str = "", *, at_once: bool = False) -> Future[bytes]:
+        self.asked.append((wish, owner, at_once))
         return self.answer
+
+    def is_answering(self) -> bool:
+        return self.answers_here
+
+    def exit(self, error: SystemExit) -> None:
+        pass
 
 
 @pytest.fixture
@@ -44,22 +51,6 @@ def test_request_waits_for_its_answer(line: Line, control: Control):
     assert line.request("queue", None) == {"a": 1}
 
 
-def test_request_on_the_loop_goes_aside(control: Control):
-    class Aside:
-        def ask(self, wish: str, body_json: bytes) -> bytes:
-            return json.dumps([wish, json.loads(body_json)]).encode()
-
-    control.thread = threading.current_thread()
-    line = Line(control, aside=Aside())
-    assert line.request("queue", {"a": 1}) == ["queue", {"a": 1}]
-
-
-def test_request_on_the_loop_is_refused_where_there_is_no_way_aside(line: Line, control: Control):
-    control.thread = threading.current_thread()
-    with pytest.raises(RuntimeError, match="VALIDATE_INPUTS"):
-        line.request("queue", None)
-
-
 def called_on_the_packs_loop(line: Line, call: Callable[[], object]) -> object:
     async def called() -> object:
         return call()
@@ -67,27 +58,28 @@ def called_on_the_packs_loop(line: Line, call: Callable[[], object]) -> object:
     return asyncio.run_coroutine_threadsafe(called(), line.loop).result(20)
 
 
-def test_a_route_asks_aside_and_belongs_to_no_prompt(control: Control):
-    class Aside:
-        def ask(self, wish: str, body_json: bytes) -> bytes:
-            return json.dumps(wish).encode()
-
-        def close(self) -> None:
-            pass
-
-    line = Line(control, aside=Aside())
+def test_a_node_asks_in_its_turn_for_its_prompts_owner(line: Line, control: Control):
+    control.answer.set_result(b"5")
     line.began(Run(job_id="a", prompt_json=b"{}", targets=(), owner="anna"), InterruptFlag())
-    assert line.owner == "anna"
-    assert called_on_the_packs_loop(line, lambda: line.request("queue", None)) == "queue"
-    assert called_on_the_packs_loop(line, lambda: (line.owner, line.on_loop(), line.hears())) == ("", True, False)
+    assert line.request("queue", None) == 5
+    assert control.asked == [("queue", "anna", False)]
+
+
+def test_a_route_asks_at_once_and_belongs_to_no_prompt(line: Line, control: Control):
+    control.answer.set_result(b"5")
+    line.began(Run(job_id="a", prompt_json=b"{}", targets=(), owner="anna"), InterruptFlag())
+    assert called_on_the_packs_loop(line, lambda: line.request("queue", None)) == 5
+    assert control.asked == [("queue", "", True)]
     line.close()
     assert not line.loop.is_running()
 
 
-def test_a_route_without_a_way_aside_waits_for_the_usual_answer(line: Line, control: Control):
+def test_what_answers_the_front_asks_at_once_and_belongs_to_no_prompt(line: Line, control: Control):
     control.answer.set_result(b"5")
-    assert called_on_the_packs_loop(line, lambda: line.request("queue", None)) == 5
-    line.close()
+    control.answers_here = True
+    line.began(Run(job_id="a", prompt_json=b"{}", targets=(), owner="anna"), InterruptFlag())
+    assert line.request("queue", None) == 5
+    assert control.asked == [("queue", "", True)]
 
 
 def test_refused_wish_is_logged(line: Line, control: Control, caplog: pytest.LogCaptureFixture):

@@ -15,26 +15,17 @@ from executor.worker.packweb import _answer_for, serve_routes
 
 
 class Control:
-    """A loop on a thread, as the worker's control has one."""
+    """What the packs' loop needs of a worker's control."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-
-    def end(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
+    def exit(self, error: SystemExit) -> None:
+        raise error
 
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
-    control = Control()
-    line = Line(control, worker="worker-0", run_folder=tmp_path)
+    line = Line(Control(), worker="worker-0", run_folder=tmp_path)
     yield line
     line.close()
-    control.end()
 
 
 async def hello(request: web.Request) -> web.Response:

@@ -1,7 +1,4 @@
-"""The event loop of packs, on a thread of its own: their routes, their prompt hooks, what they hand to it.
-
-Whatever blocks it keeps the worker neither from hearing the front nor from running prompts. Knows no pack.
-"""
+"""An event loop on a thread of its own. Knows neither what runs on it nor the front."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from collections.abc import Callable
 STOP_S = 1.0
 
 
-class PackLoop:
+class LoopThread:
     """Begins when it is first asked for; code on it that exits is told to `on_exit`, and ends it."""
 
-    def __init__(self, on_exit: Callable[[SystemExit], None]) -> None:
-        self._on_exit = on_exit
+    def __init__(self, name: str, on_exit: Callable[[SystemExit], None]) -> None:
+        self._name, self._on_exit = name, on_exit
         self._lock = threading.Lock()
         self._up = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -28,7 +25,7 @@ class PackLoop:
         """The event loop, which runs."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="weft-packs", daemon=True)
+                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
                 self._thread.start()
                 self._up.wait()
         assert self._loop is not None, "it is there once it is up"
