@@ -1,14 +1,16 @@
 """A checkpoint from its file into memory, weights in the file's type, beside one reading of the file's bytes.
 
-Weft maps the file, so a load reads nothing by itself: here it counts as done when every page of every weight was
-touched. Imports are done before. Cold: the system was told to drop the file's pages (posix_fadvise), which it does for
-pages that nobody maps. Figure and floor take turns.
+Weft maps the file and has it read on a thread meanwhile: here a load counts as done when every page of every weight
+was touched. Imports are done before, and kept from the collector, as a worker does. Cold: the system was told to drop
+the file's pages (posix_fadvise), which it does for pages that nobody maps. Warm comes after it: which pages a file lies
+in is settled when it is read, and a file that was just written may lie in others. Figure and floor take turns.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from benchmarks.figures import Figure, absent, median
 from benchmarks.model_files import DEMO, full_size
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.memory import Memory
+from executor.inference.reading_ahead import READING_AHEAD
 
 ROUNDS = 3
 BLOCK = 1 << 24
@@ -31,10 +34,14 @@ def figures(path: Path | None = None) -> list[Figure]:
     path = full_size() if path is None else path
     load_s(DEMO)  # imports
     load_s(path)
-    rows = [(floor_s(path), load_s(path), map_s(path)) for _ in range(ROUNDS)]
+    settle()
+    gc.freeze()
+    colds = in_the_cold(path)
+    rows = [(settled(path, floor_s), settled(path, load_s), settled(path, map_s)) for _ in range(ROUNDS)]
     floor, warm, mapped = (median(column) for column in zip(*rows, strict=True))
+    gc.unfreeze()
     return [
-        *in_the_cold(path),
+        *colds,
         Figure(name="checkpoint load, warm", value=warm, unit="s", floor=floor, floor_name="read the file's bytes",
                most_ratio=1.3),
         Figure(name="checkpoint mapped, pages untouched", value=mapped, unit="s"),
@@ -59,7 +66,7 @@ def can_cool() -> bool:
 
 def cold(path: Path, measure: Callable[[Path], float]) -> float:
     """A measurement after the file's pages were dropped."""
-    gc.collect()  # mappings of earlier loads
+    settle()
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -67,6 +74,20 @@ def cold(path: Path, measure: Callable[[Path], float]) -> float:
     finally:
         os.close(file)
     return measure(path)
+
+
+def settled(path: Path, measure: Callable[[Path], float]) -> float:
+    """A measurement with nothing of earlier loads about."""
+    settle()
+    return measure(path)
+
+
+def settle() -> None:
+    """Wait until nothing is read any more, and give mappings of earlier loads back."""
+    for thread in threading.enumerate():
+        if thread.name == READING_AHEAD:
+            thread.join()
+    gc.collect()
 
 
 def floor_s(path: Path) -> float:

@@ -8,7 +8,7 @@ proc_pid_maps(5), and the kernel's admin-guide/mm/transhuge.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 LARGE = 2 << 20  # bytes of a large page where the usual ones have 4 KiB
@@ -35,16 +35,25 @@ def enlarge(found: Sequence[Region]) -> None:
 
     Kernels before 6.1 do it by and by, later ones at once.
     """
-    if not found:
+    madvise = advice() if found else None
+    if madvise is None:
         return
-    try:
-        madvise = ctypes.CDLL(None).madvise
-    except (OSError, AttributeError):
-        return
-    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     for start, end in found:  # what it refuses stays as it is
         madvise(start, end - start, MADV_HUGEPAGE)
         madvise(start, end - start, MADV_COLLAPSE)
+
+
+def advice() -> Callable[[int, int, int], int] | None:
+    """madvise(2) of an address, a number of bytes and what is advised; 0: done. None where the system has no such call.
+
+    Other threads go on meanwhile.
+    """
+    try:
+        madvise = ctypes.CDLL(None).madvise
+    except (OSError, AttributeError):
+        return None
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return madvise
 
 
 def regions(maps: Iterable[str]) -> Iterator[Region]:

@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from executor.errors import ModelFileError
 from executor.inference.devices import Role
-from executor.inference.memory import Part
+from executor.inference.memory import Part, set_weights
 from executor.inference.weights import WeightFile
 
 MISSING_SHOWN = 3
+MAKING = frozenset({torch.empty, torch.ones, torch.zeros, torch.full, torch.rand, torch.randn})
+FILLING = frozenset(
+    {
+        Tensor.fill_,
+        Tensor.normal_,
+        Tensor.uniform_,
+        Tensor.zero_,
+        init.constant_,
+        init.kaiming_uniform_,
+        init.normal_,
+        init.uniform_,
+    }
+)
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def assign(file: WeightFile, module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Put mapped weights into a module that was built on the meta device.
+def assign(
+    file: WeightFile, module: nn.Module, empty: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str
+) -> None:
+    """Put mapped weights into a module that was built without memory, in the place of its `empty` tensors.
 
     Raises ModelFileError naming what is missing, of another kind of number, or of another shape than the rest implies.
     """
-    wanted = module.state_dict()
-    missing = [key for key in wanted if key not in weights]
+    missing = [key for key in empty if key not in weights]
     if missing:
         shown = ", ".join(missing[:MISSING_SHOWN])
         raise ModelFileError(file.path, f"its {what} lacks {len(missing)} tensors, such as {shown}")
-    for key, empty in wanted.items():
-        if weights[key].shape != empty.shape:
-            found, implied = tuple(weights[key].shape), tuple(empty.shape)
+    for key, hollow in empty.items():
+        if weights[key].shape != hollow.shape:
+            found, implied = tuple(weights[key].shape), tuple(hollow.shape)
             raise ModelFileError(
                 file.path, f"its {what} has {key} of shape {found} where {implied} follows from the rest"
             )
-        if empty.is_floating_point() and not weights[key].is_floating_point():
+        if hollow.is_floating_point() and not weights[key].is_floating_point():
             kind = str(weights[key].dtype).removeprefix("torch.")
             raise ModelFileError(
                 file.path,
                 f"its {what} holds {key} as {kind}",
                 "weights of type float32, float16, bfloat16 or float8 fit",
             )
-    module.load_state_dict(dict(weights), strict=False, assign=True)
-    module.requires_grad_(False)
+    set_weights(module, weights.items())
     module.eval()
-    left = [name for name, tensor in module.named_parameters() if tensor.is_meta]
-    if left:
-        raise ModelFileError(file.path, f"its {what} leaves {len(left)} weights unset, such as {left[0]}")
 
 
 def scaled(tensors: Mapping[str, Tensor], name: str) -> Tensor:
@@ -65,14 +77,38 @@ def build_part(
     Tensors that have no place in the module are left out.
     Raises ModelFileError when tensors are missing or do not fit together.
     """
-    with torch.device("meta"):
+    with Hollow():
         module = build()
-    wanted = module.state_dict()
-    keys = {name: key for name, key in keys.items() if key in wanted}
+    empty = module.state_dict()
+    keys = {name: key for name, key in keys.items() if key in empty}
     weights = {key: scaled(file.tensors, name) for name, key in keys.items()}
-    for key, empty in wanted.items():
+    for key, hollow in empty.items():
         # the original keeps some linear layers as 1x1 convolutions
-        if key in weights and empty.ndim == 2 and weights[key].ndim == 4:
+        if key in weights and hollow.ndim == 2 and weights[key].ndim == 4:
             weights[key] = weights[key][:, :, 0, 0]
-    assign(file, module, weights, what)
+    assign(file, module, empty, weights, what)
     return Part(f"{what} of {file.path.name}", role, module, weights, keys)
+
+
+class Hollow(TorchFunctionMode):
+    """While it is entered, this thread makes new tensors without memory, and fills none of those with first values.
+
+    As `torch.device("meta")`, but that one computes those values of nothing, which takes longer than all else here.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        """What torch calls in the place of its functions."""
+        given = kwargs or {}
+        if func in FILLING:
+            filled = args[0] if args else given.get("tensor")
+            if isinstance(filled, Tensor) and filled.is_meta:
+                return filled
+        if func in MAKING and given.get("device") is None:
+            given = {**given, "device": "meta"}
+        return func(*args, **given)

@@ -7,7 +7,7 @@ One thread uses a Memory: the one that runs nodes.
 
 import logging
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -120,8 +120,7 @@ class Part(Generic[Module]):
         self.placement = placement
         self._end_stream()
         self._void_recordings()
-        for key in self.weights:
-            set_weight(self.module, key, self.resting(key))
+        set_weights(self.module, ((key, self.resting(key)) for key in self.weights))
         self.patches = PatchSet()
         if self.is_arranged:
             join_projections(self.module)
@@ -143,8 +142,8 @@ class Part(Generic[Module]):
             self.stream.recall()
         if concerned:
             self._void_recordings()
-        for key in concerned:
-            set_weight(self.module, key, made[key] if made and key in made else self.changed(key, patches))
+            remade = ((key, made[key] if made and key in made else self.changed(key, patches)) for key in concerned)
+            set_weights(self.module, remade)
         if self.is_arranged and concerned and not made:  # hooks come and go too often for it
             join_projections(self.module)
         self.patches = patches
@@ -158,8 +157,7 @@ class Part(Generic[Module]):
         self._end_stream()
         self._void_recordings()
         self._unpack()
-        for key, weight in self.weights.items():
-            set_weight(self.module, key, weight)
+        set_weights(self.module, self.weights.items())
         self.placement = None
         self.patches = PatchSet()
 
@@ -371,11 +369,13 @@ def get_weight(module: nn.Module, key: str) -> Tensor:
     return found.data
 
 
-def set_weight(module: nn.Module, key: str, weight: Tensor) -> None:
-    """Put a tensor into a module's parameter or buffer of a dotted name, as a new object."""
-    path, _, name = key.rpartition(".")
-    owner = module.get_submodule(path)
-    if name in owner._buffers:
-        owner._buffers[name] = weight
-    else:
-        owner._parameters[name] = nn.Parameter(weight, requires_grad=False)
+def set_weights(module: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Put tensors into a module's parameters and buffers by their dotted names, as new objects."""
+    owners = dict(module.named_modules())
+    for key, weight in weights:
+        path, _, name = key.rpartition(".")
+        owner = owners[path] if path in owners else module.get_submodule(path)  # one that stands in two places
+        if name in owner._buffers:
+            owner._buffers[name] = weight
+        else:
+            owner._parameters[name] = nn.Parameter(weight, requires_grad=False)

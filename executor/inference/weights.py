@@ -3,22 +3,20 @@
 import json
 import pickle
 import re
-import struct
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from executor.errors import ModelFileError
+from executor.inference.safetensors_file import FITS, has_safetensors_header, read_safetensors
 from executor.inference.seams import seam
 
 PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
 CONFIG_KEY = "weft.config"
-FITS = "a .safetensors file, or a .ckpt/.pt file that holds tensors only, fits here"
 # first bytes of files that are often saved under a model's name
 FOREIGN_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "is a Git LFS pointer; fetch the real file (git lfs pull)"),
@@ -28,7 +26,6 @@ FOREIGN_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "is a picture"),
     (b"\xff\xd8\xff", "is a picture"),
 )
-LONGEST_WORDS = 40
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 
 
@@ -111,13 +108,8 @@ def _read(path: Path) -> WeightFile:
     refuse_foreign(path, start)
     if start.startswith((ZIP_START, PICKLE_START)) and not has_safetensors_header(start):
         return WeightFile(path=path, tensors=read_torch(path, zipped=start.startswith(ZIP_START)))
-    check_safetensors_size(path, start)
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator)
-            return WeightFile(path=path, tensors=tensors, metadata=file.metadata() or {})
-    except SafetensorError as error:
-        raise ModelFileError(path, f"is not a whole safetensors file ({error})", FITS) from error
+    tensors, metadata = read_safetensors(path, start)
+    return WeightFile(path=path, tensors=tensors, metadata=metadata)
 
 
 def first_bytes(path: Path) -> bytes:
@@ -140,45 +132,6 @@ def refuse_foreign(path: Path, start: bytes) -> None:
     for signature, what in FOREIGN_STARTS:
         if start[: len(signature)].lower() == signature.lower():
             raise ModelFileError(path, what, FITS)
-
-
-def unknown_kind(path: Path, start: bytes) -> str:
-    """What a file is that begins as no weights do: a text, told by its first words, or what its name does not say."""
-    text = start.decode("utf-8", "ignore")
-    if len(text.encode()) >= len(start) - 3 and all(letter.isprintable() or letter in "\t\r\n" for letter in text):
-        words = (text.strip().splitlines() or [""])[0][:LONGEST_WORDS]
-        return f"is a text file, no weights: it begins {words!r}; most likely the answer to a failed download"
-    if path.suffix in (".safetensors", ".sft"):
-        return "is not a safetensors file: its header is missing"
-    return "is no weights file: it begins neither as torch's files do nor as safetensors files"
-
-
-def has_safetensors_header(start: bytes) -> bool:
-    """Whether a file starts with a believable length and a JSON object; the length's first byte may be anything."""
-    return start[8:9] == b"{" and start[5:8] == b"\0\0\0"
-
-
-def check_safetensors_size(path: Path, start: bytes) -> None:
-    """Compare the file's size with what its safetensors header promises.
-
-    Raises ModelFileError naming both sizes when bytes are missing, or when there is no such header.
-    """
-    size = path.stat().st_size
-    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
-    if start[8:9] != b"{" or length < 2:
-        raise ModelFileError(path, unknown_kind(path, start), FITS)
-    if 8 + length > size:
-        raise ModelFileError(path, f"is truncated: it ends after {size} bytes, inside its header", FITS)
-    with path.open("rb") as file:
-        file.seek(8)
-        try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            promised = 8 + length + max(ends, default=0)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ModelFileError(path, "is not a safetensors file: its header cannot be read", FITS) from error
-    if size < promised:
-        raise ModelFileError(path, f"is truncated: it has {size} of {promised} bytes", "download it again")
 
 
 def read_torch(path: Path, *, zipped: bool) -> dict[str, Tensor]:
