@@ -26,7 +26,7 @@ from tests.serving import serving
 LONG_S = 0.05
 PROMPTS = 60
 AT_ONCE = 16
-ROUNDS = 3
+ROUNDS = 5
 PATIENCE_S = 60.0
 Node = dict[str, object]
 UP = re.compile(rb'^weft_worker_up\{worker="[^"]*"\} 1\.0$', re.MULTILINE)
