@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from executor.inference.crossing import sent, sent_like
 from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra
-from executor.inference.hooks import REGIONS
+from executor.inference.hooks import REGIONS, pure_patches
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
 from executor.inference.network_config import ModelType, NetworkConfig, model_type, unet_config
@@ -173,7 +173,8 @@ class DiffusionModel:
             options[PRODUCTS] = products.under(self.part.changes)
         if records and recordings is not None:
             alone = partial(network, transformer_options=options)
-            output = recordings.call(alone, {"x": network_input, "timesteps": timestep, "context": context, **given})
+            arguments = {"x": network_input, "timesteps": timestep, "context": context, **given}
+            output = recordings.call(alone, arguments, apart=pure_patches(options))
         else:
             wrapped = around(DIFFUSION_MODEL, options, network, network)
             arguments = {"context": context, "transformer_options": options, **given}

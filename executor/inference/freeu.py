@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor
 
-from executor.inference.hooks import Options
+from executor.inference.hooks import Options, PurePatch
 
 COARSE = 1  # how far from the constant a wave counts as coarse, in waves per picture
 
 
-class FreeU:
+class FreeU(PurePatch):
     """Changes what output blocks of the two innermost widths are given."""
 
     def __init__(self, width: int, strengths: tuple[float, float], skips: tuple[float, float]) -> None:
@@ -19,6 +21,11 @@ class FreeU:
             width * 4: (strengths[0], skips[0]),
             width * 2: (strengths[1], skips[1]),
         }
+
+    @property
+    def numbers(self) -> Hashable:
+        """Strengths of features and skips by width."""
+        return tuple(self.scales.items())
 
     def __call__(self, x: Tensor, skip: Tensor, options: Options) -> tuple[Tensor, Tensor]:
         """Features and skip connection [B, C, H, W] of an output block."""

@@ -7,7 +7,8 @@ protocols"): `patches` holds lists of functions by name, `patches_replace` funct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping
 from typing import Protocol, TypeAlias, TypeVar, cast
 
 from torch import Tensor, nn
@@ -26,6 +27,33 @@ REGIONS = "weft.regions"
 """What transformer_options call the compiled layers, in calls that run nothing but the network."""
 
 Module = TypeVar("Module")
+
+
+PAIRS = "output_block_patch"
+"""The patch point before each output block, of its input and its skip connection."""
+
+
+class PurePatch(ABC):
+    """A patch of Weft's own for `PAIRS` whose answer follows from what it is given and its numbers, and nothing else.
+
+    So calls of a network that runs it may be recorded and played back.
+    """
+
+    @property
+    @abstractmethod
+    def numbers(self) -> Hashable:
+        """What tells it from others of its kind."""
+
+
+def pure_patches(options: Mapping[str, object]) -> Hashable | None:
+    """What tells calls apart that run different pure patches, () for none; None where there are patches of others."""
+    tables = cast("Mapping[str, list[object]]", options.get("patches") or {})
+    given = {name: held for name, held in tables.items() if held}
+    if not given.keys() <= {PAIRS}:
+        return None
+    own = [patch for patch in given.get(PAIRS, []) if isinstance(patch, PurePatch)]
+    whole = len(own) == len(given.get(PAIRS, []))
+    return tuple((type(patch).__name__, patch.numbers) for patch in own) if whole else None
 
 
 class LayerRunner(Protocol):

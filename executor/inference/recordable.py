@@ -1,5 +1,7 @@
 """Which calls of a network may be recorded and played back: those that run none of a pack's code.
 
+Patches of Weft's own that are functions of what they are given (FreeU) may be among them.
+
 What a function of a pack does beside computing (counting steps, reading values, changing weights) would be lost when a
 call is played back. Knows not how calls are recorded.
 """
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 from executor.inference import attention
+from executor.inference.hooks import pure_patches
 from executor.inference.unet import UNet
 
 if TYPE_CHECKING:
@@ -72,12 +75,14 @@ def is_untouched(network: nn.Module) -> bool:
 
 
 def is_plain(transformer_options: Mapping[str, object]) -> bool:
-    """Whether a network's call runs nothing but the network; without a graph of gradients, in the types it says."""
+    """Whether a network's call runs nothing but the network and pure patches; without gradients, in its own types."""
     if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):  # its copies of weights do not last
         return False
     if not torch.is_inference_mode_enabled() or attention.attend.is_replaced or attention.attend_masked.is_replaced:
         return False
-    tables = (transformer_options.get(name) for name in ("patches", "patches_replace", "wrappers"))
-    if any(held for table in tables for held in cast("Mapping[str, object]", table or {}).values()):
+    tables = (transformer_options.get(name) for name in ("patches_replace", "wrappers"))
+    if pure_patches(transformer_options) is None or any(
+        held for table in tables for held in cast("Mapping[str, object]", table or {}).values()
+    ):
         return False
     return not transformer_options.get("optimized_attention_override")

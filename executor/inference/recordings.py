@@ -85,11 +85,14 @@ class Recordings:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def call(self, network: Callable[..., Tensor], given: Mapping[str, object]) -> Tensor:
-        """What the network answers to named arguments: tensors, numbers, None, and lists and dictionaries of these."""
+    def call(self, network: Callable[..., Tensor], given: Mapping[str, object], apart: Hashable = ()) -> Tensor:
+        """What the network answers to named arguments: tensors, numbers, None, and lists and dictionaries of these.
+
+        `apart` tells calls apart that compute something else with the same arguments.
+        """
         tensors: list[Tensor] = []
         try:
-            form = form_of(given, tensors)
+            form = (apart, form_of(given, tensors))
         except TypeError:
             return network(**given)
         kept = self._kept.get(form)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from executor import context as running
-from executor.inference.hooks import Control, Options, PairPatch, controlled, patched, patches, through
+from executor.inference.hooks import PAIRS, Control, Options, PairPatch, controlled, patched, patches, through
 from executor.inference.packing import channels_last
 from executor.inference.unet_layers import (
     Downsample,
@@ -195,7 +195,7 @@ class UNet(nn.Module):
         for number, block in enumerate(self.output_blocks):
             options["block"] = ("output", number)
             skip = controlled(skips.pop(), left, "output")
-            for patch in patches(options, "output_block_patch"):
+            for patch in patches(options, PAIRS):
                 x, skip = cast(PairPatch, patch)(x, skip, options)
             size = (skips[-1].shape[-2], skips[-1].shape[-1]) if skips else None
             x = block(torch.cat([x, skip], dim=1), embedding, context, options, size)

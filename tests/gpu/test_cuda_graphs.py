@@ -11,6 +11,7 @@ from torch import Tensor
 
 from executor.inference.checkpoint import Checkpoint, load_checkpoint
 from executor.inference.devices import Ways
+from executor.inference.freeu import FreeUV2
 from executor.inference.memory import Memory
 from executor.inference.sample import sample
 from tests.tiny_checkpoint import TinySizes, write_tiny_checkpoint
@@ -70,6 +71,18 @@ def test_a_lora_is_seen_and_taken_off(device: torch.device, path: Path):
     changed = drawn(Checkpoint(model=other, clip=checkpoint.clip, vae=checkpoint.vae))
     assert not torch.equal(changed, plain)
     assert torch.equal(drawn(checkpoint), plain)
+
+
+def test_freeu_is_recorded_and_equal_to_the_bit(device: torch.device, path: Path):
+    pictures = []
+    for records in (False, True):
+        checkpoint = opened(path, device, records=records)
+        model = checkpoint.model.clone()
+        model.set_model_output_block_patch(FreeUV2(SIZES.widths[0], (1.3, 1.4), (0.9, 0.2)))
+        pictures.append(drawn(Checkpoint(model=model, clip=checkpoint.clip, vae=checkpoint.vae)))
+    assert torch.equal(*pictures)
+    assert not torch.equal(pictures[1], drawn(checkpoint))
+    assert recorded(checkpoint) == 2
 
 
 def test_recordings_give_their_memory_back(device: torch.device, path: Path):

@@ -11,6 +11,7 @@ from tests.gpu.test_cuda_graphs import (  # noqa: F401
     test_a_failed_recording_leaves_the_device_usable,
     test_a_lora_is_seen_and_taken_off,
     test_a_recorded_sampling_is_equal_to_the_bit,
+    test_freeu_is_recorded_and_equal_to_the_bit,
     test_recordings_give_their_memory_back,
     test_shapes_by_turns_are_equal_to_the_bit,
 )

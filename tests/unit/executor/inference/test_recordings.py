@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from executor.errors import Interrupted
 from executor.inference.checkpoint import Checkpoint
 from executor.inference.denoiser import discrete_v
 from executor.inference.devices import Ways
+from executor.inference.freeu import FreeU, FreeUV2
 from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.recordings import MOST_RECORDINGS, PLAIN_CALLS, Recordings, form_of, refilled
@@ -259,6 +261,34 @@ def test_what_runs_code_of_packs_is_not_recorded(tiny: Checkpoint, tape: Tape, c
     model = tiny.model.clone()
     change(model)
     drawn(model)
+    assert tape.recorded == 0
+
+
+def freed(tiny: Checkpoint, kind: type[FreeU], strength: float, skip: float) -> ModelHandle:
+    model = tiny.model.clone()
+    width: int = model.model.diffusion_model.model_channels // 2  # the first maps are twice as wide as that
+    model.set_model_output_block_patch(kind(width, (strength, strength), (skip, skip)))
+    return model
+
+
+def test_freeu_is_recorded_by_its_numbers(tiny: Checkpoint, tape: Tape):
+    models = [tiny.model, freed(tiny, FreeU, 1.3, 0.2), freed(tiny, FreeU, 1.5, 0.2), freed(tiny, FreeUV2, 1.3, 0.2)]
+    tiny.model.memory.ways = Ways(records=False)
+    plain = [drawn(model) for model in models]
+    assert not any(torch.equal(one, other) for one, other in pairwise(plain))
+    tiny.model.memory.ways = Ways()
+    for _ in range(2):
+        assert all(torch.equal(drawn(model), wanted) for model, wanted in zip(models, plain, strict=True))
+    assert (tape.recorded, tape.played) == (4, 4 * (3 + 5))
+
+
+def test_freeu_beside_a_function_of_a_pack_is_not_recorded(tiny: Checkpoint, tape: Tape):
+    model = freed(tiny, FreeU, 1.3, 0.2)
+    model.set_model_output_block_patch(lambda x, skip, options: (x, skip))
+    drawn(model)
+    other = freed(tiny, FreeU, 1.3, 0.2)
+    patched(other)
+    drawn(other)
     assert tape.recorded == 0
 
 
