@@ -26,11 +26,14 @@ from executor.fence import require_encodable
 from executor.files import Folders
 from executor.numbered import file_names
 from executor.settings import Settings
+from executor.spares import Spares
+from executor.wholefile import write_whole
 
 log = logging.getLogger("weft.dispatcher")
 
 FOLDER = "attempts"
 ENDED_FOLDER = "written"
+SPARE_FOLDER = "spare_records"
 DOOMED = "-doomed"
 SHOWN_ROOTS = frozenset({"output", "temp"})
 
@@ -45,14 +48,19 @@ def ended_folder(settings: Settings) -> Path:
     return settings.folder("user") / ENDED_FOLDER
 
 
+def spare_folder(settings: Settings) -> Path:
+    """Where the files of records lie that serve again."""
+    return settings.folder("user") / SPARE_FOLDER
+
+
 class Attempt:
     """The record of one attempt, written by its worker; a `wholefile.Record`. Its file is made at the first line.
 
     Files are noted from any thread.
     """
 
-    def __init__(self, folder: Path, row: int, number: int) -> None:
-        self._folder, self._name = folder, f"{row}-{number}"
+    def __init__(self, folder: Path, row: int, number: int, spares: Spares | None = None) -> None:
+        self._folder, self._name, self._spares = folder, f"{row}-{number}", spares
         self._file: FileIO | None = None
         self._known: set[str] = set()
         self._began_ns = 0
@@ -104,6 +112,8 @@ class Attempt:
 
     def _opened(self) -> FileIO:
         path = os.path.join(self._folder, self._name)
+        if self._spares is not None:
+            self._spares.take(path)
         try:
             return FileIO(path, "ab")
         except FileNotFoundError:  # it is the first record of all
@@ -114,12 +124,14 @@ class Attempt:
 class Leftovers:
     """The records of all attempts, read by the front. Its work belongs in a thread.
 
-    With a folder for `ended` ones, records of jobs that ended go there when they are forgotten here.
+    With a folder for `ended` ones, what records of jobs that ended say goes there when they are forgotten here; with
+    `spares` their files may serve again.
     """
 
-    def __init__(self, folder: Path, ended: Path | None = None) -> None:
+    def __init__(self, folder: Path, ended: Path | None = None, spares: Spares | None = None) -> None:
         self._folder = folder
         self._ended = ended
+        self._spares = spares
 
     def take_stock(self, waiting: Collection[int]) -> set[int]:
         """The waiting rows that have records; records of other rows, whose jobs ended, are forgotten.
@@ -153,15 +165,24 @@ class Leftovers:
             _remove_all(line for line in lines_of(record) if line[0] == "part" or _is_open(line, over))
         self.forget({row})
 
-    def forget(self, rows: Collection[int]) -> None:
-        """Jobs have ended: their files stay, their records are handed on."""
-        for _, record in self._records(rows):
+    def forget(self, rows: Collection[int], *, closed: bool = False) -> None:
+        """Jobs have ended: their files stay, what their records say is handed on together.
+
+        `closed`: their workers told so, and write no line any more.
+        """
+        records = [record for _, record in self._records(rows)]
+        try:
+            if self._ended is not None:
+                _hand_on(records, self._ended)
+        except OSError as error:  # they stay, and are handed on at the next start
+            log.warning("what jobs wrote could not be noted: %s", error)
+            return
+        for record in records:
             with suppress(OSError):
-                if self._ended is None:
-                    record.unlink()
+                if closed and self._spares is not None:
+                    self._spares.give(record)
                 else:
-                    self._ended.mkdir(parents=True, exist_ok=True)
-                    record.replace(self._ended / f"{time.time_ns()}-{record.name}")
+                    record.unlink()
 
     def open_files(self) -> set[str]:
         """The paths of all files that attempts wrote whose jobs have not ended."""
@@ -174,6 +195,14 @@ class Leftovers:
                 number, _, attempt = name.partition("-")
                 if attempt and number.isdecimal() and (rows is None or int(number) in rows):
                     yield int(number), self._folder / name
+
+
+def _hand_on(records: Iterable[Path], folder: Path) -> None:
+    """Write what records say into one file; OSError where that, or reading, fails."""
+    text = b"".join(record.read_bytes() + b"\n" for record in records)
+    if text.strip():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / f"{time.time_ns()}-ended", lambda file: file.write(text))
 
 
 def files_of(record: Path) -> Iterator[tuple[str, int, int]]:

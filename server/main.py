@@ -20,12 +20,13 @@ from aiohttp import web
 from executor.engine.base import Engine
 from executor.errors import WeftError
 from executor.files import Folders
-from executor.leftovers import Leftovers, ended_folder, record_folder
+from executor.leftovers import Leftovers, ended_folder, record_folder, spare_folder
 from executor.messages import Clients
 from executor.queue.dispatcher import Dispatcher, Limits
 from executor.queue.store import Store
 from executor.settings import Settings
 from executor.short_paths import ShortPaths
+from executor.spares import Spares
 from server.addresses import opened
 from server.app import PROTOCOL, make_app
 from server.calls import Calls
@@ -106,7 +107,7 @@ def build(
         hub.publish_blob,
         ears=replace(news.ears(), ending=lambda job: hub.hurry(job.client_id, job.owner)),
         limits=Limits(waiting=settings.max_queue, job_timeout_s=settings.job_timeout_s),
-        leftovers=Leftovers(record_folder(settings), ended_folder(settings)),
+        leftovers=Leftovers(record_folder(settings), ended_folder(settings), Spares(spare_folder(settings))),
     )
     renewal = Renewal(definitions, dispatcher, separate=settings.isolate_keys)
     outbound = Outbound(opened(settings.allow_outbound))

@@ -75,4 +75,4 @@ class Litter:
     async def _forget(self) -> None:
         rows, self._over = self._over, set()
         if rows and self._leftovers is not None:
-            await asyncio.to_thread(self._leftovers.forget, rows)
+            await asyncio.to_thread(self._leftovers.forget, rows, closed=True)

@@ -29,9 +29,10 @@ from executor.graph.progress import Progress
 from executor.graph.report import Place, execution_error, now_ms
 from executor.graph.run import run_prompt
 from executor.inference.devices import is_out_of_memory
-from executor.leftovers import Attempt, files_stand, record_folder
+from executor.leftovers import Attempt, files_stand, record_folder, spare_folder
 from executor.messages import Finished, Free, Packs, Ready, Refreshed, Run, Stats, Stop
 from executor.short_paths import ShortPaths
+from executor.spares import Spares
 from executor.worker.answers import answer
 from executor.worker.control import Control, Job, Work
 from executor.worker.events import Audience, WireEvents
@@ -74,6 +75,7 @@ class Worker:
     cache: Cache
     cpu_only: bool
     records: Path  # where attempts note the files that they write
+    spares: Spares | None = None
     address: str = ""  # where the packs' routes are served
     told: Packs = field(default_factory=Packs)
     device_lost: bool = False  # by what a node raised: no later prompt can compute
@@ -102,6 +104,7 @@ def load_worker(control: Control, services: Services, loader: str, *, in_process
         cache=make_cache(settings.cache_mode, settings.cache_size, headroom_gb=settings.cache_ram_gb, gauge=RamGauge()),
         cpu_only=cpu_only,
         records=record_folder(settings),
+        spares=Spares(spare_folder(settings)),
         address=_serve_routes(services),
     )
     if services.packs is not None:
@@ -199,7 +202,7 @@ def _run(worker: Worker, job: Job) -> Finished | None:
     services = _services_for(worker, job.run.owner)
     line = worker.services.line
     worker.device_lost = False
-    attempt = Attempt(worker.records, job.run.row, job.run.attempt)
+    attempt = Attempt(worker.records, job.run.row, job.run.attempt, worker.spares)
     attempt.begin(time.time_ns())
     previews = PreviewChoice(preview_method(job.run, worker.services.previews.method))
     if line is not None:

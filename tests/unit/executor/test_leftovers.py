@@ -11,9 +11,11 @@ import pytest
 
 from executor.context import RunContext, entered
 from executor.files import Folders
-from executor.leftovers import Attempt, Leftovers, files_stand
+from executor.leftovers import Attempt, Leftovers, files_of, files_stand
 from executor.settings import Settings
+from executor.spares import Spares
 from executor.wholefile import whole, write_whole
+from executor.written import ended_records
 
 
 def write(path: Path, attempt: Attempt, text: bytes = b"x") -> None:
@@ -126,7 +128,48 @@ def test_what_a_node_was_still_writing_goes_where_nothing_repeats_it(tmp_path: P
     leftovers = Leftovers(tmp_path / "attempts", tmp_path / "written")
     leftovers.settle(7, {"1"})
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.png", "c.png"]
-    assert [path.name.partition("-")[2] for path in (tmp_path / "written").iterdir()] == ["7-1"]
+    assert [Path(path).name for path in handed_on(tmp_path / "written")] == ["a.png", "b.png", "c.png"]
+
+
+def handed_on(folder: Path) -> list[str]:
+    """The files that records which were handed on tell of."""
+    return [path for record in ended_records(folder, 99) for path, *_ in files_of(record)]
+
+
+def closed(folder: Path, row: int, spares: Spares | None = None) -> None:
+    """An attempt that writes one file and ends."""
+    attempt = Attempt(folder / "attempts", row, 1, spares)
+    write(folder / f"{row}.png", attempt)
+    attempt.close()
+
+
+def test_records_of_jobs_that_ended_are_handed_on_together_and_serve_again(tmp_path: Path):
+    spares = Spares(tmp_path / "spare")
+    leftovers = Leftovers(tmp_path / "attempts", tmp_path / "written", spares)
+    closed(tmp_path, 1)
+    closed(tmp_path, 2)
+    kept = {(tmp_path / "attempts" / name).stat().st_ino for name in ("1-1", "2-1")}
+    leftovers.forget({1, 2}, closed=True)
+    assert sorted(handed_on(tmp_path / "written")) == [str(tmp_path / "1.png"), str(tmp_path / "2.png")]
+    assert len(list((tmp_path / "written").iterdir())) == 1
+    closed(tmp_path, 3, spares)
+    assert (tmp_path / "attempts" / "3-1").stat().st_ino in kept
+    assert [Path(path).name for path, *_ in files_of(tmp_path / "attempts" / "3-1")] == ["3.png"]
+
+
+def test_a_record_that_may_still_be_written_serves_no_other(tmp_path: Path):
+    leftovers = Leftovers(tmp_path / "attempts", tmp_path / "written", Spares(tmp_path / "spare"))
+    closed(tmp_path, 1)
+    leftovers.settle(1)
+    assert not (tmp_path / "spare").exists()
+    assert list((tmp_path / "attempts").iterdir()) == []
+
+
+def test_a_record_stays_while_what_it_says_cannot_be_handed_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "written").write_text("a file in the folder's place")
+    closed(tmp_path, 1)
+    Leftovers(tmp_path / "attempts", tmp_path / "written").forget({1}, closed=True)
+    assert [path.name for path in (tmp_path / "attempts").iterdir()] == ["1-1"]
 
 
 def test_what_was_half_written_goes_where_nothing_repeats_it(tmp_path: Path, leftovers: Leftovers, attempt: Attempt):

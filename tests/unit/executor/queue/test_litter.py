@@ -21,9 +21,9 @@ class Noting(Leftovers):
         super().__init__(folder)
         self.forgotten: list[Collection[int]] = []
 
-    def forget(self, rows: Collection[int]) -> None:
+    def forget(self, rows: Collection[int], *, closed: bool = False) -> None:
         self.forgotten.append(set(rows))
-        super().forget(rows)
+        super().forget(rows, closed=closed)
 
 
 def job(row: int) -> Job:
