@@ -51,7 +51,7 @@ def main() -> int:
     found = {name: group.figures for name, group in measured.items()}
     sys.stdout.write(f"{table(figure for group in found.values() for figure in group)}\n")
     changed = compared(found)
-    sys.stdout.write(f"\n{report(changed)}\n")
+    sys.stdout.write(f"\n{report(changed, here=taken['processor'])}\n")
     if given.json:
         told = {"machine": taken, "figures": rows_of(found)}
         given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,10 +197,10 @@ def cases(sizes: list[int]) -> Iterator[tuple[str, int]]:
             yield shape, size
 
 
-def figures() -> list[Figure]:
+def figures(sizes: Sequence[int] = (100, 500, 10_000), rounds: int = 3) -> list[Figure]:
     """The engine's targets: a chain of 500, and the cost per node at 10,000 beside that at 100, in every shape."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as url:
-        found = asyncio.run(measure(url, [100, 500, 10_000], 3))
+        found = asyncio.run(measure(url, list(sizes), rounds))
     named = "the nodes' functions called directly"
     result: list[Figure] = []
     for shape in SHAPES:
@@ -208,17 +208,16 @@ def figures() -> list[Figure]:
         if shape == "chain":
             floor = middle.floor_s * 1e3
             fresh, cached = middle.fresh_s * 1e3, middle.cached_s * 1e3
-            result.append(Figure(name="chain of 500, fresh", value=fresh, unit="ms", floor=floor, floor_name=named,
-                                 most=250))  # fmt: skip
-            result.append(Figure(name="chain of 500, cached", value=cached, unit="ms", floor=floor, floor_name=named,
-                                 most=60))  # fmt: skip
+            for way, value, most in (("fresh", fresh, 250), ("cached", cached, 60)):
+                name = f"chain of {sizes[1]:,}, {way}"
+                result.append(Figure(name=name, value=value, unit="ms", floor=floor, floor_name=named, most=most))
         result.append(
             Figure(
-                name=f"{shape}: per node, 10,000",
+                name=f"{shape}: per node, {sizes[2]:,}",
                 value=large.per_node_us,
                 unit="us",
                 floor=small.per_node_us,
-                floor_name="per node of 100",
+                floor_name=f"per node of {sizes[0]:,}",
                 most_ratio=1.3,
             )
         )

@@ -40,17 +40,27 @@ def changes(found: Groups, recorded: Mapping[str, Any], margin: float = MARGIN) 
     return [change for change in told if change is not None]
 
 
-def report(told: Sequence[Change], path: Path = RECORD) -> str:
-    """Changes in words, what makes a run fail first."""
+def report(told: Sequence[Change], path: Path = RECORD, here: str = "") -> str:
+    """Changes in words, what makes a run fail first; `here` is the processor of this run, named beside others."""
     if not path.exists():
         return "\n".join([f"no table was recorded in {path} to compare with", *_lines(told)])
     words = f"beside {path.name}: the last {KEPT_RATIOS} recorded ratios of each figure, margin {MARGIN:g}x"
-    return "\n".join([f"{words}: {'' if told else 'nothing changed'}".rstrip(), *_lines(told)])
+    return "\n".join([f"{words}: {'' if told else 'nothing changed'}".rstrip(), *_elsewhere(path, here), *_lines(told)])
 
 
 def compared(found: Groups, path: Path = RECORD) -> list[Change]:
     """What changed since the record that a file holds; without one every missed target counts."""
     return changes(found, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+
+
+def _elsewhere(path: Path, here: str) -> list[str]:
+    """A line where groups were recorded last on another processor: some ratios are its own, as that of bfloat16."""
+    groups = json.loads(path.read_text(encoding="utf-8")).get("groups", {})
+    others = {group.get("machine", {}).get("processor", here): None for group in groups.values()}
+    others.pop(here, None)
+    if not here or not others:
+        return []
+    return [f"  recorded on {', '.join(others)}, measured on {here}: ratios may differ for that"]
 
 
 def _lines(told: Iterable[Change]) -> list[str]:

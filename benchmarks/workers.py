@@ -33,23 +33,28 @@ UP = re.compile(rb'^weft_worker_up\{worker="[^"]*"\} 1\.0$', re.MULTILINE)
 
 
 def figures() -> list[Figure]:
-    """The rate of as many workers as there are processors (eight at most), and of one."""
-    count = min(8, max(2, len(os.sched_getaffinity(0))))
+    """The rate of `count` workers, and of one."""
+    many_workers = count()
     salts = itertools.count()
     found = []
-    with running(1) as single, running(count) as many:
+    with running(1) as single, running(many_workers) as many:
         for way, nodes, least in (("wait", waiting, 0.95), ("burn", burning, 0.85)):
             one, several = [], []
             for _ in range(ROUNDS):
                 one.append(asyncio.run(rate(single, 1, map(nodes, salts))))
-                several.append(asyncio.run(rate(many, count, map(nodes, salts))))
-            floor = f"{count} x those of one worker"
-            name = f"prompts that {way} {LONG_S * 1000:g} ms, {count} workers"
+                several.append(asyncio.run(rate(many, many_workers, map(nodes, salts))))
+            floor = f"{many_workers} x those of one worker"
+            name = f"prompts that {way} {LONG_S * 1000:g} ms, {many_workers} workers"
             found.append(
-                Figure(name=name, value=median(several), unit="/s", floor=median(one) * count,
+                Figure(name=name, value=median(several), unit="/s", floor=median(one) * many_workers,
                        floor_name=floor, least_ratio=least)
             )  # fmt: skip
     return found
+
+
+def count() -> int:
+    """As many workers as this process may use processors, two at least and eight at most."""
+    return min(8, max(2, len(os.sched_getaffinity(0))))
 
 
 def waiting(salt: int) -> Node:

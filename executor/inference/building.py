@@ -43,13 +43,13 @@ def assign(
     if missing:
         shown = ", ".join(missing[:MISSING_SHOWN])
         raise ModelFileError(file.path, f"its {what} lacks {len(missing)} tensors, such as {shown}")
-    for key, hollow in empty.items():
-        if weights[key].shape != hollow.shape:
-            found, implied = tuple(weights[key].shape), tuple(hollow.shape)
+    for key, blank in empty.items():
+        if weights[key].shape != blank.shape:
+            found, implied = tuple(weights[key].shape), tuple(blank.shape)
             raise ModelFileError(
                 file.path, f"its {what} has {key} of shape {found} where {implied} follows from the rest"
             )
-        if hollow.is_floating_point() and not weights[key].is_floating_point():
+        if blank.is_floating_point() and not weights[key].is_floating_point():
             kind = str(weights[key].dtype).removeprefix("torch.")
             raise ModelFileError(
                 file.path,
@@ -77,17 +77,22 @@ def build_part(
     Tensors that have no place in the module are left out.
     Raises ModelFileError when tensors are missing or do not fit together.
     """
-    with Hollow():
-        module = build()
+    module = hollow(build)
     empty = module.state_dict()
     keys = {name: key for name, key in keys.items() if key in empty}
     weights = {key: scaled(file.tensors, name) for name, key in keys.items()}
-    for key, hollow in empty.items():
+    for key, blank in empty.items():
         # the original keeps some linear layers as 1x1 convolutions
-        if key in weights and hollow.ndim == 2 and weights[key].ndim == 4:
+        if key in weights and blank.ndim == 2 and weights[key].ndim == 4:
             weights[key] = weights[key][:, :, 0, 0]
     assign(file, module, empty, weights, what)
     return Part(f"{what} of {file.path.name}", role, module, weights, keys)
+
+
+def hollow(build: Callable[[], Module]) -> Module:
+    """A module whose weights have no memory. The first one of a library imports that, which may take seconds."""
+    with Hollow():
+        return build()
 
 
 class Hollow(TorchFunctionMode):

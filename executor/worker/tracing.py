@@ -1,7 +1,8 @@
 """Traces one prompt: which node and which phase of sampling ran when. Functions are replaced only while that runs.
 
 Phases are told by the functions that all ways lead through: network, guided model, method, autoencoder, text models,
-weights, pictures and files. On a GPU the device is waited for at both ends of each, so a traced prompt is slower there.
+weights, modules, pictures and files. On a GPU the device is waited for at both ends of each, so a traced prompt is
+slower there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from executor.graph.call import Call
-from executor.inference import weights
+from executor.inference import building, weights
 from executor.inference.diffusion import DiffusionModel
 from executor.inference.guidance import Guider, Inpainting
 from executor.inference.guider import GuidedModel
@@ -46,19 +47,24 @@ def _phase(name: str) -> Row:
 
 
 READ, PLACE, PATCH = _phase("weights: read"), _phase("weights: place"), _phase("weights: patch and merge")
+BUILD = _phase("modules: import and build")
 TEXT = _phase("text encode")
 STEP = _phase("sampling: step")
 FORWARD, GUIDANCE = _phase("sampling: model forward"), _phase("sampling: guidance")
 ARITHMETIC, TOLD = _phase("sampling: sampler arithmetic"), _phase("sampling: progress and previews")
 ENCODE, DECODE = _phase("VAE encode"), _phase("VAE decode")
 PICTURE, SAVE = _phase("picture encode"), _phase("file write")
-ORDER = (PROMPT, READ, PLACE, PATCH, TEXT, STEP, FORWARD, GUIDANCE, ARITHMETIC, TOLD, ENCODE, DECODE, PICTURE, SAVE)
+ORDER = (
+    *(PROMPT, READ, BUILD, PLACE, PATCH, TEXT, STEP, FORWARD, GUIDANCE, ARITHMETIC, TOLD),
+    *(ENCODE, DECODE, PICTURE, SAVE),
+)
 
 _LOAD, _METHOD, _GUIDED = _phase("load"), _phase("method"), _phase("guided model")
 """Of which only what is not within others is shown."""
 
 _WHOLE: tuple[tuple[object, str, Row], ...] = (
     (weights, "_read_seen", READ),
+    (building, "hollow", BUILD),
     (Memory, "load", _LOAD),
     (Clip, "encoded", TEXT),
     (DiffusionModel, "apply_model", FORWARD),

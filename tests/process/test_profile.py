@@ -108,6 +108,7 @@ def test_each_phase_has_a_row(trace):
     assert found["sampling: step"] == STEPS
     assert found["sampling: model forward"] == calls
     assert found["text encode"] == 2
+    assert found["modules: import and build"] == 3  # network, text encoder, VAE
     assert found["VAE decode"] == found["file write"] == 1
     assert set(found) >= {
         "weights: read",

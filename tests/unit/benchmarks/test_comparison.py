@@ -91,3 +91,11 @@ def test_without_a_record_targets_count_all_the_same(tmp_path):
     found = compared({"some": [TIME, replace(ALONE, value=1.0)]}, path)
     assert [change.kind for change in found] == ["missed"]
     assert "no table was recorded" in report(found, path)
+
+
+def test_another_processor_than_the_records_is_told(tmp_path):
+    path = tmp_path / "recorded.json"
+    path.write_text(json.dumps({"groups": {"a": {"machine": {"processor": "Xeon"}, "figures": []}}}))
+    words = "  recorded on Xeon, measured on EPYC: ratios may differ for that"
+    assert report([], path, "EPYC").splitlines()[1:] == [words]
+    assert report([], path, "Xeon").splitlines()[1:] == []
