@@ -151,7 +151,7 @@ class Kronecker(Factored):
             right = whole(self.right, weight)
         if right.ndim == 4:
             left = left.reshape(*left.shape[:2], 1, 1)
-        return torch.kron(left, right), rank
+        return torch.kron(left, right.contiguous()), rank  # of a core's strides torch.kron makes no view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ Frame: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 BT709 = 1  # the number of ITU-T H.273 for its primaries, its transfer and its matrix
 LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG
+NVIDIA = "_nvenc"  # what the names of encoders end with that compute on these GPUs
 RAW = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48le", (16, 4): "rgba64le"}
 BIG_ENDIAN = {"rgb48le": "rgb48be", "rgba64le": "rgba64be"}
 """(bits, channels) -> how FFmpeg calls such frames, and how a PNG file keeps them."""
@@ -69,7 +70,7 @@ def encode_video(
     first = next(source, None)
     if first is None:
         raise NodeInputError("there are no pictures to make a video of")
-    with encoding(f"encoding with {how.codec}"), _quiet_svt():
+    with encoding(_told(how.codec)), _quiet_svt():
         options = container_options(how.container)
         place = str(path) if isinstance(path, Path) else path
         with av.open(place, mode="w", format=how.container, options=options) as target:
@@ -77,6 +78,11 @@ def encode_video(
             stream = _stream(target, first, rate, how)
             sounds = _sounds(target, how, audio)  # every stream has to be there before the first packet
             return _encode_all(target, stream, chain([first], source), rate, how, sounds)
+
+
+def _told(codec: str) -> str:
+    """What is being done, in words: what FFmpeg says where the GPU is missing names none."""
+    return f"encoding with {codec}" + (", which needs an NVIDIA GPU and its driver," if codec.endswith(NVIDIA) else "")
 
 
 def _sounds(target: OutputContainer, how: VideoEncoding, audio: Audio | None) -> Iterator[Packet[Any]]:

@@ -1,5 +1,7 @@
 """Each way of writing a change down against the change written out."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -76,6 +78,16 @@ def test_lokr_of_a_kernel_keeps_its_sides():
     w1, w2 = noise(2, 2), noise(3, 2, 3, 3)
     found = Kronecker(left=(w1,), right=(w2,)).changed(KERNEL, 1.0) - KERNEL
     close(found[:3, :2], w1[0, 0] * w2)
+
+
+def test_lokr_with_a_core_rebuilds_the_kernels_it_multiplies():
+    w1, t, a, b = noise(2, 2), noise(2, 2, 3, 3), noise(2, 3), noise(3, 2)[:2]
+    kernel = torch.einsum("pqhw,po,qi->oihw", t, a, b)
+    found = Kronecker(left=(w1,), right=(a, b), core=t, alpha=0.5).changed(KERNEL, 1.0) - KERNEL
+    wanted = torch.zeros(6, 4, 3, 3)
+    for row, column in itertools.product(range(2), range(2)):
+        wanted[3 * row : 3 * row + 3, 2 * column : 2 * column + 2] = 0.25 * w1[row, column] * kernel
+    close(found, wanted)
 
 
 @pytest.mark.parametrize(("magnitude", "dim"), [(noise(6, 1).abs(), 1), (noise(1, 4).abs(), 0)], ids=["out", "in"])
