@@ -194,11 +194,15 @@ class Control:
         """The picture for latents [B, C, h, w]: scaled to their size, one per row, on their device."""
         ratio = self.compression_ratio
         height, width = x.shape[-2:] if self.window is None else self.window.size(x)
-        size = (height * ratio, width * ratio)
+        size = self.hint_size(height, width)
         if self.cond_hint is None or tuple(self.cond_hint.shape[-2:]) != size or self.cond_hint.device != x.device:
             self.cond_hint = sent(self.scaled_hint(size), x.device)
         seen = self.cond_hint if self.window is None else self.window.hint(self.cond_hint, x, ratio)
         return rows_like(seen, x.shape[0], batched_number)
+
+    def hint_size(self, height: int, width: int) -> tuple[int, int]:
+        """The picture's sides for latents of these sides."""
+        return height * self.compression_ratio, width * self.compression_ratio
 
     def scaled_hint(self, size: tuple[int, int]) -> Tensor:
         """The picture [B, C, H, W] cut around its middle and scaled to (height, width)."""

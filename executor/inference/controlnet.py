@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from executor.errors import NodeInputError
 from executor.inference.control import Cond, Control, Features, SigmaOf, Window
 from executor.inference.controlnet_file import Read, read_controlnet
-from executor.inference.controlnet_model import Adapter, ControlNet, grey
+from executor.inference.controlnet_model import ControlNet
 from executor.inference.crossing import sent
 from executor.inference.memory import Memory, Part
 from executor.inference.pixels import common_upscale
+from executor.inference.t2i_adapter import T2IAdapter, grey, spread
 from executor.inference.union_controlnet import UnionControlNet
 from executor.inference.values import Image, Mask
 from executor.inference.weights import WeightFile, read_weights
@@ -22,9 +24,6 @@ from executor.inference.weights import WeightFile, read_weights
 if TYPE_CHECKING:
     from executor.inference.diffusion import DiffusionModel
     from executor.inference.handle import ModelHandle
-
-
-GREY_CHANNELS = 64  # of an adapter's input, for pictures without colours
 
 
 class NetControl(Control):
@@ -105,23 +104,28 @@ class LoraControl(NetControl):
 class AdapterControl(Control):
     """A T2I-Adapter with its picture: its features do not depend on the noise and are kept."""
 
-    def __init__(self, part: Part[Adapter], memory: Memory) -> None:
+    def __init__(self, part: Part[T2IAdapter], memory: Memory) -> None:
         super().__init__()
         self.part, self.memory = part, memory
         self._kept: tuple[torch.Size, Window | None, list[Tensor]] | None = None  # of a picture's shape and window
 
     def features(self, x_noisy: Tensor, t: Tensor, cond: Cond, batched_number: int) -> Features:
-        """One feature map behind each level of the way down."""
-        hint = self.hint_for(x_noisy, batched_number)
+        """One feature map behind each level of the way down; SDXL's last one behind the middle."""
+        hint, shape = self.hint_for(x_noisy, batched_number), self.part.module.shape
+        side = shape.placement.side
         if self._kept is None or self._kept[:2] != (hint.shape, self.window):
             self.memory.load(self.part)
-            shown = grey(hint) if self.part.module.shape.channels == GREY_CHANNELS else hint
+            shown = whole_blocks(grey(hint) if shape.channels == side**2 else hint, side)
             given = shown.to(x_noisy.device, self.part.dtype)
             self._kept = hint.shape, self.window, [feature.to(x_noisy.dtype) for feature in self.part.module(given)]
-        behind: list[Tensor | None] = []
-        for feature in reversed(self._kept[2]):  # the last of the list is used first, by the first block
-            behind += [feature, None, None]
-        return {"input": behind, "middle": []}
+        behind, middle = spread(self._kept[2], shape.placement)
+        return {"input": behind, "middle": middle}
+
+    def hint_size(self, height: int, width: int) -> tuple[int, int]:
+        """The picture's sides for latents of these sides, in whole blocks."""
+        side = self.part.module.shape.placement.side
+        high, wide = super().hint_size(height, width)
+        return high + -high % side, wide + -wide % side
 
     def copy(self) -> Control:
         """The same adapter to be set apart."""
@@ -149,11 +153,16 @@ def load_controlnet(path: Path, memory: Memory, base: ModelHandle | None = None)
 
 def control_of(read: Read, memory: Memory) -> Control:
     """The control of a network that was read."""
-    if isinstance(read.part.module, Adapter):
-        return AdapterControl(cast("Part[Adapter]", read.part), memory)
+    if isinstance(read.part.module, T2IAdapter):
+        return AdapterControl(cast("Part[T2IAdapter]", read.part), memory)
     control = NetControl(cast("Part[ControlNet]", read.part), memory)
     control.global_average_pooling = read.pooled
     return control
+
+
+def whole_blocks(picture: Tensor, side: int) -> Tensor:
+    """A picture [B, C, H, W] with its last row and column repeated up to sides that are multiples of `side`."""
+    return functional.pad(picture, (0, -picture.shape[-1] % side, 0, -picture.shape[-2] % side), mode="replicate")
 
 
 def without_masked(image: Image, mask: Mask) -> tuple[Image, Image]:

@@ -1,4 +1,4 @@
-"""Files of ControlNets, control LoRAs and T2I-Adapters: what they are, and their weights in networks.
+"""Files of ControlNets and control LoRAs: what they are, and their weights in networks.
 
 Original names and diffusers' are read. Knows no pictures and no strengths.
 """
@@ -15,17 +15,12 @@ from torch import Tensor, nn
 
 from executor.errors import ModelFileError
 from executor.inference.building import build_part
-from executor.inference.controlnet_model import (
-    HINT_PLACES,
-    Adapter,
-    AdapterShape,
-    ControlNet,
-    ControlNetShape,
-)
+from executor.inference.controlnet_model import HINT_PLACES, ControlNet, ControlNetShape
 from executor.inference.detect import describe
 from executor.inference.families.diffusers_unet import original_unet_names
 from executor.inference.families.ldm_unet import count_under, read_unet_shape
 from executor.inference.memory import Part
+from executor.inference.t2i_adapter_file import adapter_prefix, read_adapter
 from executor.inference.unet import UNetShape
 from executor.inference.union_controlnet import UnionControlNet, UnionShape
 from executor.inference.weights import WeightFile
@@ -34,7 +29,6 @@ logger = logging.getLogger("weft.inference")
 FITS = "a ControlNet, control LoRA or T2I-Adapter for Stable Diffusion fits here"
 SD1_CONTEXT = 768
 HEAD_WIDTH = 64
-LAYERS_PER_LEVEL = 2
 # what pools its features is known by its file's name alone
 POOLED = re.compile(r".*_shuffle(_fp16|_sd15)?")
 UNION = ("task_embedding", "transformer_layes.", "spatial_ch_projs.", "control_add_embedding.")
@@ -63,9 +57,9 @@ def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) 
             return read_net(file, keys, base)
     if "controlnet_cond_embedding.conv_in.weight" in names:
         return read_net(file, original_names(names), base)
-    for prefix in ("adapter.", "t2i_adapter.", ""):
-        if f"{prefix}body.0.resnets.0.block1.weight" in names or f"{prefix}body.0.block1.weight" in names:
-            return read_adapter(file, prefix)
+    adapters = adapter_prefix(names)
+    if adapters is not None:
+        return Read(part=cast("Part[nn.Module]", read_adapter(file, adapters)))
     raise ModelFileError(file.path, f"looks like {describe(names)[0]}", FITS)
 
 
@@ -170,42 +164,3 @@ def original_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
             place = places[found[1]] if found[2] is None else HINT_PLACES[int(found[2]) + 1]
             names[name] = f"input_hint_block.{place}.{found[3]}"
     return names
-
-
-# ---------------------------------------------------------------- T2I-Adapters
-
-
-def read_adapter(file: WeightFile, prefix: str) -> Read:
-    """A T2I-Adapter."""
-    theirs = f"{prefix}body.0.resnets.0.block1.weight" in file.tensors
-    bare = {name: name[len(prefix) :] for name in file.tensors if name.startswith(prefix)}
-    keys = {name: adapter_name(key) if theirs else key for name, key in bare.items()}
-    tensors = {key: file.tensors[name] for name, key in keys.items()}
-    count = count_under(tensors, "body.")
-    try:
-        channels = tensors["conv_in.weight"].shape[1]
-        shape = AdapterShape(
-            channels=channels,
-            widths=tuple(tensors[f"body.{n}.block1.weight"].shape[0] for n in range(0, count, LAYERS_PER_LEVEL)),
-            layers=LAYERS_PER_LEVEL,
-            kernel=tensors["body.0.block2.weight"].shape[-1],
-            shortened=tuple(f"body.{n}.in_conv.weight" in tensors for n in range(count)),
-            skips=tuple(f"body.{n}.skep.weight" in tensors for n in range(count)),
-        )
-    except KeyError as error:
-        raise ModelFileError(file.path, f"its T2I-Adapter lacks {error.args[0]}") from error
-    if channels not in (64, 192):
-        raise ModelFileError(file.path, "is a T2I-Adapter for another family than SD1.x and SD2.x", FITS)
-    part = build_part(file, "T2I-Adapter", "diffusion", lambda: Adapter(shape), keys)
-    return Read(part=cast("Part[nn.Module]", part))
-
-
-def adapter_name(name: str) -> str:
-    """The original name of an adapter's tensor that diffusers names: it counts residual blocks level by level."""
-    parts = name.split(".")
-    if parts[0] != "body":
-        return name
-    first = int(parts[1]) * LAYERS_PER_LEVEL
-    if parts[2] == "resnets":
-        return ".".join(["body", str(first + int(parts[3])), *parts[4:]])
-    return ".".join(["body", str(first), *parts[2:]])

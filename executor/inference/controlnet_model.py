@@ -1,6 +1,6 @@
-"""Networks of ControlNets and T2I-Adapters, their modules named as in their files. Know no pictures and no strengths.
+"""Networks of ControlNets, their modules named as in their files. Know no pictures and no strengths.
 
-ControlNet: Zhang et al. 2023 (arXiv:2302.05543). T2I-Adapter: Mou et al. 2023 (arXiv:2302.08453).
+ControlNet: Zhang et al. 2023 (arXiv:2302.05543).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from executor.inference.hooks import Options
 from executor.inference.unet import Block, UNetShape, build_block, mlp
@@ -90,75 +89,3 @@ def hint_block(channels: Sequence[tuple[int, int]]) -> nn.Sequential:
         stride = 2 if place in HALVING_PLACES else 1
         layers += [nn.Conv2d(into, out, 3, padding=1, stride=stride), nn.SiLU()]
     return nn.Sequential(*layers[:-1])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterShape:
-    """Sizes of a T2I-Adapter."""
-
-    channels: int  # of its input, after the picture's blocks of 8x8 pixels became channels
-    widths: tuple[int, ...]
-    layers: int  # residual blocks per level
-    kernel: int  # side of the second convolutions
-    shortened: tuple[bool, ...]  # whether each block has a convolution in front
-    skips: tuple[bool, ...]  # whether each block has one on its skip connection
-
-
-class AdapterBlock(nn.Module):
-    """Two convolutions around a ReLU, beside a skip connection."""
-
-    def __init__(self, into: int, out: int, kernel: int, *, down: bool, fitted: bool, skip: bool) -> None:
-        super().__init__()
-        self.down = down
-        self.in_conv = nn.Conv2d(into, out, kernel, padding=kernel // 2) if fitted else None
-        self.block1 = nn.Conv2d(out, out, 3, padding=1)
-        self.block2 = nn.Conv2d(out, out, kernel, padding=kernel // 2)
-        self.skep = nn.Conv2d(out if fitted else into, out, kernel, padding=kernel // 2) if skip else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, into, H, W] to [B, out, H, W], or half as large."""
-        if self.down:
-            x = functional.avg_pool2d(x, 2, ceil_mode=True)
-        if self.in_conv is not None:
-            x = self.in_conv(x)
-        hidden: Tensor = self.block2(functional.relu(self.block1(x)))
-        return hidden + (x if self.skep is None else self.skep(x))
-
-
-class Adapter(nn.Module):
-    """A picture to one feature map per level of a UNet."""
-
-    def __init__(self, shape: AdapterShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.conv_in = nn.Conv2d(shape.channels, shape.widths[0], 3, padding=1)
-        blocks, width = [], shape.widths[0]
-        for level, out in enumerate(shape.widths):
-            for turn in range(shape.layers):
-                place = level * shape.layers + turn
-                block = AdapterBlock(
-                    width,
-                    out,
-                    shape.kernel,
-                    down=level > 0 and turn == 0,
-                    fitted=shape.shortened[place],
-                    skip=shape.skips[place],
-                )
-                blocks.append(block)
-                width = out
-        self.body = nn.ModuleList(blocks)
-
-    def forward(self, hint: Tensor) -> list[Tensor]:
-        """One feature map per level, the largest first, of a picture [B, C, H, W]."""
-        x: Tensor = self.conv_in(functional.pixel_unshuffle(hint, 8))
-        features = []
-        for place, block in enumerate(self.body):
-            x = block(x)
-            if (place + 1) % self.shape.layers == 0:
-                features.append(x)
-        return features
-
-
-def grey(picture: Tensor) -> Tensor:
-    """The mean of a picture's colours [B, 1, H, W]."""
-    return torch.mean(picture, dim=1, keepdim=True)

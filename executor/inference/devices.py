@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 
 from executor.errors import NodeInputError, OutOfMemory
 from executor.inference.packing import packable_types
+from executor.main_memory import main_memory_free, main_memory_total
 from executor.settings import Settings, VramMode
 
 Role = Literal["diffusion", "text", "vae"]
@@ -89,7 +89,7 @@ def total_bytes(device: torch.device) -> int:
     """All memory of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return int(psutil.virtual_memory().total)
+    return main_memory_total()
 
 
 def free_bytes(device: torch.device) -> int:
@@ -97,7 +97,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
-    return int(psutil.virtual_memory().available)
+    return main_memory_free()
 
 
 def refuse_unless_free(nbytes: int, what: str) -> None:

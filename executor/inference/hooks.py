@@ -7,11 +7,14 @@ protocols"): `patches` holds lists of functions by name, `patches_replace` funct
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol, TypeAlias, TypeVar, cast
 
 from torch import Tensor, nn
+
+logger = logging.getLogger("weft.inference")
 
 Options: TypeAlias = dict[str, object]
 """transformer_options: what goes with a network call for the patches that see it."""
@@ -94,9 +97,24 @@ def replacement(options: Options, name: str) -> Patch | None:
 
 
 def controlled(x: Tensor, control: dict[str, list[Tensor | None]] | None, side: str) -> Tensor:
-    """x with the next feature that a ControlNet gives for this side; the feature is taken off its list."""
+    """x with the next feature that a ControlNet gives for this side; the feature is taken off its list.
+
+    One that does not fit is left out with a line in the log: some controls fit a part of another family's network.
+    """
     left = control.get(side) if control else None
     if not left:
         return x
     feature = left.pop()
-    return x if feature is None else x + feature.to(x.dtype)
+    if feature is None:
+        return x
+    if not spreads(feature.shape, x.shape):
+        told = "a control's features of shape %s do not fit the %s block's of shape %s and are left out there"
+        logger.warning(f"{told}: it was made for another family", tuple(feature.shape), side, tuple(x.shape))
+        return x
+    return x + feature.to(x.dtype)
+
+
+def spreads(shape: Sequence[int], over: Sequence[int]) -> bool:
+    """Whether a tensor of a shape can be added to one of another, which keeps its shape."""
+    pairs = zip(reversed(shape), reversed(over), strict=False)
+    return shape == over or (len(shape) <= len(over) and all(side in (1, other) for side, other in pairs))

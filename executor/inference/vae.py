@@ -18,7 +18,7 @@ from executor.errors import NodeInputError
 from executor.inference.devices import is_out_of_memory
 from executor.inference.memory import Memory, Part
 from executor.inference.packing import channels_last
-from executor.inference.shortage import attempt, make_room
+from executor.inference.shortage import attempt, make_room, mebibytes
 from executor.inference.tiling import tiled_scale
 from executor.inference.vae_file import build_vae
 from executor.inference.vae_model import ImageAutoencoder, PixelAutoencoder
@@ -28,6 +28,7 @@ from executor.inference.weights import read_weights
 logger = logging.getLogger("weft.inference")
 # feature maps of the widest full-size layer that are alive at once: input, output, and the convolution's workspace
 LIVE_MAPS = 4
+ENCODER_LIVE_MAPS = 5  # its widest are its first: the picture and the one that is passed on are alive too (measured: 5)
 FRAME_LIVE_MAPS = 8  # of a frame: convolutions along the frames hold three shifted copies on the CPU (measured: 7.8)
 Tile = tuple[int, int]
 
@@ -132,7 +133,7 @@ class Vae:
         pixels = crop_to_cells(pixels[..., :3], self.downscale)
         height, width = pixels.shape[1:3]
         widest = self.part.module.shape.encoder_widths[0]
-        each_bytes = self._working_bytes(widest, height, width)
+        each_bytes = self._working_bytes(widest, height, width, ENCODER_LIVE_MAPS)
         return self._or_tiled(
             lambda: self._in_batches(pixels, each_bytes, self._encode_batch), lambda: self.encode_tiled(pixels)
         )
@@ -224,8 +225,10 @@ class Vae:
         """Tiles as asked, wide and low ones, narrow and high ones: no border stays at one place."""
         width, height = tile
         cuts = ((width * 2, height // 2), (width // 2, height * 2), tile)
-        done = [tiled_scale(x, run, across, down, shared, scale, channels) for across, down in cuts]
-        return (done[0] + done[1] + done[2]) / len(cuts)
+        whole = (tiled_scale(x, run, across, down, shared, scale, channels) for across, down in cuts)
+        mean = next(whole) + next(whole)  # one after another: a whole picture is large
+        mean += next(whole)
+        return mean.div_(len(cuts))
 
     def _check_latents(self, samples: Tensor) -> None:
         if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
@@ -255,9 +258,16 @@ class Vae:
         return maps * channels * height * width * torch.float32.itemsize
 
     def _in_batches(self, batch: Tensor, each_bytes: int, run: Callable[[Tensor], Tensor]) -> Tensor:
-        """Run a batch in as few pieces as fit into memory."""
+        """Run a batch in as few pieces as fit into memory; MemoryError where main memory does not hold one.
+
+        A GPU says so itself. Main memory is promised and then not there: the machine stands still until it ends us.
+        """
         self.memory.load(self.part, each_bytes)
-        size = max(1, self.memory.free() // each_bytes)
+        free = self.memory.free()
+        if self.device.type == "cpu" and free < each_bytes:
+            told = f"one picture needs {mebibytes(each_bytes)} to work in, and {mebibytes(max(free, 0))} are free"
+            raise MemoryError(told)
+        size = max(1, free // each_bytes)
         with torch.no_grad():
             return torch.cat([run(piece) for piece in torch.split(batch, size)])
 

@@ -6,27 +6,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
-CGROUP = Path("/sys/fs/cgroup")
+from executor.main_memory import CGROUP, main_memory_free
 
 
 class RamGauge:
     """Measures main memory; a container's own limit counts too."""
 
     def __init__(self, cgroup: Path = CGROUP) -> None:
-        self._limit = _number(cgroup / "memory.max")
-        self._used = cgroup / "memory.current"
-        self._stat = cgroup / "memory.stat"
+        self._cgroup = cgroup
 
     def free_bytes(self) -> int:
         """Main memory that is free, to this process at least."""
-        free: int = psutil.virtual_memory().available
-        used = _number(self._used) if self._limit is not None else None
-        if self._limit is None or used is None:
-            return free
-        return min(free, self._limit - used + self._cached())
+        return main_memory_free(self._cgroup)
 
     def pieces(self, values: Iterable[object]) -> Mapping[int, int]:
         """The pieces of main memory that values lie in; storages that tensors share are one piece."""
@@ -52,14 +45,6 @@ class RamGauge:
                 found |= _told(value)
         return found
 
-    def _cached(self) -> int:
-        """Bytes of the container's file cache, which give way."""
-        try:
-            lines = dict(line.split() for line in self._stat.read_text().splitlines())
-            return int(lines.get("inactive_file", 0))
-        except (OSError, ValueError):
-            return 0
-
 
 def _tensor(tensor: torch.Tensor) -> dict[int, int]:
     if tensor.device.type != "cpu" or tensor.layout != torch.strided:
@@ -83,11 +68,3 @@ def _told(value: object) -> dict[int, int]:
         return {id(value): max(0, int(ask()))}
     except Exception:  # noqa: BLE001  # border: an object of a pack may raise anything
         return {}
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file, None if there is no file or it says "max"."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None

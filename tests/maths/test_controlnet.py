@@ -10,7 +10,7 @@ from torch import nn
 from executor.errors import NodeInputError
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.control import Control
-from executor.inference.controlnet import AdapterControl, NetControl, load_controlnet, without_masked
+from executor.inference.controlnet import NetControl, load_controlnet, without_masked
 from executor.inference.controlnet_file import original_names
 from executor.inference.denoiser import discrete_eps
 from executor.inference.memory import Memory
@@ -89,25 +89,6 @@ def test_a_control_of_another_family_is_told_by_what_it_takes(control):
             NodeInputError, match=f"takes text of width 24, and the conditioning {words}: it belongs to"
         ):
             mine.get_control(torch.randn(1, 4, 8, 8), torch.tensor([1.0]), {"c_crossattn": context}, 1, {})
-
-
-def test_an_adapter_answers_as_diffusers(tmp_path):
-    from diffusers.models.adapter import T2IAdapter
-
-    original = filled(T2IAdapter(in_channels=3, channels=[8, 12, 16, 16], num_res_blocks=2))
-    path = tmp_path / "sketch.safetensors"
-    save_file(original.state_dict(), path)
-    control = load_controlnet(path, CPU)
-    assert isinstance(control, AdapterControl)
-    hint = torch.rand(1, 3, 128, 192)
-    control.set_cond_hint(hint, 0.5)
-    control.pre_run(Model(), Model.model_sampling.percent_to_sigma)
-    found = control.get_control(torch.randn(1, 4, 16, 24), torch.tensor([1.0]), {}, 1, {})["input"]
-    with torch.no_grad():
-        wanted = original(hint)
-    behind = found[::-1]  # blocks take from the end
-    assert [each is None for each in behind] == [True, True, False] * 4
-    assert max(error(a, 0.5 * b) for a, b in zip(behind[2::3], wanted, strict=True)) < BOUND
 
 
 class Constant(Control):

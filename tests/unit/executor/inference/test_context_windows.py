@@ -29,6 +29,7 @@ from executor.inference.guidance import calc_cond_batch
 from executor.inference.hook_conditioning import set_hooks_for_conditioning
 from executor.inference.memory import Memory
 from executor.inference.sample import sample
+from executor.inference.t2i_adapter import SD1_PLACEMENT
 from nodes.builtin.context_windows import FUSE_METHODS, SCHEDULES, ContextWindowsManual, WanContextWindowsManual
 from tests.maths.recordings import ToyHandle, sampling, toy_handle
 from tests.tiny_checkpoint import TinySizes, write_tiny_checkpoint
@@ -265,7 +266,7 @@ def test_an_adapters_kept_features_are_those_of_the_window():
     seen = []
 
     class Adapter:
-        shape = SimpleNamespace(channels=192)
+        shape = SimpleNamespace(channels=192, placement=SD1_PLACEMENT)
 
         def __call__(self, hint):
             seen.append(hint[:, 0, 0, 0].tolist())

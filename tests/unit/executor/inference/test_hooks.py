@@ -146,6 +146,15 @@ def test_controls_add_to_skips_and_middle(tiny, plain):
     assert zeros["middle"] == [None]
 
 
+@pytest.mark.parametrize("shape", [(1, 24, 5, 4), (1, 7, 4, 4), (2, 24, 4, 4)], ids=["size", "width", "rows"])
+def test_features_that_do_not_fit_their_block_are_left_out_and_told(tiny, plain, caplog, shape):
+    tiny.model.load()
+    with torch.no_grad():
+        same = tiny.model.model.apply(X, SIGMA, context=CONTEXT, control={"middle": [torch.ones(shape)]})
+    assert torch.equal(same, plain)
+    assert f"features of shape {shape} do not fit the middle block's of shape (1, 24, 4, 4)" in caplog.text
+
+
 @pytest.mark.parametrize("kind", [APPLY_MODEL, DIFFUSION_MODEL])
 def test_wrappers_stand_around_the_network(tiny, plain, kind):
     order = []

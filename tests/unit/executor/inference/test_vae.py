@@ -48,6 +48,17 @@ def test_latents_of_another_model_are_refused(tiny: Checkpoint, shape):
 def test_short_memory_splits_a_batch_without_changing_it(tiny: Checkpoint, monkeypatch):
     whole = tiny.vae.decode(latents := torch.randn(3, 4, 2, 2))
     tight = Memory(mode="cpu")
-    monkeypatch.setattr(tight, "free", lambda: 1)
+    monkeypatch.setattr(tight, "free", lambda: 4 * 16 * 16 * 4 * max(tiny.vae.part.module.shape.decoder_widths))
     split = Vae(part=tiny.vae.part, memory=tight).decode(latents)
     torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-4)  # sums of another batch size round otherwise
+
+
+@pytest.mark.parametrize("work", ["encode", "decode"])
+def test_what_main_memory_does_not_hold_is_done_in_tiles_without_a_try(tiny: Checkpoint, monkeypatch, caplog, work):
+    tight = Memory(mode="cpu")
+    monkeypatch.setattr(tight, "free", lambda: 1000)
+    monkeypatch.setattr(Vae, f"_{work}_batch", lambda self, batch: pytest.fail("the whole picture was tried"))
+    monkeypatch.setattr(Vae, f"{work}_tiled", lambda self, given: torch.ones(1))
+    given = torch.rand(1, 64, 64, 3) if work == "encode" else torch.randn(1, 4, 8, 8)
+    assert torch.equal(getattr(Vae(part=tiny.vae.part, memory=tight), work)(given), torch.ones(1))
+    assert "to work in, and 1 MiB are free" in caplog.text
