@@ -8,12 +8,13 @@ from typing import ClassVar
 import safetensors.torch
 import torch
 
+from executor.errors import ModelFileError
 from executor.inference.values import Latent
 from nodes.builtin.inputs import PNG_HIDDEN, InputTypes, files, socket, text
 from nodes.builtin.picture_files import Saved, metadata_texts, output_root, write_atomically
 from nodes.builtin.services import check_input_file, file_hash, input_path, services
 
-VERSION_KEY = "latent_format_version_0"
+LATENT_KEY, VERSION_KEY = "latent_tensor", "latent_format_version_0"
 OLD_SCALE = 0.18215  # files without the version key hold values multiplied by SD1's factor
 
 
@@ -43,7 +44,7 @@ class SaveLatent:
         """Write a safetensors file under the next free number; UnsafePath when the prefix leaves the folder."""
         name = services().folders.next_name(filename_prefix, output_root("output"), count=1)
         filename = f"{name.stem}_{name.counter:05}_.latent"
-        tensors = {"latent_tensor": samples["samples"].contiguous().cpu(), VERSION_KEY: torch.tensor([])}
+        tensors = {LATENT_KEY: samples["samples"].contiguous().cpu(), VERSION_KEY: torch.tensor([])}
         metadata = metadata_texts(prompt, extra_pnginfo) or None
         data = safetensors.torch.save(tensors, metadata)
         write_atomically(name.folder / filename, lambda file: file.write(data))
@@ -64,9 +65,14 @@ class LoadLatent:
         return {"required": {"latent": files("input", content=".latent")}}
 
     def load(self, latent: str) -> tuple[Latent]:
-        """The latents as float32; safetensors' error when the file is damaged."""
-        tensors = safetensors.torch.load_file(input_path(latent, "latent"), device="cpu")
-        samples = tensors["latent_tensor"].float()
+        """The latents as float32; ModelFileError when the file is damaged or holds none."""
+        from executor.inference.weights import read_weights
+
+        path = input_path(latent, "latent")
+        tensors = read_weights(path).tensors
+        if LATENT_KEY not in tensors:
+            raise ModelFileError(path, "holds no latents", "a file that SaveLatent wrote fits here")
+        samples = tensors[LATENT_KEY].float()
         return ({"samples": samples if VERSION_KEY in tensors else samples / OLD_SCALE},)
 
     @classmethod

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from executor.errors import NodeInputError, UnsafePath
+from executor.errors import ModelFileError, NodeInputError, UnsafePath
 from nodes.builtin.image_io import LoadImage, LoadImageMask, LoadImageOutput
 from nodes.builtin.latent_io import LoadLatent
 from tests.unit.nodes.recorded import FOLDER, tensors
@@ -120,6 +121,21 @@ def test_latent_of_today(place):
 def test_latent_without_version_is_scaled(place):
     (latent,) = LoadLatent().load(put(place, "old.latent"))
     assert off(latent["samples"], RECORDED["latent/loaded_old"]) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"hello" * 100, "bad.latent: is a text file, no weights"),
+        (safetensors.torch.save({"latent_tensor": torch.zeros(1, 4, 8, 8)})[:-9], "bad.latent: is truncated"),
+        (safetensors.torch.save({"other": torch.zeros(4)}), "bad.latent: holds no latents; a file that SaveLatent"),
+    ],
+    ids=["text", "truncated", "foreign"],
+)
+def test_a_damaged_or_foreign_latent_is_told_by_name(place, content, told):
+    (place.folders.root("input") / "bad.latent").write_bytes(content)
+    with pytest.raises(ModelFileError, match=told):
+        LoadLatent().load("bad.latent")
 
 
 def test_frames_that_no_memory_holds_are_refused_before_they_are_read(place, monkeypatch):
