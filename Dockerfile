@@ -32,6 +32,11 @@ VOLUME ["/weft/models", "/weft/input", "/weft/output", "/weft/user", "/weft/cust
 FROM base AS cuda
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# Triton, which comes with PyTorch, makes the kernels of group norms and of --compile with a C compiler.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN pip install --constraint constraints.txt --requirement requirements.txt
 COPY --chown=weft:weft . .
 RUN python -m compileall -q server executor nodes

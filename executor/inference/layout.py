@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from executor.inference.casting import swap_leaves
+from executor.inference.cell_norms import cell_norms
 from executor.inference.unet_layers import CrossAttention, Joined
 
 SPATIAL_DIMS = 4
@@ -22,19 +23,24 @@ class CellwiseGroupNorm(nn.GroupNorm):
         if not is_cellwise(input):
             return super().forward(input)
         cells = input.permute(0, 2, 3, 1)  # [B, H, W, C]
-        batch, channels = cells.shape[0], cells.shape[3]
-        grouped = cells.reshape(batch, -1, self.num_groups, channels // self.num_groups)
-        count = grouped.shape[1] * grouped.shape[3]
-        # Both sums are taken in float32 of 16-bit values without a copy of them.
-        mean = grouped.mean(dim=(1, 3), dtype=torch.float32)  # [B, G]
-        length = torch.linalg.vector_norm(grouped, dim=(1, 3), dtype=torch.float32)
-        variance = (length.square() / count - mean.square()).clamp(min=0.0)
-        scale = (variance + self.eps).rsqrt().repeat_interleave(channels // self.num_groups, dim=1)  # [B, C]
-        scale = scale * self.weight.float()
-        shift = self.bias.float() - mean.repeat_interleave(channels // self.num_groups, dim=1) * scale
-        normed = torch.empty_like(cells)
-        torch.addcmul(shift[:, None, None], cells, scale[:, None, None], out=normed)  # rounded once, at its end
-        return normed.permute(0, 3, 1, 2)
+        rows = cells.flatten(1, 2)
+        normed = cell_norms().normed(rows, self.weight, self.bias, self.num_groups, self.eps, by_operations)
+        return normed.reshape(cells.shape).permute(0, 3, 1, 2)
+
+
+def by_operations(cells: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+    """Cells [B, N, C] with each group of channels at mean 0 and variance 1, then scaled and shifted."""
+    grouped = cells.reshape(*cells.shape[:2], groups, -1)  # [B, N, G, C / G]
+    count = grouped.shape[1] * grouped.shape[3]
+    # Both sums are taken in float32 of 16-bit values without a copy of them.
+    mean = grouped.mean(dim=(1, 3), dtype=torch.float32)  # [B, G]
+    length = torch.linalg.vector_norm(grouped, dim=(1, 3), dtype=torch.float32)
+    variance = (length.square() / count - mean.square()).clamp(min=0.0)
+    scale = (variance + eps).rsqrt()[..., None] * weight.float().reshape(groups, -1)  # [B, G, C / G]
+    shift = bias.float().reshape(groups, -1) - mean[..., None] * scale
+    normed = torch.empty_like(grouped)
+    torch.addcmul(shift[:, None], grouped, scale[:, None], out=normed)  # rounded once, at its end
+    return normed.flatten(2)
 
 
 def is_cellwise(x: Tensor) -> bool:
