@@ -60,6 +60,14 @@ class Warmth:
                     for kind, name in known)  # fmt: skip
         return files, len(needs.nodes & held.nodes)
 
+    def models(self, worker: str, job: Job) -> float:
+        """How much of a job's models a worker has, but for what is soon read again: 1 for each of its last job."""
+        held = self._held.get(worker)
+        if held is None:
+            return 0.0
+        heavy = (file for file in self.needs(job).files if file[0] not in LIGHT and file in held.files)
+        return sum(1.0 / (1 + held.jobs - held.files[file]) for file in heavy)
+
     def began(self, worker: str, job: Job) -> None:
         """A worker runs a job: from here on it holds what that needs."""
         held, needs = self._held.setdefault(worker, Held()), self.needs(job)

@@ -135,3 +135,19 @@ def test_no_more_files_are_noted_than_a_worker_may_hold(placement: Placement, wa
 def test_a_single_worker_costs_no_look_at_prompts(placement: Placement, monkeypatch):
     monkeypatch.setattr(Warmth, "needs", None)
     assert chosen(placement, [job(1, "a"), job(2)], idle=(W0,), workers=(W0,)) == ("w0", 1)
+
+
+def test_a_worker_that_writes_files_gets_no_model_that_another_one_has(placement: Placement):
+    writes = WorkerInfo(id="w0", state="busy")
+    placement.began("w0", job(1, "a"))
+    placement.began("w1", job(2, "b"))
+    assert chosen(placement, [job(3, "b")], idle=[writes], workers=[writes, W1]) is None
+    assert chosen(placement, [job(4, "a")], idle=[writes], workers=[writes, W1]) == ("w0", 4)
+    assert chosen(placement, [job(5, "c")], idle=[writes], workers=[writes, W1]) == ("w0", 5)
+
+
+def test_models_part_again_once_both_workers_have_seen_both(placement: Placement):
+    for row, (worker, model) in enumerate([("w0", "a"), ("w0", "b"), ("w1", "b"), ("w1", "a")]):
+        placement.began(worker, job(row, model))
+    assert chosen(placement, [job(8, "a"), job(9, "b")], idle=[W0]) == ("w0", 9)
+    assert chosen(placement, [job(8, "a")], idle=[W0]) == ("w0", 8)
