@@ -25,6 +25,7 @@ from executor.inference.memory import Memory
 from executor.inference.reading_ahead import READING_AHEAD
 
 ROUNDS = 3
+WARM_ROUNDS = 15  # of a quarter of a second: one that something else disturbs says nothing
 BLOCK = 1 << 24
 PAGE = 4096
 
@@ -37,7 +38,7 @@ def figures(path: Path | None = None) -> list[Figure]:
     settle()
     gc.freeze()
     colds = in_the_cold(path)
-    rows = [(settled(path, floor_s), settled(path, load_s), settled(path, map_s)) for _ in range(ROUNDS)]
+    rows = [(settled(path, floor_s), settled(path, load_s), settled(path, map_s)) for _ in range(WARM_ROUNDS)]
     floor, warm, mapped = (median(column) for column in zip(*rows, strict=True))
     gc.unfreeze()
     return [
