@@ -9,7 +9,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from executor.inference.devices import is_out_of_memory
+from executor.inference.weights import first_line
 from executor.wholefile import write_whole
 
 logger = logging.getLogger("weft.inference")
 
 CANDIDATES = ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION")
+ARITHMETIC = "MATH"  # products and a softmax, of whatever size
 WORTH = 0.95  # of the usual kernel's time: what gains less is noise
 TURNS = 5  # of which the median counts
 FARTHEST = 0.02  # from the usual kernel's answer, of its largest value: half precision's rounding, no other result
@@ -44,10 +47,7 @@ class AttentionKernels:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of q, k and v [B, heads, N, C] by the kernel that was chosen for their shape."""
-        name = self.chosen(q, k, v)
-        if not name:
-            return functional.scaled_dot_product_attention(q, k, v)
-        with sdpa_kernel(kernel(name)):
+        with forced(self.chosen(q, k, v)):
             return functional.scaled_dot_product_attention(q, k, v)
 
     def chosen(self, q: Tensor, k: Tensor, v: Tensor) -> str:
@@ -66,13 +66,14 @@ class AttentionKernels:
 
     def _measured(self, q: Tensor, k: Tensor, v: Tensor) -> str:
         """The fastest kernel that answers as the usual one does."""
-        timer = self.timer or timed
-        usual = functional.scaled_dot_product_attention(q, k, v)
-        best, least_s = "", WORTH * timer(lambda: functional.scaled_dot_product_attention(q, k, v), q.device)
+        timer, best = self.timer or timed, usual_for(q, k, v)
+        with forced(best):
+            usual = functional.scaled_dot_product_attention(q, k, v)
+            least_s = WORTH * timer(lambda: functional.scaled_dot_product_attention(q, k, v), q.device)
         bound = FARTHEST * float(usual.abs().max())
         for name in CANDIDATES:
             # A kernel that does not take these says why in warnings, and that in an error.
-            with suppress(RuntimeError), warnings.catch_warnings(action="ignore"), sdpa_kernel(kernel(name)):
+            with suppress(RuntimeError), warnings.catch_warnings(action="ignore"), forced(name):
                 answer = functional.scaled_dot_product_attention(q, k, v)
                 if not float((answer - usual).abs().max()) <= bound:
                     logger.warning(
@@ -92,7 +93,7 @@ class AttentionKernels:
         self.is_read = True
         with suppress(OSError, ValueError):
             kept = kept_in(self.file).get(self._where()) or {}
-            known = ("", *CANDIDATES)
+            known = ("", ARITHMETIC, *CANDIDATES)
             self.choices |= {key: name for key, name in kept.items() if name in known}
 
     def _write(self) -> None:
@@ -131,6 +132,26 @@ def attend_fast(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of q, k and v [B, heads, N, C] by the kernels in force."""
     kernels = _kernels.get() if q.device.type != "cpu" else None
     return functional.scaled_dot_product_attention(q, k, v) if kernels is None else kernels.attend(q, k, v)
+
+
+def forced(name: str) -> AbstractContextManager[None]:
+    """Lets PyTorch take this kernel within a with block; "" leaves the choice to it."""
+    return sdpa_kernel(kernel(name)) if name else nullcontext()
+
+
+def usual_for(q: Tensor, k: Tensor, v: Tensor) -> str:
+    """What the others are compared with: PyTorch's own choice, ""; plain arithmetic where that fails.
+
+    On Hopper it is cuDNN's kernel, which refuses a shape only when it is called (pytorch/pytorch issue 140930).
+    """
+    try:
+        functional.scaled_dot_product_attention(q, k, v)
+    except RuntimeError as failure:
+        if is_out_of_memory(failure):
+            raise
+        logger.warning("PyTorch's own attention kernel fails for %s: %s", key_of(q, k, v), first_line(failure))
+        return ARITHMETIC
+    return ""
 
 
 def kept_in(file: Path) -> dict[str, dict[str, str]]:

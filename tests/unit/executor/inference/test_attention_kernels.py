@@ -76,6 +76,27 @@ def test_a_kernel_that_answers_otherwise_is_not_taken(clock: Clock, caplog: pyte
     assert "CUDNN_ATTENTION answers otherwise" in caplog.text
 
 
+def test_where_the_usual_kernel_fails_the_others_are_compared_with_arithmetic(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    clock.seconds = {"MATH": 20.0, "FLASH_ATTENTION": 8.0}
+    kernels, given = AttentionKernels(device=CPU, timer=clock), parts()
+    torch.testing.assert_close(kernels.attend(*given), _attention(*given))
+    assert list(kernels.choices.values()) == ["FLASH_ATTENTION"]
+    assert "PyTorch's own attention kernel fails" in caplog.text
+    clock.seconds = {"MATH": 20.0}
+    assert kernels.chosen(*parts(6)) == "MATH"
+
+
+def test_want_of_memory_is_no_refusal(clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    def without_room(*given: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(attention_kernels.functional, "scaled_dot_product_attention", without_room)
+    with pytest.raises(torch.OutOfMemoryError):
+        AttentionKernels(device=CPU, timer=clock).chosen(*parts())
+
+
 def test_a_small_gain_changes_nothing(clock: Clock):
     clock.seconds = {"": 10.0, "FLASH_ATTENTION": 9.8}
     assert AttentionKernels(device=CPU, timer=clock).chosen(*parts()) == ""
