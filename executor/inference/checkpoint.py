@@ -31,6 +31,7 @@ class Checkpoint:
     model: ModelHandle
     clip: Clip | None  # None for models that pictures lead, and where the file lacks an encoder
     vae: Vae | None  # None where the file has none
+    file: WeightFile | None = None  # where it may hold more; None for a folder
 
 
 def load_checkpoint(
@@ -55,6 +56,7 @@ def load_checkpoint(
         model=model_of(parts.diffusion, family, memory),
         clip=Clip(encoders=encoders, memory=memory) if encoders else None,
         vae=None if parts.vae is None else Vae(part=parts.vae, memory=memory),
+        file=file,
     )
 
 

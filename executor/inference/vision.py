@@ -197,9 +197,10 @@ def load_clip_vision(path: Path, memory: Memory) -> ClipVision:
     return ClipVision(found, memory)
 
 
-def vision_of_checkpoint(path: Path, memory: Memory) -> ClipVision | None:
-    """The vision model that a checkpoint brings for its pictures, or None."""
-    file = read_weights(path)
+def vision_of_checkpoint(file: WeightFile | None, memory: Memory) -> ClipVision | None:
+    """The vision model that a checkpoint's file brings for its pictures, or None."""
+    if file is None:
+        return None
     found = next(filter(None, (vision_in(file, prefix) for prefix in IN_CHECKPOINTS)), None)
     return None if found is None else ClipVision(found, memory)
 

@@ -141,7 +141,7 @@ class unCLIPCheckpointLoader:  # noqa: N801  (the ecosystem's name)
         from executor.inference.vision import vision_of_checkpoint
 
         checkpoint = read_checkpoint(ckpt_name)
-        vision = vision_of_checkpoint(model_path("checkpoints", ckpt_name, "ckpt_name"), services().memory)
+        vision = vision_of_checkpoint(checkpoint.file, services().memory)
         clip, vae = checkpoint.clip if output_clip else None, checkpoint.vae if output_vae else None
         return checkpoint.model, clip, vae, vision
 

@@ -13,7 +13,7 @@ from nodes.builtin.conditioning import packed, with_values
 from nodes.builtin.inputs import PNG_HIDDEN, InputTypes, decimal, files, integer, pixels, socket, text
 from nodes.builtin.loaders import read_checkpoint
 from nodes.builtin.model_saving import VAE, diffusion_tensors, vae_tensors, write
-from nodes.builtin.services import model_path, services
+from nodes.builtin.services import services
 
 if TYPE_CHECKING:
     from executor.inference.handle import ModelHandle
@@ -48,7 +48,7 @@ class ImageOnlyCheckpointLoader:
         from executor.inference.vision import vision_of_checkpoint
 
         checkpoint = read_checkpoint(ckpt_name)
-        vision = vision_of_checkpoint(model_path("checkpoints", ckpt_name, "ckpt_name"), services().memory)
+        vision = vision_of_checkpoint(checkpoint.file, services().memory)
         return checkpoint.model, vision, checkpoint.vae if output_vae else None
 
 

@@ -97,7 +97,7 @@ def load_checkpoint_guess_config(
     if output_clipvision:
         from executor.inference.vision import vision_of_checkpoint
 
-        seeing = vision_of_checkpoint(Path(ckpt_path), memory)
+        seeing = vision_of_checkpoint(found.file, memory)
     model = found.model if output_model else None
     return model, found.clip if output_clip else None, found.vae if output_vae else None, seeing
 

@@ -8,9 +8,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from executor.errors import NodeInputError
+from executor.inference import weights
 from executor.inference.conditions import resolve
 from executor.inference.denoiser import discrete_eps
 from executor.inference.memory import Memory
+from executor.inference.safetensors_file import read_safetensors
 from nodes.builtin.loaders import CheckpointLoaderSimple
 from nodes.builtin.sampling import KSampler
 from nodes.builtin.vae import VAEDecode
@@ -143,6 +145,18 @@ def test_the_ordinary_loader_takes_a_video_checkpoint_without_text(checkpoints):
     model, clip, vae = CheckpointLoaderSimple().load_checkpoint(NAME)
     assert (model.family, clip) == ("svd", None)
     assert vae is not None
+
+
+def test_the_file_is_mapped_once_for_all_its_parts(checkpoints, monkeypatch):
+    read: list[str] = []
+
+    def noted(path, start):
+        read.append(path.name)
+        return read_safetensors(path, start)
+
+    monkeypatch.setattr(weights, "read_safetensors", noted)
+    ImageOnlyCheckpointLoader().load_checkpoint(NAME)
+    assert read == [NAME]
 
 
 def test_another_checkpoint_has_no_vision_model_to_lead_by(checkpoints):
