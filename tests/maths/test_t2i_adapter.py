@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from executor.errors import ModelFileError
+from executor.inference.control import Window
 from executor.inference.controlnet import AdapterControl, load_controlnet
 from executor.inference.denoiser import discrete_eps
 from executor.inference.extras import Situation
@@ -157,3 +158,10 @@ def test_an_adapter_with_a_part_missing_is_refused_by_its_name(missing, tmp_path
     del tensors[missing]
     with pytest.raises(ModelFileError, match="its T2I-Adapter lacks"):
         control_of(tensors, tmp_path)
+
+
+def test_a_window_of_odd_width_is_filled_up_to_whole_blocks(tmp_path):
+    control = control_of(theirs("sdxl").state_dict(), tmp_path)
+    control.window = Window(dim=3, indices=(4, 5, 6), count=CELLS[1])
+    found = features(control, torch.rand(1, 3, 64, 64), cells=(CELLS[0], 3))
+    assert [tuple(each.shape[-2:]) for each in found["input"] if each is not None] == [(4, 1), (8, 2), (8, 2)]
