@@ -14,7 +14,13 @@ from executor.inference.denoiser import Eps, VPrediction
 from executor.inference.memory import Memory
 from nodes.builtin.conditioning import CLIPTextEncode
 from nodes.builtin.controlnet import ControlNetLoader, DiffControlNetLoader
-from nodes.builtin.loaders import CheckpointLoader, CheckpointLoaderSimple, CLIPLoader, DualCLIPLoader
+from nodes.builtin.loaders import (
+    CheckpointLoader,
+    CheckpointLoaderSimple,
+    CLIPLoader,
+    DiffusersLoader,
+    DualCLIPLoader,
+)
 from nodes.builtin.photomaker import PhotoMakerEncode, PhotoMakerLoader
 from nodes.builtin.upscale_model import ImageUpscaleWithModel, UpscaleModelLoader
 from nodes.builtin.vae import VAEDecode
@@ -23,6 +29,7 @@ from tests.maths.test_controlnet import Model, lora_and_whole
 from tests.tiny_checkpoint import TEXT, UNET, TinySizes, random_tensors, tiny_tensors
 from tests.tiny_families import CLIP_G, CLIP_L, tensors_of
 from tests.tiny_video import open_vision_shapes
+from tests.unit.executor.inference.test_part_files import theirs, vae_theirs
 from tests.unit.executor.inference.test_photomaker import tensors as photomaker_tensors
 
 SIZES = TinySizes(text_layers=3)
@@ -35,7 +42,7 @@ def keep(place):
 
     def write(kind, name, tensors):
         folder = place.folders.paths(kind)[0]
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".safetensors"):
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name)
         else:
@@ -52,6 +59,27 @@ def below(tensors, prefix):
 def embedded(clip, text="a red circle"):
     [[embedding, options]] = clip.encode(text)
     return embedding, options["pooled_output"]
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_a_folder_of_diffusers_gives_the_parts_of_its_checkpoint(keep):
+    tensors = tiny_tensors()
+    keep("checkpoints", "whole.safetensors", tensors)
+    keep("diffusers", "small/unet/diffusion_pytorch_model.safetensors", theirs(tensors))
+    keep("diffusers", "small/vae/diffusion_pytorch_model.safetensors", vae_theirs(tensors))
+    text = {f"text_model.{key}": tensor for key, tensor in below(tensors, TEXT).items()}
+    last = keep("diffusers", "small/text_encoder/model.safetensors", text)
+    (last.parents[1] / "model_index.json").write_text("{}")
+    model, clip, vae = DiffusersLoader().load_checkpoint("small")
+    whole_model, whole_clip, whole_vae = CheckpointLoaderSimple().load_checkpoint("whole.safetensors")
+    found, wanted = model.patched_weights(), whole_model.patched_weights()
+    assert set(found) == set(wanted)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    torch.testing.assert_close(embedded(clip), embedded(whole_clip), rtol=1e-5, atol=1e-5)
+    latent = torch.randn(1, 4, 2, 2)
+    torch.testing.assert_close(vae.decode(latent), whole_vae.decode(latent), rtol=1e-5, atol=1e-5)
 
 
 # ---------------------------------------------------------------- text encoders
