@@ -117,7 +117,9 @@ def build(
     if settings.webhook_secret is not None:
         key_of(settings.webhook_secret, "--webhook-secret")
     spaces = Spaces(folders, separate=settings.isolate_keys, multi_user=settings.multi_user)
-    submission = Submission(definitions, spaces, dispatcher, packs, renewal, inputs, outbound.check)
+    submission = Submission(
+        definitions, spaces, dispatcher, packs, renewal, inputs, outbound.check, settings.startup_wait_s
+    )
     news.wishes = Wishes(store, dispatcher, submission)
     return Front(
         settings=settings,

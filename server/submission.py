@@ -8,10 +8,11 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 
-from executor.errors import BadInput, WeftError
+from executor.errors import BadInput, NotReady, WeftError, WorkerCrashed
 from executor.graph.prompt import LONGEST_ID, Prompt, prompt_of, require_object
 from executor.graph.validate import validate
 from executor.queue.dispatcher import Dispatcher
@@ -32,6 +33,8 @@ log = logging.getLogger("weft.front")
 Note = Callable[[Job], None]
 MOST_LINES = 50
 """Errors of a prompt that the log tells."""
+UP_S = 0.05
+"""Between two looks for a worker that is up."""
 HOOKS_WAIT_S = 5.0
 """How long the packs' hooks may take to look at a prompt; after that it goes on as it came."""
 
@@ -48,8 +51,12 @@ class Submission:
         renewal: Renewal,
         inputs: Inputs,
         check_url: Callable[[str], None],
+        wait_s: float = 0.0,
     ) -> None:
-        """`check_url` refuses addresses that webhooks may not have (Outbound.check)."""
+        """`check_url` refuses addresses that webhooks may not have (Outbound.check).
+
+        `wait_s` is how long a prompt may wait for a worker that can run its nodes' own checks.
+        """
         self._definitions = definitions
         self._spaces = spaces
         self._dispatcher = dispatcher
@@ -57,6 +64,7 @@ class Submission:
         self._renewal = renewal
         self._inputs = inputs
         self._check_url = check_url
+        self._wait_s = wait_s
         self._counter = 0
         self._folding = Folding(dispatcher.store)
 
@@ -162,8 +170,17 @@ class Submission:
             return body
 
     async def _ask(self, question: dict[str, object], owner: str) -> dict[str, object]:
+        """What a node's own check says; NotReady naming the node where it says nothing."""
         question = {**question, "owner": owner} if owner else question
-        answer: object = json.loads(await self._dispatcher.ask("validate", json.dumps(question).encode()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_s):
+                while not self._dispatcher.is_up():
+                    await asyncio.sleep(UP_S)
+        try:
+            answer: object = json.loads(await self._dispatcher.ask("validate", json.dumps(question).encode()))
+        except (NotReady, WorkerCrashed) as error:
+            node = f"node {question['node_id']} ({question['class_type']})"
+            raise NotReady(f"{node} could not be checked by its VALIDATE_INPUTS: {error}") from error
         return require_object(answer, "a worker's answer")
 
 

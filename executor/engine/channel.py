@@ -168,7 +168,7 @@ class ChannelEngine(ABC):
         slot = self._slots[worker]
         if force and self._kill(slot):
             slot.condemned = True
-            log.warning("worker %s was killed: a forced interrupt of prompt %s", worker, job_id)
+            log.warning("worker %s is ended: a forced interrupt of prompt %s", worker, job_id)
         else:
             send(slot, Interrupt(job_id))
 

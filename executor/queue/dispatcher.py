@@ -227,6 +227,10 @@ class Dispatcher:
         """Tell whether a worker has nothing to do."""
         return any(info.state == "idle" for info in self.engine.workers())
 
+    def is_up(self) -> bool:
+        """Tell whether a worker can answer questions."""
+        return any(info.state in ("idle", "busy") for info in self.engine.workers())
+
     def host(self) -> WorkerInfo:
         """The worker whose packs answer for themselves: their routes, their hooks, their state."""
         return self.engine.workers()[0]

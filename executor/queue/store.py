@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from executor.errors import DatabaseUnusable
 from executor.queue.ageing import Ageing
 from executor.queue.begun import Begun
 from executor.queue.database import Database
@@ -68,17 +69,28 @@ class Store:
         self._open_writes: set[asyncio.Future[Any]] = set()
 
     async def open(self) -> None:
-        """Open the file, put what was running back (or end it after its second attempt), and load what waits."""
+        """Open the file, put what was running back (or end it after its second attempt), and load what waits.
+
+        Raises DatabaseUnusable that says why.
+        """
         await self._database.open()
+        try:
+            jobs = await self._load()
+        except (sqlite3.Error, OSError) as error:
+            await self._database.close()
+            raise DatabaseUnusable(self._database.path, str(error)) from error
+        self._pending = sorted(jobs, key=Job.order)
+        for job in self._pending:
+            self._name(job)
+
+    async def _load(self) -> list[Job]:
         begun = await asyncio.to_thread(self._begun.open)
         jobs = await self._database.run(lambda connection: self._recover(connection, begun))
         self._newest = await self._database.run(_newest_row)
         await asyncio.to_thread(self._begun.clear)
         await self.past.load()
         await self.deliveries.load()
-        self._pending = sorted(jobs, key=Job.order)
-        for job in self._pending:
-            self._name(job)
+        return jobs
 
     async def close(self) -> None:
         """Write what is under way and close the file."""

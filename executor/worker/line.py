@@ -14,6 +14,7 @@ from executor.context import InterruptFlag, PreviewChoice, ProgressSink, RunCont
 from executor.graph.progress import Follower, Progress
 from executor.leftovers import Attempt
 from executor.messages import Clients, Free, FromWorker, Run, Wish
+from executor.worker.checks import Checks
 from executor.worker.control import Control
 from executor.worker.loop_thread import LoopThread
 
@@ -74,6 +75,7 @@ class Line:
         self.on_close: list[Callable[[], None]] = []  # called in the reverse order when the worker ends in order
         self._control = control
         self._packs = LoopThread("weft-packs", lambda error: control.exit(error))
+        self.checks = Checks(lambda error: control.exit(error))
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -108,8 +110,8 @@ class Line:
         return "" if self.run is None or self.on_loop() else self.run.owner
 
     def on_loop(self) -> bool:
-        """Tell whether the caller runs on an event loop's own thread: the packs', or the one that answers the front."""
-        return self._packs.is_current() or self._control.is_answering()
+        """Tell whether the caller runs on an event loop's own thread: the packs', or one that answers the front."""
+        return self._packs.is_current() or self.checks.is_current() or self._control.is_answering()
 
     def free(self, *, models: bool, cache: bool) -> None:
         """Unload models and drop results once no prompt runs."""
@@ -140,6 +142,7 @@ class Line:
         while self.on_close:
             self.on_close.pop()()
         self._packs.close()
+        self.checks.close()
 
     # ---------------------------------------------------------------- told by the main thread
 

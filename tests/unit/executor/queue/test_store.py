@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+from executor.errors import DatabaseUnusable
 from executor.queue import store as module
 from executor.queue.begun import Begun
 from executor.queue.job import Job, Result, make_job
@@ -342,6 +343,18 @@ async def test_notes_of_what_begins_grow_and_are_used_again(tmp_path: Path):
 
 
 # ---------------------------------------------------------------- against a model
+
+
+async def test_a_queue_that_cannot_be_read_is_told_with_its_file(tmp_path: Path):
+    path = tmp_path / "q.sqlite3"
+    first = Store(path)
+    await first.open()
+    await first.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE queue")
+    connection.close()
+    with pytest.raises(DatabaseUnusable, match=r"q\.sqlite3 cannot be used: no such table"):
+        await Store(path).open()
 
 
 class StoreMachine(RuleBasedStateMachine):
