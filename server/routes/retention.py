@@ -17,11 +17,18 @@ ROUTES = web.RouteTableDef()
 MOST_SHOWN = 100_000
 
 
+KNOWN = ("dry_run", "keep")
+MOST_NAME = 100
+
+
 @ROUTES.post("/weft/clean")
 async def post_clean(request: web.Request) -> web.Response:
     """Remove what is too much by the server's bounds, or by those in `keep`; with `dry_run` only tell what that is."""
     here = front(request)
     body = await read_object(request) if request.can_read_body else {}
+    odd = next((name for name in body if name not in KNOWN), None)
+    if odd is not None:  # it may be a misspelt dry_run, and what goes does not come back
+        raise BadInput(f"{odd[:MOST_NAME]!r} is no field of this request; it has {' and '.join(KNOWN)}")
     dry = body.get("dry_run", False)
     if not isinstance(dry, bool):
         raise BadInput("dry_run must be true or false")

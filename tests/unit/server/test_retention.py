@@ -102,6 +102,7 @@ async def test_bounds_may_come_with_the_request(stand, folder):
         ({"keep": []}, None),
         ({"keep": 1}, "keep"),
         ({"dry_run": "yes"}, "dry_run"),
+        ({"dryrun": True}, "'dryrun' is no field"),
     ],
 )
 async def test_what_cannot_be_understood_is_refused_or_nothing(stand, body, words):
