@@ -21,6 +21,7 @@ from nodes.builtin.loaders import (
     DiffusersLoader,
     DualCLIPLoader,
 )
+from nodes.builtin.lora import LoraLoader, LoraLoaderModelOnly
 from nodes.builtin.photomaker import PhotoMakerEncode, PhotoMakerLoader
 from nodes.builtin.upscale_model import ImageUpscaleWithModel, UpscaleModelLoader
 from nodes.builtin.vae import VAEDecode
@@ -80,6 +81,22 @@ def test_a_folder_of_diffusers_gives_the_parts_of_its_checkpoint(keep):
     torch.testing.assert_close(embedded(clip), embedded(whole_clip), rtol=1e-5, atol=1e-5)
     latent = torch.randn(1, 4, 2, 2)
     torch.testing.assert_close(vae.decode(latent), whole_vae.decode(latent), rtol=1e-5, atol=1e-5)
+
+
+# ---------------------------------------------------------------- LoRAs
+
+
+def test_a_lora_for_the_model_only_changes_it_as_one_for_both_does(keep):
+    keep("checkpoints", "whole.safetensors", tiny_tensors())
+    key = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
+    name = f"lora_unet_{key.replace('.', '_')}"
+    keep("loras", "style.safetensors", {f"{name}.diff": torch.randn(16, 16)})
+    model, clip, _ = CheckpointLoaderSimple().load_checkpoint("whole.safetensors")
+    [alone] = LoraLoaderModelOnly().load_lora_model_only(model, "style.safetensors", 0.5)
+    both, _ = LoraLoader().load_lora(model, clip, "style.safetensors", 0.5, 1.0)
+    found, wanted, plain = (each.patched_weights()[f"{key}.weight"] for each in (alone, both, model))
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found, plain)
 
 
 # ---------------------------------------------------------------- text encoders
