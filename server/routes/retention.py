@@ -15,10 +15,8 @@ from server.state import front
 ROUTES = web.RouteTableDef()
 
 MOST_SHOWN = 100_000
-
-
-KNOWN = ("dry_run", "keep")
 MOST_NAME = 100
+KNOWN = ("dry_run", "keep")
 
 
 @ROUTES.post("/weft/clean")
