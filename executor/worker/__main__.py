@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import logging
 import os
 import signal
@@ -17,6 +18,8 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 def main() -> int:
     """Read the Boot from standard input, connect, serve; returns the exit code."""
     address, loader = sys.argv[1:3]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what nodes print is seen at once, in files and pipes too
     boot = decode_boot(sys.stdin.buffer.read())
     die_with_front(boot)
     sock = connect(address)

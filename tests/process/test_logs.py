@@ -34,7 +34,8 @@ def test_the_last_words_of_a_worker_are_lines_about_the_prompt_that_ended_it(mak
     lines(house)
 
 
-def test_lines_for_people_stay_as_nodes_wrote_them(make_house):
+def test_lines_for_people_stay_as_nodes_wrote_them(make_house, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # a log in a file has each line when it is written
     house: House = make_house().start().until_ready()
     house.run("Speak", text="x")
     assert {"printed x", "thread x", "native x", "program x"} <= set(house.log().splitlines())
