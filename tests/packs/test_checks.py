@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,12 @@ NODE_CLASS_MAPPINGS = {"Checked": Checked}
 """
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    (tmp_path / "custom_nodes").mkdir()
-    (tmp_path / "custom_nodes" / "checked.py").write_text(PACK)
-    with serving_packs(tmp_path, "--cpu") as address:
+@asynccontextmanager
+async def checking(base: Path, *flags: str) -> AsyncIterator[Client]:
+    """A client of a server with the pack."""
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "checked.py").write_text(PACK)
+    with serving_packs(base, "--cpu", *flags) as address:
         async with Client(address) as client, asyncio.timeout(300):
             yield client
 
@@ -53,18 +55,21 @@ async def status_of(client: Client, way: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def test_a_check_that_does_not_end_holds_up_no_other(client: Client, tmp_path: Path):
+@pytest.mark.parametrize("flags", [(), ("--in-process",)])
+async def test_a_check_that_does_not_end_holds_up_no_other(tmp_path: Path, flags: tuple[str, ...]):
     way = tmp_path / "go"
-    hanging = asyncio.create_task(status_of(client, str(way)))
-    while not (tmp_path / "go.began").exists():
-        await asyncio.sleep(0.01)
-    assert (await status_of(client, ""))[0] == 200
-    assert not hanging.done()
-    way.touch()
-    assert (await hanging)[0] == 200
+    async with checking(tmp_path, *flags) as client:
+        hanging = asyncio.create_task(status_of(client, str(way)))
+        while not (tmp_path / "go.began").exists():
+            await asyncio.sleep(0.01)
+        assert (await status_of(client, ""))[0] == 200
+        assert not hanging.done()
+        way.touch()
+        assert (await hanging)[0] == 200
 
 
-async def test_a_check_that_ends_the_worker_is_told_with_its_node_and_the_next_waits_for_another(client: Client):
-    status, text = await status_of(client, "die")
-    assert (status, "node 7 (Checked)" in text) == (503, True)
-    assert (await status_of(client, ""))[0] == 200
+async def test_a_check_that_ends_the_worker_is_told_with_its_node_and_the_next_waits_for_another(tmp_path: Path):
+    async with checking(tmp_path) as client:
+        status, text = await status_of(client, "die")
+        assert (status, "node 7 (Checked)" in text) == (503, True)
+        assert (await status_of(client, ""))[0] == 200
