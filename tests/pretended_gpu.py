@@ -243,7 +243,9 @@ class Bindings(TorchFunctionMode):
         if func is Tensor.__setitem__ and isinstance(args[0], There):
             value = args[2]
             target = viewed(args[0], args[1])
-            return target.copy_(value) if isinstance(value, Tensor) else target.fill_(value)
+            if isinstance(value, Tensor):
+                return self.__torch_function__(Tensor.copy_, (), (target, value))
+            return target.fill_(value)
         if func is Tensor.contiguous and isinstance(args[0], There):
             form = given.get("memory_format", torch.contiguous_format)
             lies_so = args[0].is_contiguous(memory_format=form)
@@ -263,6 +265,8 @@ class Bindings(TorchFunctionMode):
             return copied
         if func is Tensor.is_pinned:
             return args[0] in self.gpu.pinned
+        if func is Tensor.new_tensor and isinstance(args[0], There):
+            return torch.tensor(args[1], dtype=given.get("dtype", args[0].dtype)).to(CUDA)
         if func is torch.tensor and torch.device(given.get("device") or "cpu").type == "cuda":
             return torch.tensor(*args, **{**given, "device": None}).to(CUDA)
         return func(*args, **given)

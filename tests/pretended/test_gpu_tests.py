@@ -30,6 +30,11 @@ from tests.gpu.test_no_waiting import (  # noqa: F401
     test_an_adaptive_sampler_is_caught,
     test_no_step_waits,
 )
+from tests.gpu.test_parity import (  # noqa: F401
+    recording,
+    test_a_recorded_sampling_ends_alike,
+    test_half_precision_draws_the_same_picture,
+)
 from tests.gpu.test_previews import test_a_picture_made_beside_is_the_same  # noqa: F401
 
 pytestmark: list[pytest.MarkDecorator] = []
