@@ -15,7 +15,11 @@ from tests.gpu.test_cuda_graphs import (  # noqa: F401
     test_recordings_give_their_memory_back,
     test_shapes_by_turns_are_equal_to_the_bit,
 )
-from tests.gpu.test_eight_bits import test_no_product_waits  # noqa: F401
+from tests.gpu.test_eight_bits import (  # noqa: F401
+    test_a_network_by_8_bit_products_is_near_and_recorded,
+    test_a_product_is_near_the_plain_one,
+    test_no_product_waits,
+)
 from tests.gpu.test_layout import (  # noqa: F401
     test_attention_kernels_are_measured_and_kept,
     test_each_way_draws_the_picture,
@@ -23,6 +27,7 @@ from tests.gpu.test_layout import (  # noqa: F401
 )
 from tests.gpu.test_memory import (  # noqa: F401
     test_a_device_without_room_tells_its_figures_and_draws_the_next_prompt,
+    test_two_hundred_prompts_of_three_models_do_not_grow,
 )
 from tests.gpu.test_no_waiting import (  # noqa: F401
     checkpoint,
