@@ -363,12 +363,13 @@ def _refresh(worker: Worker) -> None:
     packs = worker.services.packs
     if packs is None:
         return
-    definitions, listings = packs.changed(REFRESH_S, lambda: not worker.control.jobs.empty())
-    told = packs.told(worker.address)
-    if definitions or told != worker.told:
-        worker.told = told
-        wire_json = json.dumps(listings).encode()
-        worker.control.send(Refreshed(definitions=tuple(definitions), wire_json=wire_json, packs=told))
+    with worker.services.telling:  # who asks meanwhile is answered after what is told here
+        definitions, listings = packs.changed(REFRESH_S, lambda: not worker.control.jobs.empty())
+        told = packs.told(worker.address)
+        if definitions or told != worker.told:
+            worker.told = told
+            wire_json = json.dumps(listings).encode()
+            worker.control.send(Refreshed(definitions=tuple(definitions), wire_json=wire_json, packs=told))
 
 
 def preview_method(job: Run, usual: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from executor.context import PreviewChoice
@@ -73,6 +74,7 @@ class Services:
     registry: Registry | None = None  # None only while the registry is being loaded
     line: Line | None = None  # None outside a worker
     packs: PackTable | None = None  # None when there are none
+    telling: Lock = field(default_factory=Lock)  # held from where changes of packs are looked for until they are told
 
     def complete(self, *, registry: Registry | None = None, packs: PackTable | None = None) -> None:
         """Add what was not there when these were made; ValueError for what was."""

@@ -205,7 +205,9 @@ async def test_choice_that_a_run_added_is_accepted_afterwards(client):
 
 async def test_choice_that_a_run_added_is_listed(client):
     await client.run({"1": node("Changing", choice="first", add=client.id)})
-    assert client.id in json.dumps(await definition(client, "Changing"))
+    async with asyncio.timeout(PATIENCE_S):
+        while client.id not in json.dumps(await definition(client, "Changing")):  # the list waits a second for news
+            await asyncio.sleep(0.1)
 
 
 async def test_class_that_could_not_be_listed_is_once_it_can(client):

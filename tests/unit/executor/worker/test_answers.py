@@ -1,5 +1,6 @@
 """Questions of the front, answered without a process."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -76,6 +77,15 @@ async def test_packs_describe_their_classes(services: Services, body: object, to
     services.complete(packs=Packs())
     answered = msgspec.json.decode(await answer(load(services), services, ask("describe", body)))
     assert answered == {"definitions": [], "wire": told}
+
+
+async def test_what_the_main_thread_found_is_told_before_an_answer_about_changes(services: Services):
+    services.complete(packs=Packs())
+    with services.telling:
+        answering = asyncio.ensure_future(answer(load(services), services, ask("describe", None)))
+        done, _ = await asyncio.wait({answering}, timeout=0.05)
+        assert not done
+    assert json.loads(await answering)["wire"] == {"changed": {}}
 
 
 async def test_packs_describe_their_classes_as_an_owner_sees_them(services: Services):
