@@ -198,8 +198,11 @@ class Leftovers:
 
 
 def _hand_on(records: Iterable[Path], folder: Path) -> None:
-    """Write what records say into one file; OSError where that, or reading, fails."""
-    text = b"".join(record.read_bytes() + b"\n" for record in records)
+    """Write what records say into one file; OSError where that, or reading one that is there, fails."""
+    text = b""
+    for record in records:
+        with suppress(FileNotFoundError):
+            text += record.read_bytes() + b"\n"
     if text.strip():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / f"{time.time_ns()}-ended", lambda file: file.write(text))

@@ -174,7 +174,7 @@ class Submission:
         question = {**question, "owner": owner} if owner else question
         with suppress(TimeoutError):
             async with asyncio.timeout(self._wait_s):
-                while not self._dispatcher.is_up():
+                while not self._dispatcher.is_up() and not self._dispatcher.is_stopping:
                     await asyncio.sleep(UP_S)
         try:
             answer: object = json.loads(await self._dispatcher.ask("validate", json.dumps(question).encode()))

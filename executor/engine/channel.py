@@ -227,7 +227,7 @@ class ChannelEngine(ABC):
 
     async def _listen(self, slot: Slot, wire: Wire, outbox: Outbox | None = None) -> None:
         """Hand on what a process sends, until it closes the channel or sends nonsense; then what it left unsent."""
-        slot.wire = wire
+        slot.wire, wire.whose = wire, f"worker {slot.id}"
         await wire.ended
         if outbox is not None:
             wire.feed(outbox.left(wire.received))

@@ -22,6 +22,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def __init__(self, take: Take) -> None:
         self.take = take
+        self.whose = "a worker"  # for the log
         self.received = 0  # bytes
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -44,7 +45,7 @@ class Wire(asyncio.BufferedProtocol):
             for body in self._splitter.feed(data):
                 self.take(self, body)
         except (ValueError, msgspec.DecodeError):
-            log.exception("a worker sent a broken message")
+            log.exception("%s sent a broken message", self.whose)
             if self._transport is not None:
                 self._transport.abort()
 

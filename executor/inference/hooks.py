@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
 from typing import Protocol, TypeAlias, TypeVar, cast
 
 from torch import Tensor, nn
@@ -99,7 +100,8 @@ def replacement(options: Options, name: str) -> Patch | None:
 def controlled(x: Tensor, control: dict[str, list[Tensor | None]] | None, side: str) -> Tensor:
     """x with the next feature that a ControlNet gives for this side; the feature is taken off its list.
 
-    One that does not fit is left out with a line in the log: some controls fit a part of another family's network.
+    One that does not fit is left out, with a line in the log for each pair of shapes: some controls fit a part of
+    another family's network.
     """
     left = control.get(side) if control else None
     if not left:
@@ -108,10 +110,16 @@ def controlled(x: Tensor, control: dict[str, list[Tensor | None]] | None, side: 
     if feature is None:
         return x
     if not spreads(feature.shape, x.shape):
-        told = "a control's features of shape %s do not fit the %s block's of shape %s and are left out there"
-        logger.warning(f"{told}: it was made for another family", tuple(feature.shape), side, tuple(x.shape))
+        tell_misfit(tuple(feature.shape), side, tuple(x.shape))
         return x
     return x + feature.to(x.dtype)
+
+
+@cache
+def tell_misfit(shape: Sequence[int], side: str, over: Sequence[int]) -> None:
+    """Log that features are left out: once, though each step of a sampling leaves them out."""
+    told = "a control's features of shape %s do not fit the %s block's of shape %s and are left out there"
+    logger.warning(f"{told}: it was made for another family", shape, side, over)
 
 
 def spreads(shape: Sequence[int], over: Sequence[int]) -> bool:

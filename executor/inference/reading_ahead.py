@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from threading import Thread
 
-import psutil
 import torch
 
 from executor.large_pages import MADV_HUGEPAGE, advice
+from executor.main_memory import main_memory_free
 
 MADV_POPULATE_READ = 22
 LEAST_BYTES = 64 << 20  # of a file; smaller ones are read in no time
@@ -27,7 +27,7 @@ def read_ahead(mapped: torch.UntypedStorage) -> Thread | None:
     """Begin to read a mapped file; what does so, or None for small files and those that memory hardly holds."""
     nbytes = mapped.nbytes()
     madvise = advice() if sys.platform == "linux" and nbytes >= LEAST_BYTES else None
-    if madvise is None or psutil.virtual_memory().available < FEWEST_PER_FILE * nbytes:
+    if madvise is None or main_memory_free() < FEWEST_PER_FILE * nbytes:
         return None
     madvise(mapped.data_ptr(), nbytes, MADV_HUGEPAGE)  # 2 MiB of the file at a time, where its file system can
     thread = Thread(target=read, args=(mapped, madvise), name=READING_AHEAD, daemon=True)

@@ -78,6 +78,7 @@ class Store:
             jobs = await self._load()
         except (sqlite3.Error, OSError) as error:
             await self._database.close()
+            self._begun.close()
             raise DatabaseUnusable(self._database.path, str(error)) from error
         self._pending = sorted(jobs, key=Job.order)
         for job in self._pending:

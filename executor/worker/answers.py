@@ -75,11 +75,11 @@ def _describe(registry: Registry, services: Services, names: list[str] | Seen | 
             return _described([], {})
         seen = services.packs.seen(names.owner, names.names, differing=names.differing, limit_s=DESCRIBE_S)
         return _described(*seen)
-    if services.packs is not None and names is None:
+    if services.packs is not None:
+        if names is not None:
+            return _described(*services.packs.describe(names))
         with services.telling:  # what the main thread found is told first
             return _described(*services.packs.changed(DESCRIBE_S, lambda: False))
-    if services.packs is not None:
-        return _described(*services.packs.describe(names or ()))
     definitions, wire = [], {}
     with entered(RunContext(services=services)):  # some lists are of what lies in folders
         for name in names or ():

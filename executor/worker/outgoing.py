@@ -48,7 +48,7 @@ class Outgoing:
         `waits`: while the socket has too much, the caller does.
         """
         with self._room:
-            if waits and self._queued >= MAX_QUEUED:
+            if waits:
                 self._room.wait_for(lambda: self._queued < MAX_QUEUED or self._closed)
             self._write(body)
 

@@ -68,14 +68,14 @@ async def test_remaining_counts_waiting_and_running(store: Store):
     assert store.remaining() == 2
 
 
-async def test_two_claims_at_once_take_two_jobs(store: Store):
+async def test_two_claims_take_two_jobs(store: Store):
     await store.add(job("a"))
     await store.add(job("b"))
     claimed = [store.claim("w0"), store.claim("w1")]
     assert {taken.id for taken in claimed if taken} == {"a", "b"}
 
 
-async def test_two_claims_at_once_do_not_share_the_last_job(store: Store):
+async def test_two_claims_do_not_share_the_last_job(store: Store):
     await store.add(job("a"))
     claimed = [store.claim("w0"), store.claim("w1")]
     assert sum(taken is not None for taken in claimed) == 1
@@ -342,9 +342,6 @@ async def test_notes_of_what_begins_grow_and_are_used_again(tmp_path: Path):
     notes.close()
 
 
-# ---------------------------------------------------------------- against a model
-
-
 async def test_a_queue_that_cannot_be_read_is_told_with_its_file(tmp_path: Path):
     path = tmp_path / "q.sqlite3"
     first = Store(path)
@@ -355,6 +352,9 @@ async def test_a_queue_that_cannot_be_read_is_told_with_its_file(tmp_path: Path)
     connection.close()
     with pytest.raises(DatabaseUnusable, match=r"q\.sqlite3 cannot be used: no such table"):
         await Store(path).open()
+
+
+# ---------------------------------------------------------------- against a model
 
 
 class StoreMachine(RuleBasedStateMachine):
