@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import struct
 from uuid import uuid4
 
 import pytest
 
-from tests.packs.client import Client, node
+from tests.packs.client import PATIENCE_S, Client, node
 from tests.packs.conftest import until_ready
 
 # ---------------------------------------------------------------- routes
@@ -74,9 +76,18 @@ async def test_route_that_raises_is_an_error_and_no_end(client):
     assert isinstance(await client.get("/real_ways/waiting"), list)
 
 
+async def restarts(client: Client) -> float:
+    async with client.session.get("/metrics") as response:
+        return float(re.search(r"^weft_worker_restarts_total\{.*\} (.+)$", await response.text(), re.M)[1])
+
+
 async def test_route_that_exits_ends_the_worker_which_comes_back(client, packs_server):
+    before = await restarts(client)
     async with client.session.post("/hooking/exit") as response:
         assert response.status in (502, 503)
+    async with asyncio.timeout(PATIENCE_S):
+        while await restarts(client) == before:  # it answers as long as it is there
+            await asyncio.sleep(0.01)
     until_ready(packs_server)
     assert (await client.run({"1": node("Hooking Say", text="back")})).ok
 
