@@ -48,7 +48,8 @@ class FreeUV2(FreeU):
         """Features at strengths that follow their means."""
         means = x.mean(dim=1, keepdim=True)
         low, high = means.amin(dim=(1, 2, 3), keepdim=True), means.amax(dim=(1, 2, 3), keepdim=True)
-        return x * ((strength - 1) * (means - low) / (high - low) + 1)
+        spread = torch.where(high > low, high - low, 1.0)  # a level of one cell has none and stays as it is
+        return x * ((strength - 1) * (means - low) / spread + 1)
 
 
 def damped(skip: Tensor, scale: float, coarse: int = COARSE) -> Tensor:

@@ -98,6 +98,11 @@ def test_free_u_v2_follows_what_cells_hold():
     assert FreeUV2(1, (3.0, 1.0), (1.0, 1.0)).strengthened(x + 1, 3.0)[0, 0, 0].tolist() == [1.0, 6.0]
 
 
+def test_a_level_of_one_cell_has_no_differences_and_keeps_its_strength():
+    x = torch.randn(2, 4, 1, 1)
+    assert torch.equal(FreeUV2(1, (3.0, 1.0), (1.0, 1.0)).strengthened(x, 3.0), x)
+
+
 @pytest.mark.parametrize("node", [model_patches.FreeU, model_patches.FreeU_V2])
 def test_free_u_changes_what_is_drawn(opened, node):
     [changed] = node().patch(opened.model, 1.3, 1.4, 0.9, 0.2)
