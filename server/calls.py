@@ -128,7 +128,7 @@ class Calls:
         if len(self._named(job.id, job.owner)) > 1:
             return
         if not await self._dispatcher.delete([job.id], job.owner):
-            await self._dispatcher.interrupt(job.id, owner=job.owner)
+            self._dispatcher.interrupt(job.id, owner=job.owner)
 
     def _named(self, prompt_id: str, owner: str) -> list[Job]:
         jobs = (*self._store.running(owner), *self._store.pending(owner))

@@ -181,7 +181,7 @@ class Dispatcher:
             back.add_done_callback(self._returns.discard)
             back.add_done_callback(_tell_failure)
 
-    async def interrupt(self, prompt_id: str | None = None, *, force: bool = False, owner: str | None = None) -> bool:
+    def interrupt(self, prompt_id: str | None = None, *, force: bool = False, owner: str | None = None) -> bool:
         """Stop what runs (None: everything that runs), of one owner or anybody's; tells whether there was something.
 
         A job whose end is being stored has ended: it is left alone.
@@ -195,7 +195,7 @@ class Dispatcher:
             self.engine.interrupt(running.worker, running.job.id, force=force)
         return bool(chosen)
 
-    async def free(self, *, models: bool, cache: bool) -> None:
+    def free(self, *, models: bool, cache: bool) -> None:
         """Let the workers unload models and drop cached results once they are idle."""
         if models or cache:
             self._warmth.freed()

@@ -140,4 +140,4 @@ async def _may_be_an_id(here: Front, own: Space, wanted: object) -> bool:
 
 async def _cancel(here: Front, own: Space, job_id: str, *, force: bool = False) -> bool:
     removed = await here.dispatcher.delete([job_id], own.owner)
-    return await here.dispatcher.interrupt(job_id, force=force, owner=own.owner) or bool(removed)
+    return here.dispatcher.interrupt(job_id, force=force, owner=own.owner) or bool(removed)

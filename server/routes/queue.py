@@ -41,7 +41,7 @@ async def post_interrupt(request: web.Request) -> web.Response:
     wanted = body.get("prompt_id") if isinstance(body, dict) else None
     force = isinstance(body, dict) and body.get("force") is True
     chosen = None if wanted is None else str(wanted)
-    await front(request).dispatcher.interrupt(chosen, force=force, owner=space(request).owner)
+    front(request).dispatcher.interrupt(chosen, force=force, owner=space(request).owner)
     return web.Response()
 
 
@@ -52,5 +52,5 @@ async def post_free(request: web.Request) -> web.Response:
     models, cache = body.get("unload_models", False), body.get("free_memory", False)
     if isinstance(models, dict | list) or isinstance(cache, dict | list):
         raise BadInput("unload_models and free_memory must be true or false")
-    await front(request).dispatcher.free(models=bool(models), cache=bool(cache))
+    front(request).dispatcher.free(models=bool(models), cache=bool(cache))
     return web.Response()

@@ -76,7 +76,7 @@ async def test_a_forced_interrupt_kills_the_worker_and_ends_the_prompt(front: Fr
     await front.submit("hung", graph("HoldInterpreter", seconds=60.0, mark=str(mark)))
     while not mark.exists():
         await asyncio.sleep(0.01)
-    await front.dispatcher.interrupt("hung", force=True)
+    front.dispatcher.interrupt("hung", force=True)
     assert (await front.ended("hung")).result.state == "interrupted"
 
 

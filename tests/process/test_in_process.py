@@ -28,7 +28,7 @@ async def test_a_prompt_ends_in_history(front: Front):
 async def test_an_interrupt_ends_a_long_node(front: Front):
     await front.submit("a", graph("Sleep", seconds=30.0))
     await front.until_heard("executing", "a")
-    await front.dispatcher.interrupt()
+    front.dispatcher.interrupt()
     assert (await front.ended("a")).result.state == "interrupted"
 
 

@@ -71,10 +71,10 @@ async def test_a_node_that_loops_forever_delays_nobody_and_is_killed_on_request(
     await front.submit("spin", graph("Spin", mark=str(mark)))
     while not mark.exists():
         await asyncio.sleep(0.01)
-    assert await front.dispatcher.interrupt("spin")
+    assert front.dispatcher.interrupt("spin")
     assert json.loads(await front.dispatcher.ask("describe", b'["Say"]'))["definitions"]
     assert [job.id for job in front.store.running()] == ["spin"]
-    await front.dispatcher.interrupt("spin", force=True)
+    front.dispatcher.interrupt("spin", force=True)
     assert (await front.ended("spin")).result.state == "interrupted"
     assert await next_prompt_runs(front, "spin")
 

@@ -60,7 +60,7 @@ async def test_an_interrupt_ends_a_long_node(front: Front, class_type: str, seco
     prompt_id = f"interrupt-{class_type}"
     await front.submit(prompt_id, graph(class_type, seconds=seconds))
     await front.until_heard("executing", prompt_id)
-    assert await front.dispatcher.interrupt(prompt_id)
+    assert front.dispatcher.interrupt(prompt_id)
     entry = await front.ended(prompt_id)
     assert (entry.result.state, front.heard("execution_interrupted", prompt_id)) == ("interrupted", True)
 
@@ -68,7 +68,7 @@ async def test_an_interrupt_ends_a_long_node(front: Front, class_type: str, seco
 async def test_an_interrupt_right_after_the_submission_is_not_lost(front: Front):
     await front.submit("early", graph("Sleep", seconds=30.0))
     await front.until(lambda: front.store.running())
-    await front.dispatcher.interrupt("early")
+    front.dispatcher.interrupt("early")
     assert (await front.ended("early")).result.state == "interrupted"
 
 
@@ -110,7 +110,7 @@ async def test_a_late_answer_is_not_waited_for(front: Front, tmp_path: Path):
 
 
 async def test_freeing_leaves_a_worker_that_runs_prompts(front: Front):
-    await front.dispatcher.free(models=True, cache=True)
+    front.dispatcher.free(models=True, cache=True)
     entry = await front.run("freed", graph("Say", text="hello"))
     assert json.loads(entry.result.messages_json)[1][1]["nodes"] == []
 

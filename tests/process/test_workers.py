@@ -59,7 +59,7 @@ async def test_two_prompts_run_at_once_and_tell_their_own_steps(front: Front, pl
 
 async def test_a_cancel_hits_the_one_it_names(front: Front, place: Path):
     await both_wait(front, place)
-    assert await front.dispatcher.interrupt("b")
+    assert front.dispatcher.interrupt("b")
     assert (await front.ended("b")).result.state == "interrupted"
     assert not front.heard("execution_success", "a")
     (place / "third").touch()

@@ -259,8 +259,8 @@ async def test_a_cleared_queue_stops_it_and_a_death_leaves_nothing(stage: Stage)
 
 async def test_an_interrupt_of_what_runs_is_the_one_befores(stage: Stage):
     await both(stage)
-    assert await stage.dispatcher.interrupt()
-    assert not await stage.dispatcher.interrupt("b")
+    assert stage.dispatcher.interrupt()
+    assert not stage.dispatcher.interrupt("b")
     assert stage.engine.interrupts == [("w0", "a", False)]
 
 
@@ -268,13 +268,13 @@ async def test_an_interrupt_after_its_turn_is_its_own(stage: Stage):
     await both(stage)
     stage.engine.tell_finished("a")
     await stage.ear.until_ended("a")
-    assert await stage.dispatcher.interrupt("b")
+    assert stage.dispatcher.interrupt("b")
     assert stage.engine.interrupts == [("w0", "b", False)]
 
 
 async def test_a_forced_interrupt_ends_the_one_before_and_leaves_it_waiting(stage: Stage):
     await both(stage)
-    await stage.dispatcher.interrupt("a", force=True)
+    stage.dispatcher.interrupt("a", force=True)
     stage.engine.tell_lost()
     stage.engine.tell_ready()
     run = await stage.taken()
@@ -286,7 +286,7 @@ async def test_a_stopped_one_whose_worker_dies_names_what_its_nodes_told(stage: 
     await both(stage)
     data = json.dumps({"node": "1", "display_node": "1", "prompt_id": "a", "output": {"files": ["x"]}}).encode()
     stage.engine.tell(Emit(job_id="a", event="executed", data_json=data))
-    await stage.dispatcher.interrupt("a")
+    stage.dispatcher.interrupt("a")
     stage.engine.tell_lost()
     await stage.ear.until_ended("a")
     entry = await stage.store.history_of("a")

@@ -223,7 +223,7 @@ async def test_a_worker_gets_its_next_job_while_the_end_of_the_last_is_written(s
     stage.engine.tell(LogLine(time_s=0, level="INFO", logger="x", text="heard at once"))
     await asyncio.sleep(0.01)
     told = len(stage.ear.names())
-    assert await stage.dispatcher.interrupt("a") is False, "its end is being stored"
+    assert stage.dispatcher.interrupt("a") is False, "its end is being stored"
     assert {running.job.id for running in stage.dispatcher.current()} == {"b"}
     assert stage.engine.runs.empty()
     slow_disk.room.set()
@@ -294,20 +294,20 @@ async def test_without_a_worker_jobs_wait_until_one_is_ready(stage: Stage):
 async def test_an_interrupt_reaches_what_runs(stage: Stage):
     await stage.submit("a")
     await stage.taken()
-    assert await stage.dispatcher.interrupt()
+    assert stage.dispatcher.interrupt()
     assert stage.engine.interrupts == [("w0", "a", False)]
 
 
 async def test_an_interrupt_of_another_prompt_does_nothing(stage: Stage):
     await stage.submit("a")
     await stage.taken()
-    assert not await stage.dispatcher.interrupt("b")
+    assert not stage.dispatcher.interrupt("b")
     assert stage.engine.interrupts == []
 
 
 async def test_an_interrupt_between_claim_and_start_is_not_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     async def interrupted(jobs: Sequence[Job]) -> None:
-        await stage.dispatcher.interrupt("a")
+        stage.dispatcher.interrupt("a")
         stage.engine.interrupts.clear()  # the worker does not know the job yet
 
     monkeypatch.setattr(stage.dispatcher._litter, "tidy", interrupted)
@@ -322,7 +322,7 @@ async def test_an_interrupt_between_claim_and_start_is_not_lost(stage: Stage, mo
 async def test_a_worker_that_dies_of_an_interrupt_ends_the_job_as_interrupted(stage: Stage):
     await stage.submit("a")
     await stage.taken()
-    await stage.dispatcher.interrupt(force=True)
+    stage.dispatcher.interrupt(force=True)
     stage.engine.tell_lost()
     await stage.ear.until_ended("a")
     assert await stage.state_of("a") == "interrupted"
@@ -331,7 +331,7 @@ async def test_a_worker_that_dies_of_an_interrupt_ends_the_job_as_interrupted(st
 async def test_an_interrupt_does_not_hit_the_next_job_of_the_same_id(stage: Stage):
     await stage.submit("a")
     await stage.taken()
-    await stage.dispatcher.interrupt("a")
+    stage.dispatcher.interrupt("a")
     stage.engine.tell_finished("a", "interrupted")
     await stage.submit("a")
     await stage.taken()
@@ -416,7 +416,7 @@ async def test_delete_and_clear_tell_the_status(stage: Stage):
     ],
 )
 async def test_freeing_the_cache_unloads_models_too(stage: Stage, wish, told):
-    await stage.dispatcher.free(**wish)
+    stage.dispatcher.free(**wish)
     assert stage.engine.freed == told
 
 

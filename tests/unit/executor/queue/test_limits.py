@@ -122,6 +122,6 @@ async def test_a_job_whose_end_is_being_stored_is_not_interrupted():
         await stage.engine.runs.get()
         running = stage.dispatcher._running["w0"]
         running.ending = True
-        assert not await stage.dispatcher.interrupt("done")
+        assert not stage.dispatcher.interrupt("done")
         running.ending = False
-        assert await stage.dispatcher.interrupt("done")
+        assert stage.dispatcher.interrupt("done")
