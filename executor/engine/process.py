@@ -26,6 +26,7 @@ from executor.engine.base import Hear
 from executor.engine.channel import BACKOFF_S, ChannelEngine, Slot, send
 from executor.engine.wire import Wire
 from executor.messages import Boot, Hello, Stop, decode_from_worker, encode_boot
+from executor.oom_killer import kills
 from executor.outbox import Outbox, shared_memory
 from executor.settings import Settings
 
@@ -102,6 +103,7 @@ class ProcessEngine(ChannelEngine):
         overheard: list[asyncio.Task[None]] = []
         memory = shared_memory()
         outbox = Outbox.on(memory) if memory is not None else None
+        killed_before = kills()
         try:
             try:
                 slot.process = await self._spawn(slot, token, memory)
@@ -118,7 +120,7 @@ class ProcessEngine(ChannelEngine):
                 log.error("worker %s did not connect within %g s", slot.id, HELLO_S)
             await asyncio.wait({ended}, timeout=EXIT_S)
             self._kill(slot)
-            return _describe(await ended)
+            return _describe(await ended, memory_ran_out=kills() != killed_before)
         except OSError as error:
             return f"it could not be started: {error}"
         finally:
@@ -218,9 +220,11 @@ class ProcessEngine(ChannelEngine):
         return None
 
 
-def _describe(code: int) -> str:
+def _describe(code: int, *, memory_ran_out: bool = False) -> str:
     if code >= 0:
         return f"exit code {code}"
+    if code == -signal.SIGKILL and memory_ran_out:
+        return "killed by the system, whose main memory ran out"
     try:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:

@@ -11,6 +11,7 @@ import socket
 import sys
 
 from executor.messages import Boot, decode_boot
+from executor.oom_killer import volunteer
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -22,6 +23,7 @@ def main() -> int:
         sys.stdout.reconfigure(line_buffering=True)  # what nodes print is seen at once, in files and pipes too
     boot = decode_boot(sys.stdin.buffer.read())
     die_with_front(boot)
+    volunteer()  # the server stays where memory runs out
     sock = connect(address)
     from executor.worker.main import serve
 

@@ -53,6 +53,11 @@ def test_the_end_of_a_process_in_words(code: int, words: str):
     assert _describe(code) == words
 
 
+def test_a_process_killed_for_want_of_memory_is_told_apart():
+    assert _describe(-9, memory_ran_out=True) == "killed by the system, whose main memory ran out"
+    assert _describe(-11, memory_ran_out=True) == "killed by SIGSEGV"
+
+
 def test_only_folders_that_nobody_listens_in_are_removed():
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         parent = Path(name)
