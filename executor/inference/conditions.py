@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from executor.errors import NodeInputError
-from executor.inference.condition_values import CONDConstant, CONDCrossAttn, CONDNoiseShape, CONDRegular
+from executor.inference.condition_values import CONDConstant, CONDCrossAttn, CONDList, CONDNoiseShape, CONDRegular
 from executor.inference.conditioning_hooks import HookGroup
 from executor.inference.control import Control
 from executor.inference.crossing import sent, sent_like
 from executor.inference.denoiser import ModelSampling
-from executor.inference.extras import Extra, Situation
+from executor.inference.extras import Extra, Given, Situation
 from executor.inference.hook_keyframes import sigma_of
 from executor.inference.values import Conditioning
 
@@ -36,6 +36,8 @@ SPATIAL_DIMS = 4
 CONTROL_TEXT = "cross_attn_controlnet"
 """The option that holds a text for ControlNets alone."""
 VIDEO_SHARES = 6
+TAKEN = (Tensor, int, str, list)
+"""What values of packs may be that go to the network."""
 RESOLVED = frozenset(
     {"area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent", "end_percent", "control"}
     | {"timestep_start", "timestep_end", "uuid", "hooks", "default"}
@@ -71,8 +73,8 @@ class Condition(Mapping[str, object]):
     hooks: HookGroup | None = None  # what holds while it is evaluated
     default: bool = False  # counts only as far as others of its side leave room
     options: Mapping[str, object] = field(default_factory=dict)
-    # what the network takes beside, [1 or B, ...] each, or a number for all rows
-    extras: Mapping[str, Tensor | int] = field(default_factory=dict)
+    extras: Mapping[str, Given] = field(default_factory=dict)  # what the network takes beside
+    repeats: bool = True  # whether the text may be repeated, to share a call with a longer one
     uuid: UUID = field(default_factory=uuid4)
 
     def __getitem__(self, name: str) -> object:
@@ -93,7 +95,7 @@ class Condition(Mapping[str, object]):
     def entries(self) -> dict[str, object]:
         """What packs see, made anew."""
         values: dict[str, object] = {name: _value(extra) for name, extra in self.extras.items()}
-        values["c_crossattn"] = CONDCrossAttn(self.context)
+        values["c_crossattn"] = (CONDCrossAttn if self.repeats else CONDRegular)(self.context)
         kept = {name: value for name, value in self.options.items() if name not in RESOLVED}
         found = {**kept, "cross_attn": self.context, "model_conds": values, "strength": self.strength}
         told = {"area": self.area, "mask": self.mask, "control": self.control, "hooks": self.hooks}
@@ -124,14 +126,14 @@ class Condition(Mapping[str, object]):
         height, width, top, left = self.area
         return x[..., top : top + height, left : left + width]
 
-    def extra(self, name: str, rows: int) -> Tensor | int:
+    def extra(self, name: str, rows: int) -> Given:
         """One of `extras` for so many rows; one in the latents' cells is cut to the area."""
         value = self.extras[name]
-        if isinstance(value, int):
+        if isinstance(value, tuple):
+            return tuple(repeated(each, rows) for each in value)
+        if not isinstance(value, Tensor):
             return value
-        value = self.crop(value) if value.ndim == SPATIAL_DIMS else value
-        copies = -(-rows // value.shape[0])
-        return value.repeat(copies, *(1,) * (value.ndim - 1))[:rows]
+        return repeated(self.crop(value) if value.ndim == SPATIAL_DIMS else value, rows)
 
     def on(self, device: torch.device) -> Condition:
         """The same with its tensors on a device, so that no step has to bring them there."""
@@ -141,7 +143,7 @@ class Condition(Mapping[str, object]):
             self,
             context=sent(self.context, device),
             mask=None if self.mask is None else sent(self.mask, device),
-            extras={name: sent(x, device) if isinstance(x, Tensor) else x for name, x in self.extras.items()},
+            extras={name: given_on(value, device) for name, value in self.extras.items()},
             options=options,
         )
 
@@ -159,8 +161,22 @@ class Condition(Mapping[str, object]):
         return weight * rows[:, None] * columns
 
 
-def _value(extra: Tensor | int) -> CONDRegular:
+def repeated(value: Tensor, rows: int) -> Tensor:
+    """A tensor [1 or B, ...] for so many rows."""
+    return value.repeat(-(-rows // value.shape[0]), *(1,) * (value.ndim - 1))[:rows]
+
+
+def given_on(value: Given, device: torch.device) -> Given:
+    """What a network takes beside, its tensors on a device."""
+    if isinstance(value, tuple):
+        return tuple(sent(each, device) for each in value)
+    return sent(value, device) if isinstance(value, Tensor) else value
+
+
+def _value(extra: Given) -> CONDRegular:
     """What a network takes beside, as packs see it."""
+    if isinstance(extra, tuple):
+        return CONDList(list(extra))
     if not isinstance(extra, Tensor):
         return CONDConstant(extra)
     return CONDNoiseShape(extra) if extra.ndim >= SPATIAL_DIMS else CONDRegular(extra)
@@ -191,8 +207,14 @@ def _taken_back(entry: Mapping[str, Any]) -> Condition:
         hooks=entry.get("hooks"),
         default=bool(entry.get("default", False)),
         options={name: value for name, value in entry.items() if name not in (*RESOLVED, "cross_attn", "model_conds")},
-        extras={name: value.cond for name, value in values.items() if isinstance(value.cond, Tensor | int)},
+        extras={name: _given(value.cond) for name, value in values.items() if isinstance(value.cond, TAKEN)},
+        repeats=crossed is None or isinstance(crossed, CONDCrossAttn),
     )
+
+
+def _given(value: Any) -> Given:  # noqa: ANN401  (of TAKEN)
+    """What a pack's dictionary holds for the network, as `Given`."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _fade(x: Tensor, length: int, *, before: bool, after: bool) -> Tensor:
@@ -327,6 +349,11 @@ class Network(Protocol):
         """Width of the text's tokens that it takes; None where nothing tells."""
         ...
 
+    @property
+    def repeats_text(self) -> bool:
+        """Whether it answers the same to text whose tokens come several times."""
+        ...
+
 
 def completed(conditions: Iterable[Condition], network: Network, situation: Situation) -> list[Condition]:
     """The conditions with what the network takes beside latents, time and text.
@@ -336,7 +363,7 @@ def completed(conditions: Iterable[Condition], network: Network, situation: Situ
     found = []
     for each in conditions:
         here = replace(situation, context=each.context)
-        extras: dict[str, Tensor | int] = {}
+        extras: dict[str, Given] = {}
         for extra in network.extras:
             extras |= extra(each.options, here)
         context = extras.pop("c_crossattn", each.context)
@@ -345,7 +372,7 @@ def completed(conditions: Iterable[Condition], network: Network, situation: Situ
             widths = f"text of width {network.text_width}, and this conditioning has {context.shape[-1]}"
             reason = f"this model takes {widths}. Encode the text with the text encoder that belongs to the model"
             raise NodeInputError(reason)
-        found.append(replace(each, context=context, extras=extras))
+        found.append(replace(each, context=context, extras=extras, repeats=network.repeats_text))
     return found
 
 

@@ -200,6 +200,8 @@ def of_window(name: str, value: object, window: Window, x: Tensor) -> Any:  # no
     """What a network takes beside latents x, for a window; one that mixes frames is told how many there are."""
     if isinstance(value, Tensor):
         return window.rows(value) if window.dim == 0 else window.like(value, x)
+    if isinstance(value, tuple) and window.dim == 0:
+        return tuple(window.rows(each) for each in value)
     return len(window.indices) if name == FRAMES and window.dim == 0 else value
 
 

@@ -15,15 +15,15 @@ from executor.inference.extras import Extra
 from executor.inference.hooks import REGIONS, pure_patches
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
-from executor.inference.network_config import ModelType, NetworkConfig, model_type, unet_config
+from executor.inference.network import DiffusionNetwork
+from executor.inference.network_config import ModelType, NetworkConfig, model_type
 from executor.inference.objects import ObjectPatches
 from executor.inference.recordable import is_plain
 from executor.inference.regions import Regions
 from executor.inference.text_products import KEPT_BYTES, PRODUCTS, TextProducts
-from executor.inference.unet import UNet
 from executor.inference.wrappers import APPLY_MODEL, DIFFUSION_MODEL, around
 
-# feature maps of the widest full-size layer that are alive at once in a UNet, skips included
+# feature maps of the widest full-size layer that are alive at once, skips included
 LIVE_MAPS = 12
 CHUNK = 77  # tokens of one text
 TOKENS = "grounding"
@@ -69,9 +69,9 @@ class DiffusionModel:
 
     @property
     def model_config(self) -> NetworkConfig:
-        """Its sizes, as packs read them; empty for a network of another kind than a UNet."""
+        """Its sizes, as packs read them; empty for a network that is not Weft's own."""
         network = self.diffusion_model
-        sizes = unet_config(network.shape) if isinstance(network, UNet) else {}
+        sizes = network.sizes if isinstance(network, DiffusionNetwork) else {}
         return NetworkConfig(unet_config=sizes, latent_format=self.latent_format)
 
     manual_cast_dtype: torch.dtype | None = None
@@ -85,7 +85,7 @@ class DiffusionModel:
     def adm_channels(self) -> int:
         """Width of that vector, 0 without."""
         network = self.diffusion_model
-        return (network.shape.vector or 0) if isinstance(network, UNet) else 0
+        return network.vector_width if isinstance(network, DiffusionNetwork) else 0
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The network's weights."""
@@ -185,7 +185,13 @@ class DiffusionModel:
     def text_width(self) -> int | None:
         """Width of the text's tokens that its network takes; None where nothing tells."""
         network = self.diffusion_model
-        return network.shape.context if isinstance(network, UNet) else None
+        return network.text_width if isinstance(network, DiffusionNetwork) else None
+
+    @property
+    def repeats_text(self) -> bool:
+        """Whether its network answers the same to text whose tokens come several times."""
+        network = self.diffusion_model
+        return network.repeats_text if isinstance(network, DiffusionNetwork) else True
 
     def working_bytes(self, shape: torch.Size) -> int:
         """Bytes that one call on latents [B, 4, h, w] needs beside the weights."""
@@ -194,9 +200,7 @@ class DiffusionModel:
     def text_bytes(self, shape: torch.Size) -> int:
         """Bytes that layers keep of the text while latents [B, 4, h, w] are sampled, at one chunk of text for each."""
         network = self.diffusion_model
-        sizes = network.shape if isinstance(network, UNet) else None
-        blocks = () if sizes is None else (*sizes.input, sizes.middle, *sizes.output)
-        width = sum(layer.out * layer.depth for block in blocks for layer in block if layer.kind == "attention")
+        width = network.kept_width if isinstance(network, DiffusionNetwork) else 0
         return min(KEPT_BYTES, 2 * shape[0] * CHUNK * width * self.part.dtype.itemsize)  # keys and values
 
     def memory_required(self, input_shape: torch.Size, cond_shapes: object = None) -> int:
@@ -217,5 +221,7 @@ class DiffusionModel:
 
 
 def of_type(value: object, device: torch.device, dtype: torch.dtype) -> object:
-    """A tensor of floats on a device and of a type; anything else as it is."""
+    """A tensor of floats on a device and of a type, and each of several; anything else as it is."""
+    if isinstance(value, list | tuple):
+        return [of_type(each, device, dtype) for each in value]
     return sent(value, device, dtype) if isinstance(value, Tensor) and value.is_floating_point() else value

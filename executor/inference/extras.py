@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from executor.inference.pixels import common_upscale
 from executor.inference.unet_layers import timestep_embedding
 
 Options = Mapping[str, object]
+Given: TypeAlias = Tensor | int | str | tuple[Tensor, ...]
+"""What a network takes beside: a tensor [1 or B, ...], one value for all rows, or several tensors of own sizes."""
 NUMBER_WIDTH = 256  # of the vector that stands for one number
 BASE_NUMBERS, REFINER_NUMBERS = 6, 5
 # How pretty the refiner takes a picture to be that is asked for, and one that is to be avoided (Podell et al. 2023)
@@ -36,8 +38,8 @@ class Situation:
 class Extra(Protocol):
     """One kind of further input."""
 
-    def __call__(self, options: Options, situation: Situation) -> Mapping[str, Tensor | int]:
-        """The inputs by name: `y` [1 or B, V], `c_concat` [1 or B, C, h, w], or a number that holds for all rows.
+    def __call__(self, options: Options, situation: Situation) -> Mapping[str, Given]:
+        """The inputs by name: `y` [1 or B, V], `c_concat` [1 or B, C, h, w], or a value that holds for all rows.
 
         `c_crossattn` [1 or B, T, C] takes the place of the conditioning's embedding.
 

@@ -285,7 +285,9 @@ def _called(model: Denoiser, call: NetworkCall, x: Tensor, sigma: float, options
     transformer_options = {**given, "cond_or_uncond": call.sides, "sigmas": levels}
     if call.products is not None:
         transformer_options[PRODUCTS] = call.products
-    conditions: dict[str, object] = dict(call.extras)
+    conditions: dict[str, object] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in call.extras.items()
+    }
     control = call.group[0][1].control
     if control is not None:
         seen = {**conditions, "c_crossattn": call.context, "transformer_options": transformer_options}

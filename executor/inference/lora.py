@@ -36,8 +36,8 @@ from executor.inference.lora_keys import (
     text_layers,
     text_prefixes,
 )
+from executor.inference.network import DiffusionNetwork, LayerPlace, WeightSlice
 from executor.inference.patching import PatchKey
-from executor.inference.unet import UNet
 from executor.inference.weights import WeightFile
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ def read_layers(file: WeightFile) -> dict[str, Parts]:
 def model_patches(layers: Sequence[tuple[str, Parts]], model: ModelHandle) -> dict[PatchKey, tuple[str, Adapter]]:
     """What a file changes of a diffusion model: weight's name → (name in the file, change)."""
     module = model.model.part.module
-    if not isinstance(module, UNet):
+    if not isinstance(module, DiffusionNetwork):
         return {}
-    table = diffusion_layers(module.shape, model.model.part.weights)
+    table = diffusion_layers(module, model.model.part.weights)
     return placed(layers, DIFFUSION_PREFIXES, table, lambda key: DIFFUSION + key, model.model.part.weights)
 
 
@@ -171,22 +171,28 @@ def text_patches(layers: Sequence[tuple[str, Parts]], clip: Clip) -> dict[PatchK
 def placed(
     layers: Sequence[tuple[str, Parts]],
     prefixes: Sequence[str],
-    table: Mapping[str, str],
+    table: Mapping[str, LayerPlace],
     name_of: Callable[[str], str],
     weights: Mapping[str, Tensor],
 ) -> dict[PatchKey, tuple[str, Adapter]]:
     """The changes of the layers that a module has, by the names that `name_of` gives its weights."""
     found: dict[PatchKey, tuple[str, Adapter]] = {}
     for name, parts in layers:
-        layer = layer_named(name, prefixes, table)
-        if layer is None:
+        place = layer_named(name, prefixes, table)
+        if place is None:
             continue
+        layer, part = place
         adapter = adapter_for(parts)
         if adapter is not None and f"{layer}.weight" in weights:
-            found[name_of(f"{layer}.weight")] = (name, adapter)
+            found[patch_key(name_of(f"{layer}.weight"), part)] = (name, adapter)
         if "diff_b" in parts and f"{layer}.bias" in weights:
-            found[name_of(f"{layer}.bias")] = (name, Difference(parts["diff_b"]))
+            found[patch_key(name_of(f"{layer}.bias"), part)] = (name, Difference(parts["diff_b"]))
     return found
+
+
+def patch_key(name: str, part: WeightSlice | None) -> PatchKey:
+    """What a patch of a weight, or of a part of one, is named by."""
+    return name if part is None else (name, part)
 
 
 def adapter_for(parts: Parts) -> Adapter | None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from executor.inference.families.ldm_unet import diffusers_key, diffusers_names
-from executor.inference.unet import UNetShape
+from executor.inference.network import DiffusionNetwork, LayerPlace
 
 # the longest first, where one begins with another
 DIFFUSION_PREFIXES = (
@@ -45,18 +44,14 @@ def stem_of(key: str) -> str:
     return key.rpartition(".")[0]
 
 
-def diffusion_layers(shape: UNetShape, keys: Iterable[str]) -> dict[str, str]:
-    """Every form of a UNet layer's name, plain → its name in the module."""
-    theirs = diffusers_names(shape)
-    table: dict[str, str] = {}
-    for key in keys:
-        stem = stem_of(key)
-        other = stem_of(diffusers_key(key, theirs))
-        forms = {stem, other}
-        for form in (stem, other):  # diffusers' attention processors have a layer where the original has a list
-            if form.endswith(".to_out.0"):
-                forms.add(form.removesuffix(".0"))
-        table.update({plain(form): stem for form in forms})
+def diffusion_layers(network: DiffusionNetwork, keys: Iterable[str]) -> dict[str, LayerPlace]:
+    """Every form of a network's layers' names, plain → what it means in the module."""
+    own = {stem: LayerPlace(stem) for stem in map(stem_of, keys)}
+    table: dict[str, LayerPlace] = {}
+    for name, place in {**network.other_names(), **own}.items():
+        table[plain(name)] = place
+        if name.endswith(".to_out.0"):  # diffusers' attention processors have a layer where the original has a list
+            table[plain(name.removesuffix(".0"))] = place
     return table
 
 
@@ -66,20 +61,20 @@ def text_prefixes(name: str, *, alone: bool) -> tuple[str, ...]:
     return (*own, *(prefix for prefix in ONLY_PREFIXES if prefix not in own)) if alone or name == "l" else own
 
 
-def text_layers(keys: Iterable[str]) -> dict[str, str]:
-    """Every form of a text encoder layer's name, plain → its name in the module."""
-    table: dict[str, str] = {}
+def text_layers(keys: Iterable[str]) -> dict[str, LayerPlace]:
+    """Every form of a text encoder layer's name, plain → what it means in the module."""
+    table: dict[str, LayerPlace] = {}
     for key in keys:
         stem = stem_of(key)
-        table[plain(stem)] = table[plain(TEXT_WRAPPER + stem)] = stem
+        place = table[plain(stem)] = table[plain(TEXT_WRAPPER + stem)] = LayerPlace(stem)
         # diffusers' oldest LoRAs call the projections as its UNet does
         for ours, old in (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out")):
             if stem.endswith(f"self_attn.{ours}"):
-                table[plain(TEXT_WRAPPER + stem.removesuffix(ours) + old)] = stem
+                table[plain(TEXT_WRAPPER + stem.removesuffix(ours) + old)] = place
     return table
 
 
-def layer_named(name: str, prefixes: Iterable[str], layers: Mapping[str, str]) -> str | None:
+def layer_named(name: str, prefixes: Iterable[str], layers: Mapping[str, LayerPlace]) -> LayerPlace | None:
     """The module's layer that a LoRA's name means, or None."""
     bare = name.replace(PROCESSOR, ".")
     for prefix in prefixes:

@@ -17,6 +17,7 @@ from torch import Tensor
 from executor.inference.condition_values import LONGEST_REPEAT
 from executor.inference.conditions import CONTROL_TEXT, Condition
 from executor.inference.crossing import sent
+from executor.inference.extras import Given
 from executor.inference.recordable import is_plain
 from executor.inference.text_products import Room, TextProducts
 
@@ -37,7 +38,7 @@ class NetworkCall:
 
     group: Sequence[Entry]
     context: Tensor  # [N * B, T, C], row below row
-    extras: Mapping[str, Tensor | int]
+    extras: Mapping[str, Given]
     products: TextProducts | None = None  # what the network's layers made of the context, where that may be kept
 
     def forget(self) -> None:
@@ -140,19 +141,35 @@ def _fits(condition: Condition, others: Sequence[Condition], x: Tensor) -> bool:
     if extra_shapes(condition) != extra_shapes(others[0]) or hook_key(condition) != hook_key(others[0]):
         return False
     lengths = {condition.context.shape[1], *(other.context.shape[1] for other in others)}
+    if len(lengths) > 1 and not condition.repeats:
+        return False
     return math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths)
 
 
-def extra_shapes(condition: Condition) -> dict[str, tuple[int, ...] | int]:
+def extra_shapes(condition: Condition) -> dict[str, object]:
     """What a condition gives the network beside the text, and how large."""
-    given = {name: condition.extra(name, 1) for name in condition.extras}
-    return {name: value if isinstance(value, int) else tuple(value.shape) for name, value in given.items()}
+    return {name: shape_of(condition.extra(name, 1)) for name in condition.extras}
 
 
-def joined(values: Sequence[Tensor | int], like: Tensor) -> Tensor | int:
-    """One further input of several conditions, row below row; a number is the same for all."""
+def shape_of(value: Given) -> object:
+    """How large a further input is, of which kind; one value for all rows is told itself."""
+    if isinstance(value, tuple):
+        return [each.shape for each in value]
+    return value.shape if isinstance(value, Tensor) else value
+
+
+def joined(values: Sequence[Given], like: Tensor) -> Given:
+    """One further input of several conditions, row below row; one value is the same for all."""
+    several = [value for value in values if isinstance(value, tuple)]
+    if several:
+        return tuple(rows_of(each, like) for each in zip(*several, strict=True))
     rows = [value for value in values if isinstance(value, Tensor)]
-    return sent(torch.cat(rows), like.device, like.dtype) if rows else values[0]
+    return rows_of(rows, like) if rows else values[0]
+
+
+def rows_of(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Tensors [B, ...] row below row, where latents are and in their type."""
+    return sent(torch.cat(list(tensors)), like.device, like.dtype)
 
 
 def contexts(conditions: Sequence[Condition], x: Tensor) -> Tensor:

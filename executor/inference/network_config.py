@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from executor.inference import denoiser
 from executor.inference.denoiser import ModelSampling
 from executor.inference.latent_formats import LatentFormat
-from executor.inference.unet import BlockShape, UNetShape
+
+if TYPE_CHECKING:
+    from executor.inference.unet import BlockShape, UNetShape
 
 
 class ModelType(enum.Enum):

@@ -16,7 +16,7 @@ from torch import nn
 
 from executor.inference import attention
 from executor.inference.hooks import pure_patches
-from executor.inference.unet import UNet
+from executor.inference.network import DiffusionNetwork
 
 if TYPE_CHECKING:
     from executor.inference.handle import ModelHandle
@@ -53,7 +53,7 @@ def runs_nothing_else(handle: ModelHandle) -> bool:
     placed = part.placement
     if part.stream is not None or placed is None or placed.device != placed.compute_device:
         return False
-    if network is not part.module or not isinstance(network, UNet):
+    if network is not part.module or not isinstance(network, DiffusionNetwork):
         return False
     changed = (handle.injections, handle.wrappers, handle.callbacks, handle.additional_models)
     # What replaces the sampling's own objects (ModelSamplingDiscrete and its like) is computed outside the network.

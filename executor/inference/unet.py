@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from executor import context as running
 from executor.inference.hooks import PAIRS, Control, Options, PairPatch, controlled, patched, patches, through
+from executor.inference.network import LayerPlace
+from executor.inference.network_config import unet_config
 from executor.inference.packing import channels_last
 from executor.inference.unet_layers import (
     Downsample,
@@ -22,6 +24,7 @@ from executor.inference.unet_layers import (
     groups,
     timestep_embedding,
 )
+from executor.inference.unet_names import diffusers_key, diffusers_names
 from executor.inference.video_layers import FRAMES, VideoResBlock, VideoTransformer
 
 
@@ -161,6 +164,35 @@ class UNet(nn.Module):
     def num_classes(self) -> str | None:
         """Whether it takes a vector beside the time ("sequential"), in the words packs ask by."""
         return "sequential" if self.shape.vector else None
+
+    @property
+    def sizes(self) -> dict[str, object]:
+        """Its sizes by the names that packs read them by."""
+        return unet_config(self.shape)
+
+    @property
+    def text_width(self) -> int | None:
+        """Width of the text's tokens; None where it takes none."""
+        return self.shape.context
+
+    @property
+    def vector_width(self) -> int:
+        """Width of the vector beside the time, 0 without."""
+        return self.shape.vector or 0
+
+    @property
+    def kept_width(self) -> int:
+        """Width of all keys together that its attentions may keep of one token of text."""
+        blocks = (*self.shape.input, self.shape.middle, *self.shape.output)
+        return sum(layer.out * layer.depth for block in blocks for layer in block if layer.kind == "attention")
+
+    repeats_text = True
+
+    def other_names(self) -> dict[str, LayerPlace]:
+        """Its layers by the names they have in diffusers' UNet2DConditionModel."""
+        names = diffusers_names(self.shape)
+        layers = {key.rpartition(".")[0] for key, _ in self.named_parameters()}
+        return {diffusers_key(f"{layer}.", names).rstrip("."): LayerPlace(layer) for layer in layers}
 
     def forward(
         self,

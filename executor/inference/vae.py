@@ -122,7 +122,8 @@ class Vae:
     def get_sd(self) -> dict[str, Tensor]:
         """Its weights in the file's types, by the file's names without their prefix."""
         return {
-            name.rpartition("first_stage_model.")[2]: self.part.weights[key] for name, key in self.part.keys.items()
+            name.rpartition("first_stage_model.")[2].removeprefix("vae."): self.part.weights[key]
+            for name, key in self.part.keys.items()
         }
 
     def encode(self, pixels: Image) -> Tensor:

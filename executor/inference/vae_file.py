@@ -10,14 +10,17 @@ from torch import Tensor
 from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.detect import describe
-from executor.inference.families.ldm_vae import LAST_TEMPORAL, read_vae_shape, vae_key
+from executor.inference.families.ldm_vae import read_vae_shape, vae_key
 from executor.inference.memory import Part
 from executor.inference.vae_model import ImageAutoencoder
 from executor.inference.video_autoencoder import autoencoder
 from executor.inference.weights import WeightFile
 
 WRAPPERS = ("first_stage_model.", "vae.", "")
-FITS = "a VAE of Stable Diffusion's kind (encoder, decoder, 1x1 convolutions around the latents) fits here"
+SCALED_BY_CHANNEL = "bn.running_mean"  # Flux.2's: its latents are not those of Flux.1
+FITS = "a VAE of Stable Diffusion's or Flux.1's kind (encoder and decoder of pictures) fits here"
+UNKNOWN = "is a VAE of a kind that is not supported yet"
+SIDES = ("encoder.", "decoder.")
 THEIRS = re.compile(r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)")
 THEIR_MIDDLE = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 THEIR_ATTENTION = {
@@ -44,14 +47,16 @@ def build_vae(file: WeightFile) -> Part[ImageAutoencoder]:
     inside = {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
     originals = {name: original_name(name, inside) for name in inside}
     renamed = {originals[name]: tensor for name, tensor in inside.items()}
-    is_known = "quant_conv.weight" in renamed or f"{LAST_TEMPORAL}weight" in renamed
-    if not is_known or renamed["decoder.conv_in.weight"].ndim != 4:
-        raise ModelFileError(file.path, "is a VAE of a kind that is not supported yet", FITS)
+    if renamed["decoder.conv_in.weight"].ndim != 4 or SCALED_BY_CHANNEL in renamed:
+        raise ModelFileError(file.path, UNKNOWN, FITS)
     try:
         shape = read_vae_shape(renamed)
     except KeyError as error:
         raise ModelFileError(file.path, f"its VAE lacks {error.args[0]}") from error
     keys = {prefix + name: key for name, original in originals.items() if (key := vae_key(original, shape))}
+    unknown = [name for name in inside if prefix + name not in keys and name.startswith(SIDES)]
+    if not shape.quantized and not shape.video and unknown:
+        raise ModelFileError(file.path, f"{UNKNOWN} (it has {unknown[0]})", FITS)
     return build_part(file, "VAE", "vae", lambda: autoencoder(shape), keys)
 
 

@@ -55,8 +55,8 @@ class ImageAutoencoder(nn.Module):
             norm_num_groups=1,
             mid_block_add_attention=shape.decoder_attends,
         )
-        self.quant_conv: nn.Module = nn.Conv2d(2 * channels, 2 * channels, 1)
-        self.post_quant_conv: nn.Module = nn.Conv2d(channels, channels, 1)
+        self.quant_conv: nn.Module = nn.Conv2d(2 * channels, 2 * channels, 1) if shape.quantized else nn.Identity()
+        self.post_quant_conv: nn.Module = nn.Conv2d(channels, channels, 1) if shape.quantized else nn.Identity()
         fit_groups(self)
 
     def encode(self, pixels: Tensor) -> Tensor:

@@ -38,8 +38,6 @@ class VideoAutoencoder(ImageAutoencoder):
 
     def __init__(self, shape: VaeShape) -> None:
         super().__init__(shape)
-        if not shape.quantized:
-            self.quant_conv = self.post_quant_conv = nn.Identity()
         middle = self.decoder.mid_block
         assert middle is not None  # diffusers' decoder always has one
         for block in (middle, *self.decoder.up_blocks):

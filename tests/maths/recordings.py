@@ -111,6 +111,7 @@ class ToyModel:
     networked: bool = False
     extras: tuple[()] = ()
     text_width: None = None
+    repeats_text: bool = True
 
     def apply(
         self, x: Tensor, sigma: Tensor, *, context: Tensor, transformer_options: object = None, **conditions: object

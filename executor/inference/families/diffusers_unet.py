@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from executor.inference.families.ldm_unet import MIDDLE, RESIDUAL, TOP, count_under
+from executor.inference.families.ldm_unet import count_under
+from executor.inference.unet_names import MIDDLE, RESIDUAL, TOP
 
 BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
 

@@ -179,7 +179,7 @@ class LatentDiffusion:
         return Parts(
             diffusion=self._diffusion(file, config.unet, unet),
             texts=texts,
-            vae=None if config.vae is None else build_vae_part(file, config.vae),
+            vae=None if config.vae is None else build_vae_part(file, config.vae, VAE),
             missing=tuple(self.missing_parts(file)),
         )
 
@@ -214,9 +214,9 @@ class LatentDiffusion:
         return beside + self.vector(shape, latent_format) + self.read_beside(file, shape)
 
 
-def build_vae_part(file: WeightFile, shape: VaeShape) -> Part[ImageAutoencoder]:
-    """The autoencoder of a checkpoint."""
-    names = mapped_names(file, VAE, lambda name: vae_key(name, shape))
+def build_vae_part(file: WeightFile, shape: VaeShape, prefix: str) -> Part[ImageAutoencoder]:
+    """The autoencoder of a checkpoint, below a prefix."""
+    names = mapped_names(file, prefix, lambda name: vae_key(name, shape))
     return build_part(file, "VAE", "vae", lambda: autoencoder(shape), names)
 
 

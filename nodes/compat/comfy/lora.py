@@ -13,7 +13,7 @@ from executor.errors import ModelFileError
 from executor.inference import patching as _patching
 from executor.inference.lora import adapter_for, read_layers
 from executor.inference.lora_keys import diffusion_layers, text_layers
-from executor.inference.unet import UNet
+from executor.inference.network import DiffusionNetwork
 from executor.inference.weights import WeightFile
 
 __getattr__ = joined(__name__, {"calculate_weight": _patching.calculate_weight})
@@ -39,9 +39,10 @@ def model_lora_keys_unet(model: object, key_map: KeyMap | None = None) -> KeyMap
             bare = name[len("diffusion_model.") : -len(".weight")]
             found[f"lora_unet_{bare.replace('.', '_')}"] = name
             found[name[: -len(".weight")]] = name
-    if isinstance(network, UNet):
-        for layer, weight in diffusion_layers(network.shape, network.state_dict()).items():
-            found.setdefault(f"lora_unet_{layer}", f"diffusion_model.{weight}.weight")
+    if isinstance(network, DiffusionNetwork):
+        for name, (layer, part) in diffusion_layers(network, network.state_dict()).items():
+            weight = f"diffusion_model.{layer}.weight"
+            found.setdefault(f"lora_unet_{name}", weight if part is None else (weight, part))
     return found
 
 
@@ -49,8 +50,8 @@ def model_lora_keys_clip(model: object, key_map: KeyMap | None = None) -> KeyMap
     """Names that LoRAs give a text encoder's layers, and the weights they mean."""
     found: KeyMap = {} if key_map is None else key_map
     for name, encoder in getattr(model, "own_encoders", {"l": model}).items():
-        for layer, weight in text_layers(encoder.state_dict()).items():
-            key = f"clip_{name}.transformer.text_model.{weight}.weight"
+        for layer, place in text_layers(encoder.state_dict()).items():
+            key = f"clip_{name}.transformer.text_model.{place.layer}.weight"
             for prefix in PREFIXES.get(name, PREFIXES["l"]):
                 found.setdefault(f"{prefix}{layer}", key)
     return found

@@ -41,7 +41,7 @@ class Pointwise:
     """A network that answers each cell by itself, with what it was given for the row."""
 
     sampling = sampling("eps_sd15")
-    extras, text_width = (), None
+    extras, text_width, repeats_text = (), None, True
 
     def __init__(self):
         self.calls = []

@@ -12,9 +12,9 @@ from executor.inference.configuration import configured, read_configuration
 from executor.inference.denoiser import VPrediction
 from executor.inference.diffusers_folder import load_folder
 from executor.inference.families.diffusers_unet import original_unet_names
-from executor.inference.families.ldm_unet import diffusers_key, diffusers_names
 from executor.inference.memory import Memory
 from executor.inference.text.loading import load_text_encoder
+from executor.inference.unet_names import diffusers_key, diffusers_names
 from executor.inference.vae import load_vae, pixel_space
 from tests.tiny_checkpoint import TEXT, UNET, VAE, TinySizes, tiny_tensors
 
