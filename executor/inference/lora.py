@@ -36,7 +36,7 @@ from executor.inference.lora_keys import (
     text_layers,
     text_prefixes,
 )
-from executor.inference.network import DiffusionNetwork, LayerPlace, WeightSlice
+from executor.inference.network import DiffusionNetwork, LayerPlace
 from executor.inference.patching import PatchKey
 from executor.inference.weights import WeightFile
 
@@ -181,18 +181,20 @@ def placed(
         place = layer_named(name, prefixes, table)
         if place is None:
             continue
-        layer, part = place
+        layer = place.layer
         adapter = adapter_for(parts)
         if adapter is not None and f"{layer}.weight" in weights:
-            found[patch_key(name_of(f"{layer}.weight"), part)] = (name, adapter)
+            found[patch_key(name_of(f"{layer}.weight"), place)] = (name, adapter)
         if "diff_b" in parts and f"{layer}.bias" in weights:
-            found[patch_key(name_of(f"{layer}.bias"), part)] = (name, Difference(parts["diff_b"]))
+            found[patch_key(name_of(f"{layer}.bias"), place)] = (name, Difference(parts["diff_b"]))
     return found
 
 
-def patch_key(name: str, part: WeightSlice | None) -> PatchKey:
+def patch_key(name: str, place: LayerPlace) -> PatchKey:
     """What a patch of a weight, or of a part of one, is named by."""
-    return name if part is None else (name, part)
+    if place.part is None:
+        return name
+    return (name, place.part) if place.change is None else (name, place.part, place.change)
 
 
 def adapter_for(parts: Parts) -> Adapter | None:

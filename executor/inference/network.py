@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from torch import Tensor
 
 WeightSlice: TypeAlias = tuple[int, int, int]
 """Dimension, start and length of a part of a weight."""
@@ -14,6 +16,7 @@ class LayerPlace(NamedTuple):
 
     layer: str
     part: WeightSlice | None = None
+    change: Callable[[Tensor], Tensor] | None = None  # brings rows into the order of this network; needs a part
 
 
 @runtime_checkable

@@ -11,8 +11,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from executor import context as running
 from executor.inference.hooks import PAIRS, Control, Options, PairPatch, controlled, patched, patches, through
+from executor.inference.interruption import stop_if_asked
 from executor.inference.network import LayerPlace
 from executor.inference.network_config import unet_config
 from executor.inference.packing import channels_last
@@ -97,12 +97,6 @@ class Block(nn.Sequential):
             else:
                 x = layer(x)
         return x
-
-
-def stop_if_asked() -> None:
-    """Raise Interrupted when the user stopped the prompt: layers of huge pictures take minutes each."""
-    if not torch.compiler.is_compiling():
-        running.current().check_interrupt()
 
 
 def build_block(layers: BlockShape, shape: UNetShape) -> Block:

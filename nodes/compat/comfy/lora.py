@@ -11,7 +11,7 @@ from torch import Tensor
 from comfy.seams import joined
 from executor.errors import ModelFileError
 from executor.inference import patching as _patching
-from executor.inference.lora import adapter_for, read_layers
+from executor.inference.lora import adapter_for, patch_key, read_layers
 from executor.inference.lora_keys import diffusion_layers, text_layers
 from executor.inference.network import DiffusionNetwork
 from executor.inference.weights import WeightFile
@@ -40,9 +40,8 @@ def model_lora_keys_unet(model: object, key_map: KeyMap | None = None) -> KeyMap
             found[f"lora_unet_{bare.replace('.', '_')}"] = name
             found[name[: -len(".weight")]] = name
     if isinstance(network, DiffusionNetwork):
-        for name, (layer, part) in diffusion_layers(network, network.state_dict()).items():
-            weight = f"diffusion_model.{layer}.weight"
-            found.setdefault(f"lora_unet_{name}", weight if part is None else (weight, part))
+        for name, place in diffusion_layers(network, network.state_dict()).items():
+            found.setdefault(f"lora_unet_{name}", patch_key(f"diffusion_model.{place.layer}.weight", place))
     return found
 
 

@@ -1,0 +1,321 @@
+"""Flux.1 (Black Forest Labs 2024): a transformer over the tokens of text and picture, named as in its files.
+
+A token is a square of 2 x 2 latent cells. Knows neither files nor noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from executor.inference.flux_layers import DoubleStreamBlock, LastLayer, MLPEmbedder, SingleStreamBlock
+from executor.inference.flux_names import flux_names
+from executor.inference.hooks import Control, Options
+from executor.inference.interruption import stop_if_asked
+from executor.inference.network import LayerPlace
+from executor.inference.rotary import axis_widths, rotations
+from executor.inference.unet_layers import timestep_embedding
+
+SIDE = 2
+"""Latent cells of a token, each way."""
+CELLS = SIDE * SIDE
+TIME_FACTOR = 1000.0
+"""What times and guidance are multiplied with before they become waves."""
+OFFSET, INDEX, DIAGONAL = "offset", "index", "uxo"
+"""Where further pictures stand: beside each other, each in a layer of its own, or diagonally behind the picture."""
+Place = tuple[int, int, int]
+"""Layer, row and column of a picture's first token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FluxShape:
+    """Sizes of such a network."""
+
+    in_features: int  # of a token
+    out_features: int
+    width: int
+    heads: int
+    inner: int  # width within the layers for each token
+    double_blocks: int
+    single_blocks: int
+    context: int  # width of the text's tokens
+    vector: int  # width of the text's vector
+    waves: int = 256  # that stand for a number
+    guidance: bool = True  # whether it is told how strong its guidance is to be
+    bias: bool = True  # whether attentions of double blocks add to their projections
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of its latents with what stands beside them."""
+        return self.in_features // CELLS
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of its prediction."""
+        return self.out_features // CELLS
+
+
+class Flux(nn.Module):
+    """Noisy latents, times and text to a prediction."""
+
+    repeats_text = False  # tokens of text take part in every attention
+    kept_width = 0
+    patch_size = SIDE
+
+    def __init__(self, shape: FluxShape) -> None:
+        super().__init__()
+        self.shape = self.params = shape
+        self.in_channels, self.out_channels = shape.in_channels, shape.out_channels
+        self.hidden_size, self.num_heads = shape.width, shape.heads
+        self.img_in, self.txt_in = nn.Linear(shape.in_features, shape.width), nn.Linear(shape.context, shape.width)
+        self.time_in = MLPEmbedder(shape.waves, shape.width)
+        self.vector_in = MLPEmbedder(shape.vector, shape.width)
+        self.guidance_in = MLPEmbedder(shape.waves, shape.width) if shape.guidance else nn.Identity()
+        sizes = shape.width, shape.heads, shape.inner
+        self.double_blocks = nn.ModuleList(
+            DoubleStreamBlock(*sizes, bias=shape.bias) for _ in range(shape.double_blocks)
+        )
+        self.single_blocks = nn.ModuleList(SingleStreamBlock(*sizes) for _ in range(shape.single_blocks))
+        self.final_layer = LastLayer(shape.width, shape.out_features)
+
+    # ---------------------------------------------------------------- what it tells of itself
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def sizes(self) -> dict[str, object]:
+        """Its sizes by the names that packs read them by."""
+        shape = self.shape
+        return {
+            "image_model": "flux",
+            "in_channels": shape.in_channels,
+            "out_channels": shape.out_channels,
+            "patch_size": SIDE,
+            "vec_in_dim": shape.vector,
+            "context_in_dim": shape.context,
+            "hidden_size": shape.width,
+            "mlp_ratio": shape.inner / shape.width,
+            "num_heads": shape.heads,
+            "depth": shape.double_blocks,
+            "depth_single_blocks": shape.single_blocks,
+            "axes_dim": list(axis_widths(shape.width // shape.heads)),
+            "theta": 10000,
+            "qkv_bias": shape.bias,
+            "guidance_embed": shape.guidance,
+        }
+
+    @property
+    def text_width(self) -> int:
+        """Width of the text's tokens."""
+        return self.shape.context
+
+    @property
+    def vector_width(self) -> int:
+        """Width of the text's vector."""
+        return self.shape.vector
+
+    def other_names(self) -> Mapping[str, LayerPlace]:
+        """Its layers by the names they have in diffusers' FluxTransformer2DModel."""
+        return flux_names(self.shape.double_blocks, self.shape.single_blocks, self.shape.width, self.shape.inner)
+
+    # ---------------------------------------------------------------- latents
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor | None = None,
+        guidance: Tensor | None = None,
+        ref_latents: Sequence[Tensor] | None = None,
+        ref_latents_method: str = OFFSET,
+        control: Control | None = None,
+        transformer_options: Options | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction [B, C, h, w] for latents x at times [B] under text [B, T, C] and its vector y [B, V].
+
+        `guidance` [B] is how strong it is to be; `ref_latents` [B, C, ...] are further pictures that it sees. Sizes
+        that are odd are filled up by the other side's cells.
+        """
+        height, width = x.shape[-2:]
+        options: Options = {**(transformer_options or {}), "original_shape": list(x.shape)}
+        tokens, rows, columns = as_tokens(x)
+        places = [grid(x, rows, columns)]
+        count, further = tokens.shape[1], list(ref_latents or [])
+        for latents, place in zip(further, standing(further, ref_latents_method, (rows, columns)), strict=True):
+            more, down, across = as_tokens(latents)
+            tokens = torch.cat([tokens, more], dim=1)
+            places.append(grid(x, down, across, place))
+        text_places = x.new_zeros(len(x), context.shape[1], 3, dtype=torch.float32)
+        answer = self.forward_orig(
+            tokens,
+            torch.cat(places, dim=1),
+            context,
+            text_places,
+            timesteps,
+            x.new_zeros(len(x), self.shape.vector) if y is None else y,
+            guidance,
+            control,
+            options,
+            attention_mask,
+        )
+        return as_latents(answer[:, :count], rows, columns)[..., :height, :width].contiguous()
+
+    # ---------------------------------------------------------------- tokens
+
+    def forward_orig(
+        self,
+        img: Tensor,
+        img_ids: Tensor,
+        txt: Tensor,
+        txt_ids: Tensor,
+        timesteps: Tensor,
+        y: Tensor,
+        guidance: Tensor | None = None,
+        control: Control | None = None,
+        transformer_options: Options | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Features [B, N, out] of the picture's tokens [B, N, in]; the name is one that packs replace it by."""
+        options = {} if transformer_options is None else transformer_options
+        img = self.img_in(img)
+        vec = self.time_in(waves(timesteps, self.shape.waves, img))
+        if self.shape.guidance and guidance is not None:
+            vec = vec + self.guidance_in(waves(guidance, self.shape.waves, img))
+        vec = vec + self.vector_in(y[:, : self.shape.vector].to(img))
+        txt = self.txt_in(txt)
+        pe = rotations(torch.cat((txt_ids, img_ids), dim=1), axis_widths(self.shape.width // self.shape.heads))
+        options["total_blocks"] = len(self.double_blocks)
+        for number, block in enumerate(self.double_blocks):
+            stop_if_asked()
+            img, txt = double(block, number, img, txt, vec, pe, attn_mask, options)
+            added(img, control, "input", number)
+        img, text = torch.cat((txt, img), dim=1), txt.shape[1]
+        options["total_blocks"] = len(self.single_blocks)
+        for number, block in enumerate(self.single_blocks):
+            stop_if_asked()
+            img = single(block, number, img, vec, pe, attn_mask, options)
+            added(img[:, text:], control, "output", number)
+        return self.final_layer(img[:, text:], vec)  # type: ignore[no-any-return]
+
+
+def waves(numbers: Tensor, width: int, like: Tensor) -> Tensor:
+    """Waves [B, width] that stand for numbers [B] in 0..1, in the type of the tokens."""
+    return timestep_embedding(numbers.float() * TIME_FACTOR, width).to(like)
+
+
+def double(
+    block: nn.Module,
+    number: int,
+    img: Tensor,
+    txt: Tensor,
+    vec: Tensor,
+    pe: Tensor,
+    mask: Tensor | None,
+    options: Options,
+) -> tuple[Tensor, Tensor]:
+    """Picture and text after a double block, or after what a pack put in its place."""
+    own = replaced(options, "double_block", number)
+
+    def original(given: Mapping[str, object]) -> dict[str, Tensor]:
+        names = ("img", "txt", "vec", "pe", "attn_mask")
+        out = block(**{name: given.get(name) for name in names}, transformer_options=options)
+        return {"img": out[0], "txt": out[1]}
+
+    given = {"img": img, "txt": txt, "vec": vec, "pe": pe, "attn_mask": mask}
+    if own is None:
+        found = original(given)
+    else:
+        found = own({**given, "transformer_options": options}, {"original_block": original})
+    return found["img"], found["txt"]
+
+
+def single(
+    block: nn.Module, number: int, img: Tensor, vec: Tensor, pe: Tensor, mask: Tensor | None, options: Options
+) -> Tensor:
+    """All tokens after a single block, or after what a pack put in its place."""
+    own = replaced(options, "single_block", number)
+
+    def original(given: Mapping[str, object]) -> dict[str, Tensor]:
+        names = ("vec", "pe", "attn_mask")
+        out = block(given["img"], **{name: given.get(name) for name in names}, transformer_options=options)
+        return {"img": out}
+
+    given = {"img": img, "vec": vec, "pe": pe, "attn_mask": mask}
+    if own is None:
+        return original(given)["img"]
+    return own({**given, "transformer_options": options}, {"original_block": original})["img"]
+
+
+def replaced(options: Options, kind: str, number: int) -> Callable[..., dict[str, Tensor]] | None:
+    """What a pack put in a block's place; the options tell which block runs."""
+    options["block"] = (kind, number)
+    options["block_type"], options["block_index"] = kind.removesuffix("_block"), number
+    tables = cast("Mapping[str, Mapping[object, Callable[..., dict[str, Tensor]]]]", options.get("patches_replace"))
+    return ((tables or {}).get("dit") or {}).get((kind, number))
+
+
+def added(tokens: Tensor, control: Control | None, side: str, number: int) -> None:
+    """Add in place what a ControlNet gives for the tokens behind a block."""
+    features = (control or {}).get(side) or []
+    feature = features[number] if number < len(features) else None
+    if feature is not None:
+        tokens[:, : feature.shape[1]] += feature.to(tokens)
+
+
+# ---------------------------------------------------------------- latents as tokens
+
+
+def as_tokens(x: Tensor) -> tuple[Tensor, int, int]:
+    """Tokens [B, N, 4 C] of latents [B, C, h, w] and how many stand below and beside each other."""
+    height, width = x.shape[-2:]
+    x = functional.pad(x, (0, width % SIDE, 0, height % SIDE), mode="circular")
+    rows, columns = x.shape[-2] // SIDE, x.shape[-1] // SIDE
+    cells = x.reshape(*x.shape[:2], rows, SIDE, columns, SIDE)
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2), rows, columns
+
+
+def as_latents(tokens: Tensor, rows: int, columns: int) -> Tensor:
+    """Latents [B, C, h, w] of tokens [B, N, 4 C]."""
+    cells = tokens.reshape(len(tokens), rows, columns, -1, SIDE, SIDE)
+    return cells.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+
+def grid(like: Tensor, rows: int, columns: int, first: Place = (0, 0, 0)) -> Tensor:
+    """Places [B, N, 3] of a picture's tokens: its layer, row and column, as float32."""
+    layer, top, left = first
+    places = torch.empty(rows, columns, 3, device=like.device)
+    places[..., 0] = layer
+    places[..., 1] = torch.arange(top, top + rows, device=like.device)[:, None]
+    places[..., 2] = torch.arange(left, left + columns, device=like.device)
+    return places.flatten(0, 1).expand(len(like), -1, -1)
+
+
+def standing(pictures: Sequence[Tensor], method: str, size: tuple[int, int]) -> list[Place]:
+    """Where further pictures [B, C, h, w] stand, whose own is of so many rows and columns.
+
+    Beside each other, the next one comes to the right or below, where the longer side of all grows less.
+    """
+    places: list[Place] = []
+    height, width = size if method.startswith(DIAGONAL) else (0, 0)
+    for number, picture in enumerate(pictures, start=1):
+        rows, columns = (-(-side // SIDE) for side in picture.shape[-2:])
+        if method == INDEX:
+            places.append((number, 0, 0))
+        elif method.startswith(DIAGONAL):
+            places.append((0, height, width))
+            height, width = height + rows, width + columns
+        else:
+            top, left = (0, width) if height + rows > width + columns else (height, 0)
+            places.append((1, top, left))
+            height, width = max(height, top + rows), max(width, left + columns)
+    return places
