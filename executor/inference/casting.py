@@ -58,6 +58,14 @@ class CastLayerNorm(nn.LayerNorm):
         )
 
 
+class CastRMSNorm(nn.RMSNorm):
+    """A root mean square norm in the type of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Each row at root mean square 1, then scaled."""
+        return functional.rms_norm(input, self.normalized_shape, like(self.weight, input), self.eps)
+
+
 class CastEmbedding(nn.Embedding):
     """A table whose looked-up rows come in float32 on the device of the ids."""
 
@@ -73,6 +81,7 @@ CASTS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv3d: CastConv3d,
     nn.GroupNorm: CastGroupNorm,
     nn.LayerNorm: CastLayerNorm,
+    nn.RMSNorm: CastRMSNorm,
     nn.Embedding: CastEmbedding,
 }
 PLAIN: dict[type[nn.Module], type[nn.Module]] = {cast: plain for plain, cast in CASTS.items()}

@@ -5,14 +5,14 @@ A token is a square of 2 x 2 latent cells. Knows neither files nor noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from executor.inference.block_patches import double, replaced
 from executor.inference.flux_layers import DoubleStreamBlock, LastLayer, MLPEmbedder, SingleStreamBlock
 from executor.inference.flux_names import flux_names
 from executor.inference.hooks import Control, Options
@@ -213,32 +213,6 @@ def waves(numbers: Tensor, width: int, like: Tensor) -> Tensor:
     return timestep_embedding(numbers.float() * TIME_FACTOR, width).to(like)
 
 
-def double(
-    block: nn.Module,
-    number: int,
-    img: Tensor,
-    txt: Tensor,
-    vec: Tensor,
-    pe: Tensor,
-    mask: Tensor | None,
-    options: Options,
-) -> tuple[Tensor, Tensor]:
-    """Picture and text after a double block, or after what a pack put in its place."""
-    own = replaced(options, "double_block", number)
-
-    def original(given: Mapping[str, object]) -> dict[str, Tensor]:
-        names = ("img", "txt", "vec", "pe", "attn_mask")
-        out = block(**{name: given.get(name) for name in names}, transformer_options=options)
-        return {"img": out[0], "txt": out[1]}
-
-    given = {"img": img, "txt": txt, "vec": vec, "pe": pe, "attn_mask": mask}
-    if own is None:
-        found = original(given)
-    else:
-        found = own({**given, "transformer_options": options}, {"original_block": original})
-    return found["img"], found["txt"]
-
-
 def single(
     block: nn.Module, number: int, img: Tensor, vec: Tensor, pe: Tensor, mask: Tensor | None, options: Options
 ) -> Tensor:
@@ -254,14 +228,6 @@ def single(
     if own is None:
         return original(given)["img"]
     return own({**given, "transformer_options": options}, {"original_block": original})["img"]
-
-
-def replaced(options: Options, kind: str, number: int) -> Callable[..., dict[str, Tensor]] | None:
-    """What a pack put in a block's place; the options tell which block runs."""
-    options["block"] = (kind, number)
-    options["block_type"], options["block_index"] = kind.removesuffix("_block"), number
-    tables = cast("Mapping[str, Mapping[object, Callable[..., dict[str, Tensor]]]]", options.get("patches_replace"))
-    return ((tables or {}).get("dit") or {}).get((kind, number))
 
 
 def added(tokens: Tensor, control: Control | None, side: str, number: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from executor.inference.network import LayerPlace
+from executor.inference.network import LayerPlace, halves_swapped, parts
 
 TOP = {
     "x_embedder": "img_in",
@@ -46,13 +44,3 @@ def flux_names(double_blocks: int, single_blocks: int, width: int, inner: int) -
         names |= parts(f"{theirs}.attn", PICTURE_PARTS, f"{ours}.linear1", width)
         names[f"{theirs}.proj_mlp"] = LayerPlace(f"{ours}.linear1", (0, 3 * width, inner))
     return names
-
-
-def parts(prefix: str, names: tuple[str, ...], layer: str, width: int) -> dict[str, LayerPlace]:
-    """Projections that are rows of one layer, one below the other."""
-    return {f"{prefix}.{name}": LayerPlace(layer, (0, place * width, width)) for place, name in enumerate(names)}
-
-
-def halves_swapped(rows: Tensor) -> Tensor:
-    """Rows of a weight, its second half first: diffusers has scales before shifts."""
-    return rows.roll(rows.shape[0] // 2, dims=0)

@@ -19,6 +19,16 @@ class LayerPlace(NamedTuple):
     change: Callable[[Tensor], Tensor] | None = None  # brings rows into the order of this network; needs a part
 
 
+def parts(prefix: str, names: tuple[str, ...], layer: str, width: int) -> dict[str, LayerPlace]:
+    """Projections that are rows of one layer, one below the other."""
+    return {f"{prefix}.{name}": LayerPlace(layer, (0, place * width, width)) for place, name in enumerate(names)}
+
+
+def halves_swapped(rows: Tensor) -> Tensor:
+    """Rows of a weight, its second half first: diffusers has scales before shifts."""
+    return rows.roll(rows.shape[0] // 2, dims=0)
+
+
 @runtime_checkable
 class DiffusionNetwork(Protocol):
     """A network of Weft's own that predicts from latents, times and text, and runs no code but its own."""

@@ -12,14 +12,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from executor.inference.casting import CastConv2d, CastConv3d, CastGroupNorm, CastLayerNorm, CastLinear
+from executor.inference.casting import CastConv2d, CastConv3d, CastGroupNorm, CastLayerNorm, CastLinear, CastRMSNorm
 from executor.inference.devices import CPU, free_bytes
 
 Weights = dict[str, Tensor]
 HOLDS = 2  # one that is computed with, one that is filled
 ALIGNMENT = 256  # bytes, as PyTorch's allocator begins tensors
 PINNED_SHARE = 0.5  # of the main memory that is free, which pinned copies may take
-LAYERS = (CastLinear, CastConv2d, CastConv3d, CastGroupNorm, CastLayerNorm)
+LAYERS = (CastLinear, CastConv2d, CastConv3d, CastGroupNorm, CastLayerNorm, CastRMSNorm)
 """Layers that take their weights as they come; tables of embeddings are looked up where they lie."""
 
 

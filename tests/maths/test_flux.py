@@ -15,7 +15,15 @@ from tests.maths.recordings import error
 
 BOUND = 1e-5
 SHAPE = FluxShape(
-    in_features=64, out_features=64, width=64, heads=2, inner=256, double_blocks=2, single_blocks=3, context=24, vector=12
+    in_features=64,
+    out_features=64,
+    width=64,
+    heads=2,
+    inner=256,
+    double_blocks=2,
+    single_blocks=3,
+    context=24,
+    vector=12,
 )
 
 
@@ -200,6 +208,8 @@ def test_a_missing_vector_counts_as_zeros_and_guidance_may_be_left_out():
     assert error(told, untold) > 1e-3
 
 
-@pytest.mark.parametrize(("width", "axes"), [(128, (16, 56, 56)), (64, (8, 28, 28)), (32, (4, 14, 14)), (16, (4, 6, 6))])
+@pytest.mark.parametrize(
+    ("width", "axes"), [(128, (16, 56, 56)), (64, (8, 28, 28)), (32, (4, 14, 14)), (16, (4, 6, 6))]
+)
 def test_a_heads_numbers_are_shared_out_to_the_axes(width, axes):
     assert axis_widths(width) == axes

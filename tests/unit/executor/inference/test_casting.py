@@ -13,6 +13,7 @@ LEAVES = {
     "convolution": (nn.Conv2d(6, 4, 3, padding=1, stride=2), torch.randn(2, 6, 8, 8)),
     "group norm": (nn.GroupNorm(2, 6), torch.randn(2, 6, 4, 4)),
     "layer norm": (nn.LayerNorm(6), torch.randn(2, 3, 6)),
+    "root mean square norm": (nn.RMSNorm(6, eps=1e-6), torch.randn(2, 3, 6)),
     "embedding": (nn.Embedding(9, 6), torch.tensor([[1, 8, 0]])),
     "linear without bias": (nn.Linear(6, 4, bias=False), torch.randn(3, 6)),
 }
