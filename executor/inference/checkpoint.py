@@ -14,6 +14,7 @@ from executor.inference.diffusion import DiffusionModel
 from executor.inference.families import families as known_families
 from executor.inference.families.base import Diffusion, Family
 from executor.inference.families.diffusers_unet import original_unet_names
+from executor.inference.grey_latent import show_grey
 from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
@@ -52,11 +53,11 @@ def load_checkpoint(
     if parts.missing:
         logger.warning("%s holds no %s: outputs made of it are empty", path.name, " and no ".join(parts.missing))
     encoders = [Encoder(kind=kind, part=part, embedding_folders=embedding_folders) for kind, part in parts.texts]
+    model = model_of(parts.diffusion, family, memory)
+    vae = None if parts.vae is None else Vae(part=parts.vae, memory=memory)
+    show_grey(model.model, vae)
     return Checkpoint(
-        model=model_of(parts.diffusion, family, memory),
-        clip=Clip(encoders=encoders, memory=memory) if encoders else None,
-        vae=None if parts.vae is None else Vae(part=parts.vae, memory=memory),
-        file=file,
+        model=model, clip=Clip(encoders=encoders, memory=memory) if encoders else None, vae=vae, file=file
     )
 
 

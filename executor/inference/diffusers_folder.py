@@ -7,6 +7,7 @@ from pathlib import Path
 
 from executor.errors import ModelFileError
 from executor.inference.checkpoint import Checkpoint, load_diffusion_model
+from executor.inference.grey_latent import show_grey
 from executor.inference.memory import Memory
 from executor.inference.text.loading import load_text_encoder
 from executor.inference.vae import load_vae
@@ -27,15 +28,18 @@ def load_folder(folder: Path, memory: Memory, *, embedding_folders: Sequence[Pat
     Raises ModelFileError when a part is missing, broken, or of a family that is not known.
     """
     encoders = [part for part in TEXT_PARTS if (folder / part).is_dir()] or [TEXT_PARTS[0]]
+    model = load_diffusion_model(part_file(folder, "unet", NETWORK), memory)
+    vae = load_vae(part_file(folder, "vae", NETWORK), memory)
+    show_grey(model.model, vae)
     return Checkpoint(
-        model=load_diffusion_model(part_file(folder, "unet", NETWORK), memory),
+        model=model,
         clip=load_text_encoder(
             [part_file(folder, part, TEXT) for part in encoders],
             "sdxl" if len(encoders) > 1 else "stable_diffusion",
             memory,
             embedding_folders=embedding_folders,
         ),
-        vae=load_vae(part_file(folder, "vae", NETWORK), memory),
+        vae=vae,
     )
 
 

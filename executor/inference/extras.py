@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -94,6 +94,7 @@ class MaskedPicture:
     """Five more channels of inpainting models: where to draw anew, and the picture without that part."""
 
     latent_format: LatentFormat
+    own_grey: Callable[[], Tensor] | None = None  # what its autoencoder makes of grey; None: what previews show so
 
     def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
         """`c_concat`: mask and picture of the conditioning; without them, those of the sampling itself."""
@@ -102,10 +103,14 @@ class MaskedPicture:
         if picture is not None and isinstance(mask, Tensor):
             where = planes(mask, situation)
         if picture is None:
-            grey = self.latent_format.grey()
+            grey = self.grey()
             kept = grey if situation.latent is None else situation.latent.cpu().float()
             picture = grey + (kept - grey) * (1.0 - where[:, None])
         return {"c_concat": side_by_side(where[:, None], picture)}
+
+    def grey(self) -> Tensor:
+        """The latent [1, C, 1, 1] of the masked part, in the network's scale."""
+        return self.latent_format.grey() if self.own_grey is None else self.latent_format.process_in(self.own_grey())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
