@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.adapters import Adapter, Difference, adapter_of
+from executor.inference.rounding import rounded
 from executor.inference.seams import seam
 
 logger = logging.getLogger("weft.inference")
@@ -53,7 +54,7 @@ class PatchSet:
     def applied(self, key: str, pristine: Tensor) -> Tensor:
         """A weight with its patches, of the pristine one's type and on its device."""
         changed = calculate_weight(self.by_key[key], pristine.to(torch.float32, copy=True), key)
-        return changed.to(pristine.dtype)
+        return rounded(changed, pristine.dtype, key)
 
 
 @seam("lora.calculate_weight")
