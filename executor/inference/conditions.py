@@ -23,6 +23,7 @@ from executor.inference.crossing import sent, sent_like
 from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra, Given, Situation
 from executor.inference.hook_keyframes import sigma_of
+from executor.inference.pixels import repeat_to
 from executor.inference.values import Conditioning
 
 Area = tuple[int, int, int, int]
@@ -245,6 +246,7 @@ def _condition(context: object, options: object, shape: torch.Size, sampling: Mo
     mask = options.get("mask")
     if mask is not None:
         mask = fitted_mask(mask, size)
+        mask = mask if len(mask) == 1 else repeat_to(mask, shape[0])
         if options.get("set_area_to_bounds"):
             area = _bounds(mask)
     condition = Condition(

@@ -132,3 +132,11 @@ def test_an_area_outside_the_picture_is_refused() -> None:
     entries = [[torch.zeros(1, 3, 4), {"area": (8, 8, 32, 0)}]]
     with pytest.raises(NodeInputError, match="outside the picture of 128x128 pixels"):
         resolve(entries, X.shape, sampling("eps_sd15"))
+
+
+@pytest.mark.parametrize(("masks", "rows"), [(1, (0, 0, 0, 0)), (2, (0, 1, 0, 1)), (5, (0, 1, 2, 3))])
+def test_masks_of_any_number_serve_the_latents_in_turn(masks: int, rows: tuple[int, ...]) -> None:
+    mask = torch.arange(1.0, masks + 1)[:, None, None].expand(masks, 16, 16)
+    [found] = resolve([[torch.zeros(1, 3, 4), {"mask": mask}]], torch.Size((4, 4, 16, 16)), sampling("eps_sd15"))
+    weights = found.weight(torch.zeros(4, 4, 16, 16)).expand(4, 1, 16, 16)
+    assert weights[:, 0, 0, 0].tolist() == [row + 1.0 for row in rows]
