@@ -55,8 +55,8 @@ ENDINGS: tuple[tuple[str, str], ...] = (
     (".lora_linear_layer.down.weight", "down"),
     (".lora_A.default.weight", "down"),
     (".lora_B.default.weight", "up"),
-    (".lora_magnitude_vector.weight", "dora_scale"),
-    (".lora_magnitude_vector", "dora_scale"),
+    (".lora_magnitude_vector.weight", "lengths"),
+    (".lora_magnitude_vector", "lengths"),
     (".lora_up.weight", "up"),
     (".lora_down.weight", "down"),
     (".lora_mid.weight", "mid"),
@@ -210,9 +210,15 @@ def adapter_for(parts: Parts) -> Adapter | None:
     return Difference(parts["diff"]) if "diff" in parts else None
 
 
+def output_lengths(parts: Parts) -> Tensor | None:
+    """PEFT's magnitudes of a DoRA, one for each output, which it shapes [1, out, 1, 1] for kernels."""
+    lengths, up = parts.get("lengths"), parts.get("up")
+    return lengths.flatten() if lengths is not None and up is not None and lengths.numel() == len(up) else lengths
+
+
 def factored_for(parts: Parts, alpha: float | None) -> Factored | None:
     """The factored change that these parts are; None when some are missing."""
-    magnitude = parts.get("dora_scale")
+    magnitude = parts.get("dora_scale", output_lengths(parts))
     if all(f"glora_{part}" in parts for part in ("a1", "a2", "b1", "b2")):
         a, b = ((parts[f"glora_{side}1"], parts[f"glora_{side}2"]) for side in "ab")
         return Generalised(a=a, b=b, core=parts.get("glora_bm"), alpha=alpha, magnitude=magnitude)

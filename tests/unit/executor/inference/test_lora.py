@@ -103,6 +103,17 @@ def test_every_form_changes_its_weight(tiny: Checkpoint, parts, key):
     assert not torch.equal(model.patched_weights()[changed], tiny.model.model.part.weights[changed])
 
 
+@pytest.mark.parametrize("ending", ["lora_magnitude_vector", "lora_magnitude_vector.weight"])
+def test_pefts_magnitudes_of_a_kernel_are_those_of_its_outputs(tiny: Checkpoint, ending):
+    """PEFT shapes them [1, out, 1, 1]."""
+    name, key = "unet.down_blocks.1.resnets.0.conv1", "input_blocks.3.0.in_layers.2.weight"
+    up, down, lengths = torch.randn(24, 2, 1, 1), torch.randn(2, 16, 3, 3), torch.rand(24) + 0.5
+    lora = file({**factors(name, up, down, PEFT), f"{name}.{ending}": lengths.reshape(1, 24, 1, 1)})
+    model, _ = apply_lora(lora, tiny.model, None, 1.0, 0.0)
+    changed = model.patched_weights()[key]
+    torch.testing.assert_close(changed.float().flatten(1).norm(dim=1), lengths, rtol=1e-3, atol=1e-3)
+
+
 def test_convolutions_and_time_layers_are_found(tiny: Checkpoint):
     names = ("down_blocks_0_resnets_0_conv1", "time_embedding_linear_1", "mid_block_resnets_1_conv2", "conv_in")
     lora = file({f"lora_unet_{name}.diff": torch.zeros(1) for name in names})
