@@ -49,6 +49,7 @@ class NetControl(Control):
         context, y = (cast("Tensor | None", cond.get(name)) for name in (text, "y"))
         kinds = self.kinds()
         self._check_text(context, y)
+        self._check_colours(hint)
         skips, middle = self.part.module(
             network_input,
             hint,
@@ -66,6 +67,12 @@ class NetControl(Control):
                 found = "has none" if given is None else f"has {given.shape[-1]}"
                 reason = f"this ControlNet takes {what} of width {wanted}, and the conditioning {found}"
                 raise NodeInputError(f"{reason}: it belongs to a model of another family; load one for this model")
+
+    def _check_colours(self, hint: Tensor) -> None:
+        wanted = self.part.module.shape.hint[0][0]
+        if hint.shape[1] != wanted:
+            reason = f"this ControlNet takes pictures of {wanted} channels, and the one it was given has"
+            raise NodeInputError(f"{reason} {hint.shape[1]}: take its alpha off, or make colours of it")
 
     def kinds(self) -> list[int]:
         """What its picture shows, by the numbers of a union ControlNet's tasks; none for one that knows no kinds.

@@ -57,6 +57,12 @@ def resize_images(images: Tensor, width: int, height: int, method: str, crop: st
     return common_upscale(images.movedim(-1, 1), width, height, method, crop).movedim(1, -1)
 
 
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Pictures [..., C] with so many channels: further ones are left out, a missing alpha channel is opaque."""
+    missing = channels - images.shape[-1]
+    return functional.pad(images, (0, missing), value=1.0) if missing > 0 else images[..., :channels]
+
+
 def to_bytes(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """A picture [..., H, W, C] in 0..1 as 8-bit values: cut off, not rounded, as files are recorded."""
     if image.device.type != "cpu" or image.numel() < LARGE:

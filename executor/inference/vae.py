@@ -129,9 +129,10 @@ class Vae:
     def encode(self, pixels: Image) -> Tensor:
         """Latents [B, 4, H/8, W/8] of pictures [B, H, W, C], C >= 3, in 0..1: the posterior's mean, on the CPU.
 
-        Pictures are cut to multiples of 8 around their middle. Raises NodeInputError for pictures without a whole cell.
+        Pictures are cut to multiples of 8 around their middle. Raises NodeInputError for pictures without a whole cell,
+        or without three colours.
         """
-        pixels = crop_to_cells(pixels[..., :3], self.downscale)
+        pixels = crop_to_cells(colours(pixels), self.downscale)
         height, width = pixels.shape[1:3]
         widest = self.part.module.shape.encoder_widths[0]
         each_bytes = self._working_bytes(widest, height, width, ENCODER_LIVE_MAPS)
@@ -152,7 +153,7 @@ class Vae:
 
         Frames (`tile_t`, `overlap_t`) are for videos, which this one does not know.
         """
-        pixels = crop_to_cells(pixel_samples[..., :3], self.downscale)
+        pixels = crop_to_cells(colours(pixel_samples), self.downscale)
         tile, shared = (tile_x or 512, tile_y or 512), 64 if overlap is None else overlap
         widest = self.part.module.shape.encoder_widths[0]
         self.memory.load(self.part, self._working_bytes(widest, tile[1] * 2, tile[0] * 2))
@@ -235,6 +236,8 @@ class Vae:
         if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
             wanted = f"[batch, {self.latent_channels}, height, width]"
             raise NodeInputError(f"this VAE decodes latents of shape {wanted}, not {list(samples.shape)}")
+        if not samples.numel():
+            raise NodeInputError(f"these latents, {list(samples.shape)}, are empty: there is nothing to decode")
 
     def _encode_batch(self, pixels: Tensor) -> Tensor:
         picture = pixels.movedim(-1, 1).to(self.part.device, self.part.dtype) * 2 - 1
@@ -284,6 +287,15 @@ def load_vae(path: Path, memory: Memory) -> Vae:
 def pixel_space(memory: Memory) -> Vae:
     """A VAE whose latents are the pixels themselves, in -1..1."""
     return Vae(part=Part("pixel space", "vae", PixelAutoencoder(), {}, {}), memory=memory)
+
+
+def colours(pixels: Image) -> Image:
+    """The colours of pictures [B, H, W, C]; NodeInputError where they have no three, or there are none."""
+    if pixels.shape[-1] < 3 or not len(pixels):
+        raise NodeInputError(
+            f"these pictures have the shape {list(pixels.shape)}; a VAE encodes one or more of three colour channels"
+        )
+    return pixels[..., :3]
 
 
 def crop_to_cells(pixels: Image, cell: int) -> Image:

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from executor.inference.pixels import common_upscale, paste, resize_images
+from executor.inference.pixels import common_upscale, paste, resize_images, with_channels
 from executor.inference.porter_duff import MODES, composite
 from executor.inference.values import Image, Latent, Mask
 from nodes.builtin.inputs import InputTypes, combo, flag, pixels, socket
-from nodes.builtin.latent import CELL, with_samples
+from nodes.builtin.latent import CELL, check_kind, with_samples
 
 MASK_PACK = "comfy_extras.nodes_mask"
 PACK = "comfy_extras.nodes_compositing"
@@ -44,11 +44,8 @@ class ImageCompositeMasked:
         self, destination: Image, source: Image, x: int, y: int, resize_source: bool, mask: Mask | None = None
     ) -> tuple[Image]:
         """`source` at (x, y) where the mask is 1; a missing alpha channel counts as opaque."""
-        below, above = destination.movedim(-1, 1), source.movedim(-1, 1)
-        missing = below.shape[1] - above.shape[1]
-        above = (
-            functional.pad(above, (0, 0, 0, 0, 0, missing), value=1.0) if missing > 0 else above[:, : below.shape[1]]
-        )
+        below = destination.movedim(-1, 1)
+        above = with_channels(source, destination.shape[-1]).movedim(-1, 1)
         if resize_source:
             above = functional.interpolate(above, size=below.shape[-2:], mode="bilinear")
         return (paste(below, above, x, y, mask).movedim(1, -1),)
@@ -72,6 +69,7 @@ class LatentCompositeMasked:
     ) -> tuple[Latent]:
         """`source` at (x, y), in pixels, where the mask is 1."""
         below, above = destination["samples"], source["samples"]
+        check_kind(below, above)
         if resize_source:
             above = functional.interpolate(above, size=below.shape[-2:], mode="bilinear")
         return (with_samples(destination, paste(below, above, x // CELL, y // CELL, mask)),)

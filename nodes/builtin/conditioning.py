@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from executor.errors import NodeInputError
 from executor.inference.values import Condition, Conditioning, Mask
 from nodes.builtin.inputs import InputTypes, choice, decimal, held, integer, pixels, socket, text
 
@@ -26,6 +27,21 @@ def entries(conditioning: Conditioning) -> Iterator[tuple[Tensor, Options]]:
 def packed(pairs: Iterable[tuple[Tensor, Options]]) -> Conditioning:
     """Conditioning of pairs: lists, because packs assign to their places."""
     return [[tensor, cast(Condition, options)] for tensor, options in pairs]
+
+
+def first_entry(conditioning_from: Conditioning) -> tuple[Tensor, Options]:
+    """The entry that is mixed into others; NodeInputError where there is none."""
+    found = next(entries(conditioning_from), None)
+    if found is None:
+        raise NodeInputError("input 'conditioning_from' is empty: it holds no text")
+    return found
+
+
+def check_width(to: Tensor, other: Tensor) -> None:
+    """NodeInputError for texts [B, T, C] of two families of models, which cannot be mixed."""
+    if to.shape[-1] != other.shape[-1]:
+        widths = f"'conditioning_to' has width {to.shape[-1]} and 'conditioning_from' {other.shape[-1]}"
+        raise NodeInputError(f"{widths}: they come from text encoders of different models. Encode both with the same")
 
 
 def with_values(conditioning: Conditioning, values: Options) -> Conditioning:
@@ -112,11 +128,12 @@ class ConditioningAverage:
         self, conditioning_to: Conditioning, conditioning_from: Conditioning, conditioning_to_strength: float
     ) -> tuple[Conditioning]:
         """Every entry of `to`, mixed with the first entry of `from`."""
-        other, other_options = next(entries(conditioning_from))
+        other, other_options = first_entry(conditioning_from)
         other_pooled = other_options.get("pooled_output")
         mixed: list[tuple[Tensor, Options]] = []
         for tensor, options in entries(conditioning_to):
             result = options.copy()
+            check_width(tensor, other)
             pooled = options.get("pooled_output", other_pooled)
             if isinstance(pooled, Tensor) and isinstance(other_pooled, Tensor):
                 pooled = _mix(pooled, other_pooled, conditioning_to_strength)
@@ -153,8 +170,11 @@ class ConditioningConcat:
 
     def concat(self, conditioning_to: Conditioning, conditioning_from: Conditioning) -> tuple[Conditioning]:
         """Every entry of `to` with the tokens of `from`'s first entry behind its own."""
-        tail, _ = next(entries(conditioning_from))
-        joined = ((torch.cat((tensor, tail), dim=1), options.copy()) for tensor, options in entries(conditioning_to))
+        tail, _ = first_entry(conditioning_from)
+        joined: list[tuple[Tensor, Options]] = []
+        for tensor, options in entries(conditioning_to):
+            check_width(tensor, tail)
+            joined.append((torch.cat((tensor, tail), dim=1), options.copy()))
         return (packed(joined),)
 
 

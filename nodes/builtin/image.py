@@ -3,7 +3,7 @@
 import torch
 
 from executor.inference.devices import refuse_unless_free
-from executor.inference.pixels import common_upscale, fitted_size, pad_for_outpaint, resize_images
+from executor.inference.pixels import common_upscale, fitted_size, pad_for_outpaint, resize_images, with_channels
 from executor.inference.values import Image, Mask
 from nodes.builtin.inputs import CROP_METHODS, RESIZE_METHODS, InputTypes, choice, decimal, integer, pixels, socket
 
@@ -127,16 +127,11 @@ class ImageBatch:
     def batch(self, image1: Image, image2: Image) -> tuple[Image]:
         """The first pictures, then the second ones scaled to their size; a missing alpha channel counts as opaque."""
         channels = max(image1.shape[-1], image2.shape[-1])
-        image1, image2 = (_with_alpha(image, channels) for image in (image1, image2))
+        image1, image2 = (with_channels(image, channels) for image in (image1, image2))
         if image1.shape[1:] != image2.shape[1:]:
             second = common_upscale(image2.movedim(-1, 1), image1.shape[2], image1.shape[1], "bilinear", "center")
             image2 = second.movedim(1, -1)
         return (torch.cat((image1, image2), dim=0),)
-
-
-def _with_alpha(image: Image, channels: int) -> Image:
-    missing = channels - image.shape[-1]
-    return torch.nn.functional.pad(image, (0, missing), value=1.0) if missing > 0 else image
 
 
 class ImagePadForOutpaint:

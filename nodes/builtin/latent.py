@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from executor.errors import NodeInputError
 from executor.inference.devices import refuse_unless_free
 from executor.inference.pixels import common_upscale, edge_fade, repeat_to
 from executor.inference.values import Latent, Mask
@@ -27,6 +28,23 @@ def with_samples(latent: Latent, samples: Tensor) -> Latent:
     changed = latent.copy()
     changed["samples"] = samples
     return changed
+
+
+def check_kind(first: Tensor, second: Tensor) -> None:
+    """NodeInputError for latents of two kinds of models, which cannot be joined."""
+    if first.ndim != second.ndim or first.shape[1] != second.shape[1]:
+        shapes = f"{list(first.shape)} and {list(second.shape)}"
+        raise NodeInputError(
+            f"these latents have the shapes {shapes}: they come from models of different kinds and cannot be joined. "
+            "Decode one to a picture and encode that with the other model's VAE"
+        )
+
+
+def check_flat(samples: Tensor) -> None:
+    """NodeInputError for latents of videos or sounds where those of pictures are needed."""
+    if samples.ndim != 4:
+        shape = list(samples.shape)
+        raise NodeInputError(f"these latents have the shape {shape}; this node works on pictures' latents")
 
 
 def empty(*shape: int) -> Latent:
@@ -234,6 +252,7 @@ class LatentCrop:
     def crop(self, samples: Latent, width: int, height: int, x: int, y: int) -> tuple[Latent]:
         """The rectangle, moved inside so that at least 64 pixels are left from its corner on."""
         old = samples["samples"]
+        check_flat(old)
         rows, columns = old.shape[2:]
         left, top = min(x // CELL, columns - CELL), min(y // CELL, rows - CELL)
         return (with_samples(samples, old[:, :, top : top + height // CELL, left : left + width // CELL]),)
@@ -272,6 +291,8 @@ class LatentComposite:
         """`samples_from` at (x, y); edges inside the target fade over `feather` pixels."""
         x, y, feather = x // CELL, y // CELL, feather // CELL
         target, source = samples_to["samples"].clone(), samples_from["samples"]
+        check_kind(target, source)
+        check_flat(target)
         rows, columns = target.shape[2:]
         source = source[:, :, : max(0, rows - y), : max(0, columns - x)]
         height, width = source.shape[2:]
@@ -301,6 +322,7 @@ class LatentBlend:
     ) -> tuple[Latent]:
         """`blend_factor` of the first and the rest of the second, which is scaled to the first's size."""
         first, second = samples1["samples"], samples2["samples"]
+        check_kind(first, second)
         if first.shape != second.shape:
             second = common_upscale(second, first.shape[3], first.shape[2], "bicubic", "center")
         return (with_samples(samples1, first * blend_factor + second * (1 - blend_factor)),)

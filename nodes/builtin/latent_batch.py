@@ -11,7 +11,7 @@ from torch.nn import functional
 from executor.inference.pixels import common_upscale, repeat_to
 from executor.inference.values import Image, Latent
 from nodes.builtin.inputs import InputTypes, combo, decimal, integer, pixels
-from nodes.builtin.latent import with_samples
+from nodes.builtin.latent import check_kind, with_samples
 
 LATENT = ("LATENT", dict[str, object]())
 PACK = "comfy_extras.nodes_latent"
@@ -19,7 +19,11 @@ DIMENSIONS = {"x": -1, "y": -2, "t": -3}
 
 
 def fitted(samples: Tensor, like: Tensor) -> Tensor:
-    """Samples scaled to the size of `like`, its batch repeated or cut to the same length."""
+    """Samples scaled to the size of `like`, its batch repeated or cut to the same length.
+
+    Raises NodeInputError for latents of another kind of model.
+    """
+    check_kind(like, samples)
     if samples.shape[1:] != like.shape[1:]:
         samples = common_upscale(samples, like.shape[-1], like.shape[-2], "bilinear", "center")
     return repeat_to(samples, like.shape[0])
@@ -114,6 +118,7 @@ class LatentConcat(_OfTwo):
     def concat(self, samples1: Latent, samples2: Latent, dim: str) -> tuple[Latent]:
         """Along x, y or time; with a minus the second one comes first."""
         first = samples1["samples"]
+        check_kind(first, samples2["samples"])
         parts = [first, repeat_to(samples2["samples"], first.shape[0])]
         if dim.startswith("-"):
             parts.reverse()
@@ -152,6 +157,7 @@ class LatentBatch(_OfTwo):
     def batch(self, samples1: Latent, samples2: Latent) -> tuple[Latent]:
         """The first latents, then the second ones scaled to their size; all keep their noise."""
         first, second = samples1["samples"], samples2["samples"]
+        check_kind(first, second)
         if first.shape[1:] != second.shape[1:]:
             second = common_upscale(second, first.shape[3], first.shape[2], "bilinear", "center")
         joined = with_samples(samples1, torch.cat((first, second), dim=0))

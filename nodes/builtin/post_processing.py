@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.filters import filtered, gaussian, sharpened, with_fewer_colours
-from executor.inference.pixels import resize_images, to_pil
+from executor.inference.pixels import resize_images, to_pil, with_channels
 from executor.inference.values import Image
 from nodes.builtin.inputs import InputTypes, combo, decimal, integer
 
@@ -33,8 +33,11 @@ class ImageBlend:
         return {"required": {"image1": IMAGE, "image2": IMAGE, **how}}
 
     def blend_images(self, image1: Image, image2: Image, blend_factor: float, blend_mode: str) -> tuple[Image]:
-        """`image1` with so much of the blend of both; `image2` is cut and resized to its size."""
-        above = image2[..., : image1.shape[-1]].to(image1)
+        """`image1` with so much of the blend of both; `image2` is cut and resized to its size.
+
+        A missing alpha channel of `image2` counts as opaque.
+        """
+        above = with_channels(image2, image1.shape[-1]).to(image1)
         if above.shape[1:3] != image1.shape[1:3]:
             above = resize_images(above, image1.shape[2], image1.shape[1], "bicubic", crop="center")
         both = blended(image1, above, blend_mode)

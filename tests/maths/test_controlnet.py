@@ -91,6 +91,13 @@ def test_a_control_of_another_family_is_told_by_what_it_takes(control):
             mine.get_control(torch.randn(1, 4, 8, 8), torch.tensor([1.0]), {"c_crossattn": context}, 1, {})
 
 
+def test_a_picture_of_other_channels_is_told_in_words(control):
+    mine = control.copy().set_cond_hint(torch.rand(1, 4, 64, 64))
+    mine.pre_run(Model(), Model.model_sampling.percent_to_sigma)
+    with pytest.raises(NodeInputError, match="takes pictures of 3 channels, and the one it was given has 4"):
+        mine.get_control(torch.randn(1, 4, 8, 8), torch.tensor([1.0]), {"c_crossattn": torch.randn(1, 5, 24)}, 1, {})
+
+
 class Constant(Control):
     """A control that adds one number."""
 

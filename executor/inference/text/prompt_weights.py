@@ -7,6 +7,8 @@ parentheses (recorded behaviour: numeric/prompt_weights.json).
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from executor.errors import NodeInputError
+
 EMPHASIS = 1.1
 # stand-ins for escaped parentheses while the prompt is split; no text has these characters
 ESCAPES = (("\\(", "\x00\x02"), ("\\)", "\x00\x01"))
@@ -20,8 +22,15 @@ class Segment(NamedTuple):
 
 
 def segments(prompt: str) -> list[Segment]:
-    """The weighted pieces of a prompt in their order, with escapes resolved."""
-    return [Segment(unescape(text), weight) for text, weight in weigh(escape(prompt), 1.0)]
+    """The weighted pieces of a prompt in their order, with escapes resolved.
+
+    Raises NodeInputError for parentheses within hundreds of others.
+    """
+    try:
+        return [Segment(unescape(text), weight) for text, weight in weigh(escape(prompt), 1.0)]
+    except RecursionError:
+        told = "the parentheses of this prompt are nested too deeply; write weights as (text:1.3)"
+        raise NodeInputError(told) from None
 
 
 def weigh(text: str, weight: float) -> Iterator[Segment]:

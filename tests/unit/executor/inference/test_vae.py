@@ -45,6 +45,18 @@ def test_latents_of_another_model_are_refused(tiny: Checkpoint, shape):
         tiny.vae.decode(torch.randn(shape))
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 16, 1), (1, 16, 16, 2), (0, 16, 16, 3)])
+@pytest.mark.parametrize("work", ["encode", "encode_tiled"])
+def test_pictures_without_three_colours_are_refused_in_words(tiny: Checkpoint, shape, work):
+    with pytest.raises(NodeInputError, match="one or more of three colour channels"):
+        getattr(tiny.vae, work)(torch.zeros(shape))
+
+
+def test_no_latents_are_refused_in_words(tiny: Checkpoint):
+    with pytest.raises(NodeInputError, match="are empty: there is nothing to decode"):
+        tiny.vae.decode(torch.zeros(0, 4, 2, 2))
+
+
 def test_short_memory_splits_a_batch_without_changing_it(tiny: Checkpoint, monkeypatch):
     whole = tiny.vae.decode(latents := torch.randn(3, 4, 2, 2))
     tight = Memory(mode="cpu")

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executor.errors import NodeInputError
 from executor.inference.text.prompt_weights import Segment, segments
 
 
@@ -30,3 +31,8 @@ def test_every_pair_multiplies_by_eleven_tenths(depth):
 
 def test_a_deep_nest_of_parentheses_is_no_problem():
     assert segments("(" * 150 + "x" + ")" * 150)[0].text == "x"
+
+
+def test_parentheses_without_end_are_refused_in_words():
+    with pytest.raises(NodeInputError, match="nested too deeply"):
+        segments("(" * 5000 + "a" + ")" * 5000)
