@@ -11,8 +11,10 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from executor.errors import ModelFileError
+from executor.inference.casting import EIGHT_BITS
 from executor.inference.devices import Role
 from executor.inference.memory import Part, set_weights
+from executor.inference.scaled_weights import MEANT, can_scale
 from executor.inference.weights import WeightFile
 
 MISSING_SHOWN = 3
@@ -60,13 +62,30 @@ def assign(
     module.eval()
 
 
-def scaled(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    """A weight as it is meant: files of 8 bits may store a scale beside it (`x.weight`, `x.scale_weight`)."""
+def scale_beside(tensors: Mapping[str, Tensor], name: str) -> Tensor | None:
+    """What a weight is to be multiplied with: files of 8 bits may store that beside it, as `x.scale_weight`."""
     stem, _, kind = name.rpartition(".")
-    scale = tensors.get(f"{stem}.scale_weight") if kind == "weight" else None
-    if scale is None:
-        return tensors[name]
-    return (tensors[name].float() * scale.float()).to(torch.float16)
+    return tensors.get(f"{stem}.scale_weight") if kind == "weight" else None
+
+
+def stored_weights(
+    tensors: Mapping[str, Tensor], module: nn.Module, keys: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The weights of a module by its names as they are stored, and what its layers multiply some of them with.
+
+    Weights whose scale their layers cannot take are multiplied now.
+    """
+    weights: dict[str, Tensor] = {}
+    scales: dict[str, float] = {}
+    for name, key in keys.items():
+        weights[key], scale = tensors[name], scale_beside(tensors, name)
+        if scale is None:
+            continue
+        if tensors[name].dtype in EIGHT_BITS and scale.numel() == 1 and can_scale(module, key):
+            scales[key] = float(scale.item())
+        else:
+            weights[key] = (tensors[name].float() * scale.float()).to(MEANT)
+    return weights, scales
 
 
 def build_part(
@@ -80,13 +99,13 @@ def build_part(
     module = hollow(build)
     empty = module.state_dict()
     keys = {name: key for name, key in keys.items() if key in empty}
-    weights = {key: scaled(file.tensors, name) for name, key in keys.items()}
+    weights, scales = stored_weights(file.tensors, module, keys)
     for key, blank in empty.items():
         # the original keeps some linear layers as 1x1 convolutions
         if key in weights and blank.ndim == 2 and weights[key].ndim == 4:
             weights[key] = weights[key][:, :, 0, 0]
     assign(file, module, empty, weights, what)
-    return Part(f"{what} of {file.path.name}", role, module, weights, keys)
+    return Part(f"{what} of {file.path.name}", role, module, weights, keys, scales)
 
 
 def hollow(build: Callable[[], Module]) -> Module:

@@ -8,18 +8,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+EIGHT_BITS = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
+
 
 def like(weight: Tensor | None, x: Tensor) -> Tensor | None:
     """A weight on the device and in the type of x; itself when it is there already."""
     return None if weight is None else weight.to(device=x.device, dtype=x.dtype, non_blocking=True)
 
 
+def meant(rows: Tensor, stored: Tensor, scale: float | None) -> Tensor:
+    """Rows that were cast from a stored weight, multiplied in place with its scale if it has one.
+
+    Weights under patches are of more than 8 bits and have their scale in them (scaled_weights.py).
+    """
+    return rows if scale is None or stored.dtype not in EIGHT_BITS else rows.mul_(scale)
+
+
 class CastLinear(nn.Linear):
     """A linear layer in the type of its input."""
 
+    weight_scale: float | None = None  # what a weight of 8 bits is multiplied with
+
     def forward(self, input: Tensor) -> Tensor:
         """x W^T + b."""
-        return functional.linear(input, self.weight.to(input), like(self.bias, input))
+        weight = meant(self.weight.to(input), self.weight, self.weight_scale)
+        return functional.linear(input, weight, like(self.bias, input))
 
 
 class CastConv2d(nn.Conv2d):
@@ -69,10 +82,12 @@ class CastRMSNorm(nn.RMSNorm):
 class CastEmbedding(nn.Embedding):
     """A table whose looked-up rows come in float32 on the device of the ids."""
 
+    weight_scale: float | None = None  # what rows of 8 bits are multiplied with
+
     def forward(self, input: Tensor) -> Tensor:
         """Rows [..., C] of ids [...]."""
         rows = functional.embedding(input.to(self.weight.device), self.weight, self.padding_idx)
-        return rows.to(device=input.device, dtype=torch.float32)
+        return meant(rows.to(device=input.device, dtype=torch.float32), self.weight, self.weight_scale)
 
 
 CASTS: dict[type[nn.Module], type[nn.Module]] = {

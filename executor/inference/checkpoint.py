@@ -18,7 +18,7 @@ from executor.inference.grey_latent import show_grey
 from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
-from executor.inference.text.encoder import Encoder
+from executor.inference.text.encoder import encoder_of
 from executor.inference.vae import Vae
 from executor.inference.weights import WeightFile, read_weights
 
@@ -52,13 +52,12 @@ def load_checkpoint(
     parts = family.build(file, detection)
     if parts.missing:
         logger.warning("%s holds no %s: outputs made of it are empty", path.name, " and no ".join(parts.missing))
-    encoders = [Encoder(kind=kind, part=part, embedding_folders=embedding_folders) for kind, part in parts.texts]
+    encoders = [encoder_of(kind, part, embedding_folders) for kind, part in parts.texts]
+    clip = Clip(encoders=encoders, memory=memory, joining=parts.joining) if encoders else None
     model = model_of(parts.diffusion, family, memory)
     vae = None if parts.vae is None else Vae(part=parts.vae, memory=memory)
     show_grey(model.model, vae)
-    return Checkpoint(
-        model=model, clip=Clip(encoders=encoders, memory=memory) if encoders else None, vae=vae, file=file
-    )
+    return Checkpoint(model=model, clip=clip, vae=vae, file=file)
 
 
 WEIGHT_TYPES = {

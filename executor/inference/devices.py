@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 
 from executor.errors import NodeInputError, OutOfMemory
+from executor.inference.casting import EIGHT_BITS
 from executor.inference.packing import packable_types
 from executor.main_memory import main_memory_free, main_memory_total
 from executor.settings import Settings, VramMode
 
 Role = Literal["diffusion", "text", "vae"]
 CPU = torch.device("cpu")
-EIGHT_BITS = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
 SIXTEEN_BITS = frozenset({torch.float16, torch.bfloat16})
 STREAMING_MODES: frozenset[VramMode] = frozenset({"low", "none"})
 WITHOUT_MEMORY = (

@@ -23,7 +23,9 @@ class EightBitLinear(CastLinear):
 
     def forward(self, input: Tensor) -> Tensor:
         """x W^T + b, in the type of x."""
-        return scaled_linear(input, self.weight, self.bias) if fits(input, self.weight) else super().forward(input)
+        if not fits(input, self.weight):
+            return super().forward(input)
+        return scaled_linear(input, self.weight, self.bias, self.weight_scale or 1.0)
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
@@ -33,14 +35,14 @@ def fits(x: Tensor, weight: Tensor) -> bool:
     return x.numel() > 0 and weight.shape[0] % WHOLE == weight.shape[1] % WHOLE == 0
 
 
-def scaled_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def scaled_linear(x: Tensor, weight: Tensor, bias: Tensor | None, weight_scale: float = 1.0) -> Tensor:
     """x W^T + b of x [..., in] and 8-bit weights [out, in]; one scale for all of x, found on the device."""
     rows = x.reshape(-1, x.shape[-1])
     scale = (rows.abs().amax().float() / LARGEST).clamp(min=LEAST_SCALE)
     eight = (rows * scale.reciprocal().to(rows.dtype)).clamp(-LARGEST, LARGEST).to(EIGHT)
-    one = torch.ones_like(scale)
+    its = torch.full_like(scale, weight_scale)
     added = None if bias is None else bias.to(x.dtype)
-    product: Tensor = torch._scaled_mm(eight, weight.t(), scale_a=scale, scale_b=one, bias=added, out_dtype=x.dtype)
+    product: Tensor = torch._scaled_mm(eight, weight.t(), scale_a=scale, scale_b=its, bias=added, out_dtype=x.dtype)
     return product.reshape(*x.shape[:-1], weight.shape[0])
 
 

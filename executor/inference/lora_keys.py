@@ -25,6 +25,15 @@ DIFFUSION_PREFIXES = (
 OWN_PREFIXES = {
     "l": ("text_encoders.clip_l.transformer.", "clip_l.transformer.", "clip_l.", "lora_te1_", "text_encoder."),
     "g": ("text_encoders.clip_g.transformer.", "clip_g.transformer.", "clip_g.", "lora_te2_", "text_encoder_2."),
+    "t5xxl": (
+        "text_encoders.t5xxl.transformer.",
+        "t5xxl.transformer.",
+        "t5xxl.",
+        "lora_te3_",
+        "lora_te2_",
+        "text_encoder_3.",
+        "text_encoder_2.",  # diffusers calls T5 so where there is no CLIP-G; layers have other names than that one's
+    ),
     "h": ("text_encoders.clip_h.transformer.", "clip_h.transformer.", "clip_h."),
 }
 ONLY_PREFIXES = ("lora_te1_", "lora_te_", "lycoris_te_", "text_encoder.")

@@ -33,6 +33,7 @@ from executor.inference.patching import PatchSet
 from executor.inference.recordings import Recordings
 from executor.inference.region_process import RegionProcess
 from executor.inference.regions import Regions
+from executor.inference.scaled_weights import MeantWeights, set_scales
 from executor.inference.streaming import Stream, carrier_to
 from executor.settings import VramMode
 
@@ -45,14 +46,23 @@ class Part(Generic[Module]):
     """One module of a model file with its pristine weights by module key."""
 
     def __init__(
-        self, name: str, role: Role, module: Module, weights: Mapping[str, Tensor], keys: Mapping[str, str]
+        self,
+        name: str,
+        role: Role,
+        module: Module,
+        weights: Mapping[str, Tensor],
+        keys: Mapping[str, str],
+        scales: Mapping[str, float] | None = None,
     ) -> None:
-        """`keys` maps the file's names to the module's: LoRAs, merging and saving look weights up by them."""
-        self.name, self.role, self.module, self.weights, self.keys = name, role, module, weights, keys
+        """`keys` maps the file's names to the module's: LoRAs, merging and saving look weights up by them.
+
+        `scales` are what weights of 8 bits are to be multiplied with (scaled_weights.py).
+        """
+        self.name, self.role, self.module, self.keys = name, role, module, keys
+        self.hold(weights, scales or {})
         self.placement: Placement | None = None
         self.patches = PatchSet()  # what its module's weights are changed by at present
         self.let_go: Callable[[], None] | None = None  # frees weights that are kept beside those in the module
-        self.file_dtype = most_common_dtype(weights)
         self.stream: Stream | None = None  # while its weights travel layer by layer
         self.recordings: Recordings | None = None  # calls of its module that are played back
         self.changes = 0  # of its weights so far
@@ -60,6 +70,13 @@ class Part(Generic[Module]):
         self.multiplies_eight_bits = False  # whether products may be of 8-bit numbers where the device has them
         self.is_arranged = self.is_cellwise = False  # whether its weights are laid out for a GPU, and its maps too
         self.packed: Set[str] = frozenset()  # weights that layers lay out themselves, from the file's
+
+    def hold(self, stored: Mapping[str, Tensor], scales: Mapping[str, float]) -> None:
+        """Take these as the pristine weights."""
+        self.stored, self.scales = stored, scales
+        self.weights: Mapping[str, Tensor] = MeantWeights(stored, scales) if scales else stored
+        self.file_dtype = most_common_dtype(stored)
+        set_scales(self.module, scales)
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +90,7 @@ class Part(Generic[Module]):
 
     def nbytes(self, dtype: torch.dtype | None = None) -> int:
         """Bytes of all weights in a type; None: as in the file."""
-        return sum(w.numel() * (dtype or w.dtype).itemsize for w in self.weights.values())
+        return sum(w.numel() * (dtype or w.dtype).itemsize for w in self.stored.values())
 
     def resident_bytes(self) -> int:
         """Bytes that the placed copies take; mapped weights count nothing."""
@@ -84,8 +101,13 @@ class Part(Generic[Module]):
     def round_weights(self, dtype: torch.dtype) -> None:
         """Keep the weights in another type from now on, as if the file had it."""
         self.release()
-        floats = {key: weight.to(dtype) for key, weight in self.weights.items() if weight.is_floating_point()}
-        self.weights = {**self.weights, **floats}
+        kept = {key: scale for key, scale in self.scales.items() if self.stored[key].dtype == dtype}
+        rounded = {
+            key: self.weights[key].to(dtype)
+            for key, stored in self.stored.items()
+            if stored.is_floating_point() and key not in kept
+        }
+        self.hold({**self.stored, **rounded}, kept)
         self.file_dtype = dtype
         self.release()
 
@@ -94,8 +116,12 @@ class Part(Generic[Module]):
         return self.weights[key] if key in self.packed else self.placed(key)
 
     def placed(self, key: str) -> Tensor:
-        """A pristine weight on the device and in the type of its placement."""
-        weight = self.weights[key]
+        """A pristine weight on the device and in the type of its placement; as stored where that is the file's type."""
+        as_stored = self.placement is None or self.placement.dtype is None
+        return self.put_there(self.stored[key] if as_stored else self.weights[key], key)
+
+    def put_there(self, weight: Tensor, key: str) -> Tensor:
+        """A weight on the device and in the type of the placement."""
         if self.placement is None:
             return weight
         placed = weight.to(device=self.placement.device, dtype=self.placement.dtype or weight.dtype)
@@ -120,7 +146,7 @@ class Part(Generic[Module]):
         self.placement = placement
         self._end_stream()
         self._void_recordings()
-        set_weights(self.module, ((key, self.resting(key)) for key in self.weights))
+        set_weights(self.module, ((key, self.resting(key)) for key in self.stored))
         self.patches = PatchSet()
         if self.is_arranged:
             join_projections(self.module)
@@ -150,14 +176,16 @@ class Part(Generic[Module]):
 
     def changed(self, key: str, patches: PatchSet) -> Tensor:
         """A weight as placed, under patches, made from the pristine one."""
-        return patches.applied(key, self.placed(key)) if key in patches.by_key else self.resting(key)
+        if key not in patches.by_key:
+            return self.resting(key)
+        return patches.applied(key, self.put_there(self.weights[key], key) if key in self.scales else self.placed(key))
 
     def release(self) -> None:
         """Put the mapped weights back; copies are freed."""
         self._end_stream()
         self._void_recordings()
         self._unpack()
-        set_weights(self.module, self.weights.items())
+        set_weights(self.module, self.stored.items())
         self.placement = None
         self.patches = PatchSet()
 

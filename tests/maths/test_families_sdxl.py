@@ -14,7 +14,7 @@ from executor.inference.families.base import Diffusion
 from executor.inference.families.diffusers_unet import original_unet_names
 from executor.inference.families.sdxl import SDXL, SDXL_REFINER
 from executor.inference.text.clip_file import build_text_model, read_text_shape, text_tensors
-from executor.inference.text.encoder import CLIP_G
+from executor.inference.text.kinds import CLIP_G
 from executor.inference.weights import WeightFile
 from tests.maths.recordings import error
 from tests.tiny_checkpoint import random_tensors

@@ -13,8 +13,8 @@ from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
-from executor.inference.text.clip_model import ClipTextModel
-from executor.inference.text.encoder import EncoderKind
+from executor.inference.text.joining import Joining
+from executor.inference.text.places import BuiltText
 from executor.inference.vae_model import ImageAutoencoder
 from executor.inference.weights import WeightFile
 
@@ -45,8 +45,9 @@ class Parts:
     """The modules of a checkpoint, weights mapped."""
 
     diffusion: Diffusion
-    texts: tuple[tuple[EncoderKind, Part[ClipTextModel]], ...]
+    texts: tuple[BuiltText, ...]
     vae: Part[ImageAutoencoder] | None
+    joining: Joining | None = None  # how what the text encoders give is joined; None: side by side
     missing: tuple[str, ...] = ()  # what files of the family hold beside, and this one does not, in words
 
 

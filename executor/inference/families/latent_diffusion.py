@@ -26,7 +26,7 @@ from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part, most_common_dtype
 from executor.inference.text.clip_file import build_text_model, read_text_shape, text_tensors
 from executor.inference.text.clip_model import ClipShape
-from executor.inference.text.encoder import EncoderKind
+from executor.inference.text.places import BuiltText, TextPlace
 from executor.inference.unet import UNet, UNetShape
 from executor.inference.vae_model import ImageAutoencoder, VaeShape
 from executor.inference.video_autoencoder import autoencoder
@@ -42,14 +42,6 @@ MARKS = (VIDEO, UNCLIP, ZERO123)
 Shape = TypeVar("Shape")
 ReadExtras = Callable[[UNetShape, LatentFormat], tuple[Extra, ...]]
 ReadFileExtras = Callable[[WeightFile, UNetShape], tuple[Extra, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextPlace:
-    """A text encoder of a family, and where it stands in a checkpoint."""
-
-    prefix: str
-    kind: EncoderKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +164,7 @@ class LatentDiffusion:
         config = detection.config
         assert isinstance(config, Config)  # detect() made it
         unet = mapped_names(file, UNET, lambda name: name)
-        texts = tuple(
+        texts: tuple[BuiltText, ...] = tuple(
             (text.kind, build_text_model(file, text.prefix, shape))
             for text, shape in zip(self.texts, config.texts, strict=bool(config.texts))
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from executor.inference import latent_formats
 from executor.inference.extras import Extra, MaskedPicture, PictureBeside
-from executor.inference.families.latent_diffusion import LatentDiffusion, TextPlace, no_extras
+from executor.inference.families.latent_diffusion import LatentDiffusion, no_extras
 from executor.inference.latent_formats import LatentFormat
-from executor.inference.text.encoder import CLIP_L
+from executor.inference.text.kinds import CLIP_L
+from executor.inference.text.places import TextPlace
 from executor.inference.unet import UNetShape
 
 

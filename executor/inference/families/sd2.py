@@ -8,11 +8,12 @@ from torch import nn
 from executor.inference import latent_formats
 from executor.inference.denoiser import ModelSampling, discrete_v
 from executor.inference.extras import NUMBER_WIDTH, REFINER_NUMBERS, Extra
-from executor.inference.families.latent_diffusion import UNCLIP, LatentDiffusion, TextPlace, no_extras
+from executor.inference.families.latent_diffusion import UNCLIP, LatentDiffusion, no_extras
 from executor.inference.families.prediction import probed_sampling, told_sampling
 from executor.inference.families.sd15 import masked_picture
 from executor.inference.memory import Part
-from executor.inference.text.encoder import CLIP_H
+from executor.inference.text.kinds import CLIP_H
+from executor.inference.text.places import TextPlace
 from executor.inference.unclip import PictureVectors, cosine_alpha_bars
 from executor.inference.unet import UNetShape
 from executor.inference.weights import WeightFile

@@ -11,12 +11,13 @@ from torch import nn
 from executor.inference import latent_formats
 from executor.inference.denoiser import ModelSampling, VPrediction
 from executor.inference.extras import Extra
-from executor.inference.families.latent_diffusion import LatentDiffusion, TextPlace
+from executor.inference.families.latent_diffusion import LatentDiffusion
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part
 from executor.inference.noise_levels import DiscreteLevels, alpha_bars, scaled_linear_betas, sigmas_of_alpha_bars
 from executor.inference.noised_picture import NoisedPicture
-from executor.inference.text.encoder import CLIP_H
+from executor.inference.text.kinds import CLIP_H
+from executor.inference.text.places import TextPlace
 from executor.inference.unet import UNetShape
 from executor.inference.weights import WeightFile
 

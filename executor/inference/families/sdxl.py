@@ -18,12 +18,13 @@ from executor.inference.extras import (
     PictureBeside,
     SizeVector,
 )
-from executor.inference.families.latent_diffusion import LatentDiffusion, TextPlace, no_extras
+from executor.inference.families.latent_diffusion import LatentDiffusion, no_extras
 from executor.inference.families.prediction import edm, told_sampling
 from executor.inference.families.sd2 import is_unclip
 from executor.inference.latent_formats import PLAYGROUND_25, LatentFormat
 from executor.inference.memory import Part
-from executor.inference.text.encoder import CLIP_G, CLIP_L_RAW
+from executor.inference.text.kinds import CLIP_G, CLIP_L_RAW
+from executor.inference.text.places import TextPlace
 from executor.inference.unet import UNetShape
 from executor.inference.weights import WeightFile
 

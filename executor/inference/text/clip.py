@@ -1,4 +1,4 @@
-"""The CLIP that nodes hand around: one or two text encoders and clip skip together. Knows no diffusion model.
+"""The CLIP that nodes hand around: one or several text encoders and clip skip together. Knows no diffusion model.
 
 Method names and arguments are the ecosystem's (reference/custom_node_surface.md, "Object protocols", CLIP).
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from executor.errors import NodeInputError
 from executor.inference.conditioning_hooks import Hook, HookGroup
@@ -20,11 +20,12 @@ from executor.inference.hook_conditioning import conditioning_set_values
 from executor.inference.memory import Memory, Part
 from executor.inference.patching import PatchKey, PatchSet, WeightPatch, split_key
 from executor.inference.shortage import attempt
-from executor.inference.text.clip_model import ClipTextModel, Encoded
+from executor.inference.text.clip_model import Encoded
 from executor.inference.text.encoder import Encoder
 from executor.inference.text.hooked import hooked, read_under_hooks
+from executor.inference.text.joining import Joining, side_by_side
 from executor.inference.text.stage_model import StageModel
-from executor.inference.text.tokens import Chunk, ChunkTokenizer, Weighted
+from executor.inference.text.tokens import Chunk, PromptTokenizer, Weighted
 from executor.inference.values import Conditioning
 
 Tokens: TypeAlias = dict[str, list[Chunk]]  # encoder's name ("l") → chunks
@@ -33,11 +34,12 @@ Tokens: TypeAlias = dict[str, list[Chunk]]  # encoder's name ("l") → chunks
 class Clip:
     """The text encoders of a model and how they are used; clones share weights.
 
-    With several, the embedding is theirs side by side and the pooled vector is the last one's.
+    What several give is joined as the family has it: side by side, if nothing else is told.
     """
 
-    def __init__(self, *, encoders: Sequence[Encoder], memory: Memory) -> None:
+    def __init__(self, *, encoders: Sequence[Encoder], memory: Memory, joining: Joining | None = None) -> None:
         self.encoders, self.memory = tuple(encoders), memory
+        self.joining = side_by_side([each.name for each in encoders]) if joining is None else joining
         self.layer: int | None = None  # the clip skip: -1 the last layer, -2 the one before; None: the family's own
         self.patches: dict[str, list[WeightPatch]] = {}
         self.patches_uuid = uuid.UUID(int=0)  # the same for every unpatched clone
@@ -56,12 +58,12 @@ class Clip:
         return other
 
     @property
-    def part(self) -> Part[ClipTextModel]:
+    def part(self) -> Part[nn.Module]:
         """The first encoder's weights."""
         return self.encoders[0].part
 
     @property
-    def tokenizer(self) -> ChunkTokenizer:
+    def tokenizer(self) -> PromptTokenizer:
         """The first encoder's tokenizer."""
         return self.encoders[0].tokenizer
 
@@ -93,10 +95,14 @@ class Clip:
     # ---------------------------------------------------------------- text
 
     def tokenize(self, text: str, return_word_ids: bool = False, **options: object) -> Tokens:
-        """The weighted tokens of a prompt by encoder, in chunks of 77, each with the number of its word if asked."""
+        """The weighted tokens of a prompt by encoder, in chunks, each with the number of its word if asked.
+
+        CLIP's chunks are of 77 places, T5's only one is of any length.
+        """
+        tokenizers = {each.name: each.tokenizer_for(self.tokenizer_options) for each in self.encoders}
         if return_word_ids:
-            return {each.name: cast("list[Chunk]", each.tokenizer.numbered(text)) for each in self.encoders}
-        return {each.name: each.tokenizer.tokenize(text) for each in self.encoders}
+            return {name: cast("list[Chunk]", each.numbered(text)) for name, each in tokenizers.items()}
+        return {name: each.tokenize(text) for name, each in tokenizers.items()}
 
     def set_tokenizer_option(self, option_name: str, value: object) -> None:
         """Set something that tokenizers of some families know by name."""
@@ -107,7 +113,7 @@ class Clip:
         return self.encode_tokens(self.tokenize(text))
 
     def encode_tokens(self, tokens: Tokens) -> Conditioning:
-        """Conditioning of tokens: [[embedding [1, 77 * chunks, C], {"pooled_output": [1, P]}]], on the CPU.
+        """Conditioning of tokens: [[embedding [1, T, C], {"pooled_output": [1, P] or None}]], on the CPU.
 
         Under a schedule of hooks there is an entry for each span of their strengths.
         Raises NodeInputError for tokens of other encoders.
@@ -126,8 +132,8 @@ class Clip:
 
     def encode_from_tokens(
         self, tokens: Tokens, return_pooled: bool | str = False, return_dict: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor] | dict[str, Tensor]:
-        """The embedding [1, 77 * chunks, C] of tokens; with the pooled vector [1, P], or both by name, if asked."""
+    ) -> Tensor | tuple[Tensor, Tensor | None] | dict[str, Tensor | None]:
+        """The embedding [1, T, C] of tokens; with the pooled vector [1, P], or both by name, if asked."""
         hidden, pooled = hooked(self).encoded(tokens)
         if return_dict:
             return {"cond": hidden, "pooled_output": pooled}
@@ -141,22 +147,29 @@ class Clip:
         return attempt(self.memory, lambda: self._encoded(tokens))
 
     def _encoded(self, tokens: Tokens) -> Encoded:
-        answers = []
-        for encoder, chunks in zip(self.encoders, self._chunks(tokens), strict=True):
-            self.memory.load(encoder.part, patches=self.patch_set(encoder))
-            answers.append(encoder.encode(chunks, self.layer))
-        return Encoded(torch.cat([hidden for hidden, _ in answers], dim=-1), answers[-1].pooled)
-
-    def _chunks(self, tokens: Tokens) -> list[list[Chunk]]:
-        """Each encoder's chunks, without word numbers: as many for each, the missing ones empty."""
-        names = [each.name for each in self.encoders]
-        if not set(names) <= tokens.keys():
-            raise NodeInputError(f"these tokens are for {sorted(tokens)}; this text model takes {names}")
-        longest = max(len(tokens[name]) for name in names)
-        found = []
+        answers: dict[str, Encoded] = {}
+        chunks = self._chunks(tokens)
         for encoder in self.encoders:
-            chunks = [[Weighted(*place[:2]) for place in chunk] for chunk in tokens[encoder.name]]
-            found.append([*chunks, *([encoder.empty()] * (longest - len(chunks)))])
+            if chunks[encoder.name]:
+                self.memory.load(encoder.part, patches=self.patch_set(encoder))
+                answers[encoder.name] = encoder.encode(chunks[encoder.name], self.layer)
+        return self.joining.joined(answers)
+
+    def _chunks(self, tokens: Tokens) -> dict[str, list[Chunk]]:
+        """Each encoder's chunks, without word numbers: as many for each whose states stand side by side.
+
+        Missing ones of those are empty; an encoder that a family may lack may also have nothing to read.
+        """
+        names = [each.name for each in self.encoders]
+        read = [name for name in names if tokens.get(name) or not self.joining.may_lack]
+        if not set(read) <= tokens.keys() or not tokens.keys() & set(names):
+            raise NodeInputError(f"these tokens are for {sorted(tokens)}; this text model takes {names}")
+        longest = max((len(tokens[name]) for name in read if name in self.joining.beside), default=0)
+        found: dict[str, list[Chunk]] = {}
+        for encoder in self.encoders:
+            chunks = [[Weighted(*place[:2]) for place in chunk] for chunk in tokens.get(encoder.name, [])]
+            missing = longest - len(chunks) if encoder.name in read and encoder.name in self.joining.beside else 0
+            found[encoder.name] = [*chunks, *([encoder.empty()] * missing)]
         return found
 
     # ---------------------------------------------------------------- weights

@@ -10,7 +10,7 @@ from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.memory import Part
 from executor.inference.text.clip_model import ClipShape, ClipTextModel
-from executor.inference.text.encoder import EncoderKind
+from executor.inference.text.kinds import EncoderKind
 from executor.inference.text.open_clip import MARK, transformers_names
 from executor.inference.weights import WeightFile
 

@@ -29,10 +29,10 @@ class ClipShape:
 
 
 class Encoded(NamedTuple):
-    """Hidden states of one layer [B, T, C] and the pooled vector [B, C]."""
+    """Hidden states of one layer [B, T, C] and the pooled vector [B, C], of encoders that have one."""
 
     hidden: Tensor
-    pooled: Tensor
+    pooled: Tensor | None
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -134,11 +134,20 @@ class ClipTextModel(nn.Module):
         if shape.projection:
             self.text_projection = nn.Linear(shape.width, shape.projection, bias=False)
 
-    def forward(self, vectors: Tensor, ends: Tensor, *, layer: int | None = None, normed: bool = True) -> Encoded:
+    def forward(
+        self,
+        vectors: Tensor,
+        ends: Tensor,
+        *,
+        layer: int | None = None,
+        normed: bool = True,
+        projected: bool = True,
+    ) -> Encoded:
         """Encode token vectors [B, T, C]; `ends` [B] are the places that the pooled vectors are taken from.
 
         `layer` -1 is the last hidden state, -2 the one before, put through the final norm if `normed`; None, or a
-        layer that the model does not have, is the last with the final norm.
+        layer that the model does not have, is the last with the final norm. The pooled vectors are `projected` where
+        the model has a projection.
         """
         places = torch.arange(vectors.shape[1], device=vectors.device)
         x = vectors + self.embeddings.position_embedding(places).to(vectors)
@@ -151,4 +160,4 @@ class ClipTextModel(nn.Module):
         if layer is not None and -len(hidden) <= layer < 0:
             chosen = self.final_layer_norm(hidden[layer]) if normed else hidden[layer]
         pooled = last[torch.arange(len(ends), device=last.device), ends]
-        return Encoded(chosen, self.text_projection(pooled) if self.shape.projection else pooled)
+        return Encoded(chosen, self.text_projection(pooled) if self.shape.projection and projected else pooled)

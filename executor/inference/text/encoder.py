@@ -1,73 +1,67 @@
-"""One text model with its vocabulary, and how a family uses it: which layer, which padding. Knows no other encoder."""
+"""One text model with its vocabulary, used as its kind says. Knows no other encoder."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from executor.inference.memory import Part
-from executor.inference.text.bpe import END
-from executor.inference.text.clip_model import Activation, ClipTextModel, Encoded
+from executor.inference.text.clip_model import ClipTextModel, Encoded
 from executor.inference.text.embeddings import Embeddings
 from executor.inference.text.encoding import encode_weighted
-from executor.inference.text.tokens import Chunk, ChunkTokenizer, Token, Weighted
+from executor.inference.text.kinds import EncoderKind, T5Kind
+from executor.inference.text.t5_model import T5TextModel
+from executor.inference.text.tokens import (
+    Chunk,
+    ChunkTokenizer,
+    PromptTokenizer,
+    SequenceTokenizer,
+    Token,
+    Weighted,
+)
 
 logger = logging.getLogger("weft.inference")
 PROJECTION = "text_projection."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderKind:
-    """How a family of diffusion models uses a text encoder (reference/model_layer.md, hidden states and pads)."""
-
-    name: str  # "l", "g" or "h", as packs name its tokens and weights
-    activation: Activation = "gelu"
-    layer: int | None = None  # counted from the end; None: the last, with the final norm
-    normed: bool = True  # whether the final norm goes over a chosen hidden layer
-    pad: int = 0
-
-
-CLIP_L = EncoderKind(name="l", activation="quick_gelu", pad=END)
-"""SD1.x."""
-CLIP_L_RAW = EncoderKind(name="l", activation="quick_gelu", layer=-2, normed=False, pad=END)
-"""SDXL's first."""
-CLIP_G = EncoderKind(name="g", layer=-2, normed=False)
-"""SDXL's second, and the refiner's."""
-CLIP_H = EncoderKind(name="h", layer=-2)
-"""SD2.x."""
-
-
-class Encoder:
+class Encoder(ABC):
     """A text model, its tokenizer and its kind; shared by clones of a CLIP."""
 
-    def __init__(self, *, kind: EncoderKind, part: Part[ClipTextModel], embedding_folders: Sequence[Path] = ()) -> None:
-        self.kind, self.part = kind, part
-        embeddings = Embeddings(folders=embedding_folders, key=f"clip_{kind.name}")
-        self.tokenizer = ChunkTokenizer(embeddings=embeddings, pad=kind.pad)
+    def __init__(self, *, kind: EncoderKind, part: Part[nn.Module], tokenizer: PromptTokenizer) -> None:
+        self.kind, self.part, self.tokenizer = kind, part, tokenizer
 
     @property
     def name(self) -> str:
         """What its tokens are called."""
         return self.kind.name
 
+    @property
+    @abstractmethod
+    def table(self) -> nn.Embedding:
+        """The vectors of its tokens."""
+
     # ---------------------------------------------------------------- names of weights
 
     def weight_name(self, key: str) -> str:
         """The name by which packs know a weight of the module."""
-        wrapper = "" if key.startswith(PROJECTION) else "text_model."
-        return f"clip_{self.name}.transformer.{wrapper}{key}"
+        return f"{self.kind.label}.transformer.{key}"
 
     def key_of(self, name: str) -> str | None:
         """The module's name of a weight that packs name; None when it has none."""
-        key = name.removeprefix(f"clip_{self.name}.transformer.").removeprefix("text_model.")
+        key = name.removeprefix(f"{self.kind.label}.transformer.").removeprefix("text_model.")
         return key if key in self.part.weights and self.weight_name(key) == name else None
 
     # ---------------------------------------------------------------- text
+
+    def tokenizer_for(self, options: Mapping[str, object]) -> PromptTokenizer:
+        """Its tokenizer as a CLIP's options set it."""
+        return self.tokenizer
 
     def empty(self) -> Chunk:
         """The chunk of the empty prompt."""
@@ -84,38 +78,97 @@ class Encoder:
             return self.encode_chunks(rows, layer)
 
         fitting = [self.fitting(chunk) for chunk in chunks]
-        hidden, pooled = encode_weighted(fitting, self.empty(), encode_chunks)
-        return Encoded(hidden.float().cpu(), pooled.float().cpu())
+        hidden, pooled = encode_weighted(fitting, self.tokenizer.empty(len(fitting[0])), encode_chunks)
+        return Encoded(hidden.float().cpu(), None if pooled is None else pooled.float().cpu())
 
     def fitting(self, chunk: Chunk) -> Chunk:
         """A chunk without embeddings made for an encoder of another width (logged), filled up at its end."""
-        width = self.part.module.shape.width
+        width = self.table.embedding_dim
         kept = [place for place in chunk if isinstance(place.token, int) or place.token.shape[-1] == width]
         if len(kept) == len(chunk):
             return chunk
-        logger.warning("embedding ignored by %s: its vectors are not of width %d", f"CLIP-{self.name.upper()}", width)
+        logger.warning("embedding ignored by %s: its vectors are not of width %d", self.kind.title, width)
         return [*kept, *[Weighted(self.tokenizer.pad, 1.0)] * (len(chunk) - len(kept))]
 
+    @abstractmethod
     def encode_chunks(self, rows: Sequence[Sequence[Token]], layer: int | None = None) -> Encoded:
         """Hidden states [rows, T, C] and pooled vectors [rows, P] of token rows, computed in float32."""
-        vectors = torch.stack([self.vectors(row) for row in rows])
-        ends = torch.tensor([self.end_of(row) for row in rows], device=vectors.device)
-        chosen = self.kind.layer if layer is None else layer
-        encoded: Encoded = self.part.module(vectors, ends, layer=chosen, normed=self.kind.normed)
-        return encoded
 
     def vectors(self, row: Sequence[Token]) -> Tensor:
         """Float32 token vectors [T, C] of one row: table rows, and embeddings as they are."""
         device = self.part.device
         ids = torch.tensor([token if isinstance(token, int) else self.tokenizer.pad for token in row], device=device)
-        found: Tensor = self.part.module.embeddings.token_embedding(ids)
+        found: Tensor = self.table(ids)
         vectors = found.to(torch.float32, copy=True)
         for place, token in enumerate(row):
             if isinstance(token, Tensor):
                 vectors[place] = token.to(vectors)
         return vectors
 
+
+class ClipTextEncoder(Encoder):
+    """A CLIP text model, which reads chunks of 77."""
+
+    def __init__(self, *, kind: EncoderKind, part: Part[nn.Module], embedding_folders: Sequence[Path] = ()) -> None:
+        embeddings = Embeddings(folders=embedding_folders, key=kind.label)
+        super().__init__(kind=kind, part=part, tokenizer=ChunkTokenizer(embeddings=embeddings, pad=kind.pad))
+
+    @property
+    def table(self) -> nn.Embedding:
+        """The vectors of its tokens."""
+        return cast(ClipTextModel, self.part.module).embeddings.token_embedding
+
+    def weight_name(self, key: str) -> str:
+        """The name by which packs know a weight of the module."""
+        return super().weight_name(key if key.startswith(PROJECTION) else f"text_model.{key}")
+
+    def encode_chunks(self, rows: Sequence[Sequence[Token]], layer: int | None = None) -> Encoded:
+        """Hidden states [rows, T, C] and pooled vectors [rows, P] of token rows, computed in float32."""
+        vectors = torch.stack([self.vectors(row) for row in rows])
+        ends = torch.tensor([self.end_of(row) for row in rows], device=vectors.device)
+        chosen, kind = self.kind.layer if layer is None else layer, self.kind
+        encoded: Encoded = self.part.module(vectors, ends, layer=chosen, normed=kind.normed, projected=kind.projected)
+        return encoded
+
     def end_of(self, row: Sequence[Token]) -> int:
         """The place of the first end token, or the last place when an embedding pushed it out."""
         ends = (place for place, token in enumerate(row) if isinstance(token, int) and token == self.tokenizer.end)
         return next(ends, len(row) - 1)
+
+
+class T5TextEncoder(Encoder):
+    """A T5 text model, which reads one sequence of any length."""
+
+    def __init__(self, *, kind: T5Kind, part: Part[nn.Module], embedding_folders: Sequence[Path] = ()) -> None:
+        embeddings = Embeddings(folders=embedding_folders, key=kind.label)
+        self.sequences = SequenceTokenizer(embeddings=embeddings, pad=kind.pad, min_length=kind.min_length)
+        self.masks_padding = kind.masks_padding
+        super().__init__(kind=kind, part=part, tokenizer=self.sequences)
+
+    @property
+    def table(self) -> nn.Embedding:
+        """The vectors of its tokens."""
+        return cast(T5TextModel, self.part.module).shared
+
+    def tokenizer_for(self, options: Mapping[str, object]) -> PromptTokenizer:
+        """Its tokenizer with the lengths that options set."""
+        return self.sequences.set_by(options, self.name)
+
+    def encode_chunks(self, rows: Sequence[Sequence[Token]], layer: int | None = None) -> Encoded:
+        """Hidden states [rows, T, C] of token rows, computed in float32."""
+        vectors = torch.stack([self.vectors(row) for row in rows])
+        seen = torch.tensor([[self.is_seen(token) for token in row] for row in rows], device=vectors.device)
+        chosen = self.kind.layer if layer is None else layer
+        encoded: Encoded = self.part.module(vectors, layer=chosen, seen=seen if self.masks_padding else None)
+        return encoded
+
+    def is_seen(self, token: Token) -> bool:
+        """Whether a token is more than padding."""
+        return not isinstance(token, int) or token != self.tokenizer.pad
+
+
+def encoder_of(kind: EncoderKind, part: Part[nn.Module], embedding_folders: Sequence[Path] = ()) -> Encoder:
+    """The encoder of a kind with a module's weights."""
+    if isinstance(kind, T5Kind):
+        return T5TextEncoder(kind=kind, part=part, embedding_folders=embedding_folders)
+    return ClipTextEncoder(kind=kind, part=part, embedding_folders=embedding_folders)

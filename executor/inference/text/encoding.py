@@ -16,7 +16,10 @@ EncodeChunks: TypeAlias = Callable[[Sequence[Sequence[Token]]], Encoded]
 
 
 def encode_weighted(chunks: Sequence[Chunk], empty: Chunk, encode: EncodeChunks) -> Encoded:
-    """Embedding [1, T * chunks, C] of all chunks on end, and the pooled vector [1, C] of the first."""
+    """Embedding [1, T * chunks, C] of all chunks on end, and the pooled vector [1, C] of the first if there is one.
+
+    `empty` is the empty prompt's chunk, as long as the others.
+    """
     rows = [[place.token for place in chunk] for chunk in chunks]
     weights = torch.tensor([[place.weight for place in chunk] for chunk in chunks])  # [chunks, T]
     weighted = bool((weights != 1.0).any())
@@ -25,4 +28,4 @@ def encode_weighted(chunks: Sequence[Chunk], empty: Chunk, encode: EncodeChunks)
         origin, hidden = hidden[-1:], hidden[:-1]
         weights = weights.to(hidden)[:, :, None]
         hidden = torch.where(weights == 1.0, hidden, origin + (hidden - origin) * weights)
-    return Encoded(hidden.flatten(0, 1)[None], pooled[:1])
+    return Encoded(hidden.flatten(0, 1)[None], None if pooled is None else pooled[:1])

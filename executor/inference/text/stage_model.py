@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 class Transformer:
     """One text model under the name `text_model`."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.text_model = module
+    def __init__(self, encoder: Encoder) -> None:
+        self.text_model, self.encoder_itself = encoder.part.module, encoder
 
-    def get_input_embeddings(self) -> object:
+    def get_input_embeddings(self) -> nn.Embedding:
         """The table of the tokens' vectors."""
-        return self.text_model.embeddings.token_embedding  # type: ignore[union-attr]
+        return self.encoder_itself.table
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.text_model, name)
+
+
+LONGEST = 99999999  # tokens of a sequence without a limit
 
 
 class StageEncoder:
@@ -34,10 +37,10 @@ class StageEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
-        self.transformer = Transformer(encoder.part.module)
+        self.transformer = Transformer(encoder)
         self.layer_idx = encoder.kind.layer
         self.layer = "last" if encoder.kind.layer is None else "hidden"
-        self.max_length = 77
+        self.max_length = LONGEST if encoder.name == "t5xxl" else 77
 
     def state_dict(self) -> dict[str, Tensor]:
         """Its weights by the text model's own names."""
@@ -49,10 +52,10 @@ class StageModel:
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
-        self.own_encoders = {encoder.name: StageEncoder(encoder) for encoder in clip.encoders}
+        self.own_encoders = {encoder.kind.label: StageEncoder(encoder) for encoder in clip.encoders}
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("clip_") and (found := self.own_encoders.get(name.removeprefix("clip_"))) is not None:
+        if (found := self.own_encoders.get(name)) is not None:
             return found
         return getattr(self.clip.part.module, name)
 

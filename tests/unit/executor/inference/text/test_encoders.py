@@ -11,7 +11,8 @@ from executor.errors import ModelFileError, NodeInputError
 from executor.inference.lora import apply_lora
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
-from executor.inference.text.encoder import CLIP_G, CLIP_H, Encoder
+from executor.inference.text.encoder import encoder_of
+from executor.inference.text.kinds import CLIP_G, CLIP_H
 from executor.inference.text.loading import load_text_encoder
 from executor.inference.weights import WeightFile
 from tests.tiny_checkpoint import TinySizes, random_tensors, text_shapes
@@ -106,7 +107,7 @@ def test_an_open_clip_file_alone_is_sd2s_encoder(files):
 
 def test_sd2s_encoder_norms_the_layer_before_the_last(files):
     clip = load_text_encoder([files[1]], "stable_diffusion", CPU)
-    raw = Clip(encoders=[Encoder(kind=CLIP_G, part=clip.part)], memory=CPU)
+    raw = Clip(encoders=[encoder_of(CLIP_G, clip.part)], memory=CPU)
     normed = clip.part.module.final_layer_norm(raw.encode("cat")[0][0])
     torch.testing.assert_close(clip.encode("cat")[0][0], normed)
 
@@ -140,7 +141,7 @@ def test_wrong_numbers_of_files_are_refused(files, kind, chosen, reason):
 
 def test_a_wide_encoder_without_its_projection_is_refused(files, wide, tmp_path):
     save_file({n: t for n, t in wide.items() if n != "text_projection"}, tmp_path / "g.safetensors")
-    with pytest.raises(ModelFileError, match=r"has no text projection, which SDXL's CLIP-G needs"):
+    with pytest.raises(ModelFileError, match=r"has no text projection, which CLIP-G needs"):
         load_text_encoder([files[0], tmp_path / "g.safetensors"], "sdxl", CPU)
 
 
