@@ -52,11 +52,12 @@ class StageModel:
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
-        self.own_encoders = {encoder.kind.label: StageEncoder(encoder) for encoder in clip.encoders}
+        self.own_encoders = {encoder.name: StageEncoder(encoder) for encoder in clip.encoders}
 
     def __getattr__(self, name: str) -> object:
-        if (found := self.own_encoders.get(name)) is not None:
-            return found
+        for each in self.own_encoders.values():
+            if each.encoder.kind.label == name:
+                return each
         return getattr(self.clip.part.module, name)
 
     def state_dict(self) -> dict[str, Tensor]:
