@@ -27,6 +27,8 @@ FOREIGN: tuple[tuple[str, str, str], ...] = (
     ("cond_stage_model.model.", "a Stable Diffusion 2.x checkpoint", ""),
     ("joint_blocks.", "a Stable Diffusion 3 model", ""),
     ("img_attn_qkv.", "a Hunyuan Video model", ""),
+    ("distilled_guidance_layer.", "a Chroma model", ""),
+    ("double_stream_modulation_img.", "a Flux.2 model", ""),
     ("double_blocks.", "a Flux model", ""),
     ("blocks.0.cross_attn.norm_k", "a Wan model", ""),
     ("motion_modules.", "an AnimateDiff motion module", ""),

@@ -93,24 +93,7 @@ class Flux(nn.Module):
     @property
     def sizes(self) -> dict[str, object]:
         """Its sizes by the names that packs read them by."""
-        shape = self.shape
-        return {
-            "image_model": "flux",
-            "in_channels": shape.in_channels,
-            "out_channels": shape.out_channels,
-            "patch_size": SIDE,
-            "vec_in_dim": shape.vector,
-            "context_in_dim": shape.context,
-            "hidden_size": shape.width,
-            "mlp_ratio": shape.inner / shape.width,
-            "num_heads": shape.heads,
-            "depth": shape.double_blocks,
-            "depth_single_blocks": shape.single_blocks,
-            "axes_dim": list(axis_widths(shape.width // shape.heads)),
-            "theta": 10000,
-            "qkv_bias": shape.bias,
-            "guidance_embed": shape.guidance,
-        }
+        return flux_sizes(self.shape)
 
     @property
     def text_width(self) -> int:
@@ -206,6 +189,27 @@ class Flux(nn.Module):
             img = single(block, number, img, vec, pe, attn_mask, options)
             added(img[:, text:], control, "output", number)
         return self.final_layer(img[:, text:], vec)  # type: ignore[no-any-return]
+
+
+def flux_sizes(shape: FluxShape) -> dict[str, object]:
+    """Sizes of a network by the names that packs read them by."""
+    return {
+        "image_model": "flux",
+        "in_channels": shape.in_channels,
+        "out_channels": shape.out_channels,
+        "patch_size": SIDE,
+        "vec_in_dim": shape.vector,
+        "context_in_dim": shape.context,
+        "hidden_size": shape.width,
+        "mlp_ratio": shape.inner / shape.width,
+        "num_heads": shape.heads,
+        "depth": shape.double_blocks,
+        "depth_single_blocks": shape.single_blocks,
+        "axes_dim": list(axis_widths(shape.width // shape.heads)),
+        "theta": 10000,
+        "qkv_bias": shape.bias,
+        "guidance_embed": shape.guidance,
+    }
 
 
 def waves(numbers: Tensor, width: int, like: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ DIFFUSION_PREFIXES = (
     "base_model.model.",
     "model.diffusion_model.",
     "diffusion_model.",
+    "lora_transformer_",
     "lora_unet_",
     "lycoris_unet_",
     "lycoris_",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from executor.inference import denoiser
 from executor.inference.denoiser import ModelSampling
 from executor.inference.latent_formats import LatentFormat
+from executor.inference.noise_levels import ExponentialFlowLevels
 
 if TYPE_CHECKING:
     from executor.inference.unet import BlockShape, UNetShape
@@ -44,6 +45,8 @@ PREDICTIONS: tuple[tuple[type, ModelType], ...] = (
 
 def model_type(sampling: ModelSampling) -> ModelType:
     """What the output of a network with this sampling means."""
+    if isinstance(sampling.levels, ExponentialFlowLevels):
+        return ModelType.FLUX
     found = (kind for prediction, kind in PREDICTIONS if isinstance(sampling.prediction, prediction))
     return next(found, ModelType.EPS)
 

@@ -67,7 +67,7 @@ def is_untouched(network: nn.Module) -> bool:
     """Whether a network's modules are as they were built: without hooks and with their own `forward`."""
     for module in network.modules():
         own = vars(module)
-        if "forward" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]:
+        if "forward" in own or "forward_orig" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]:
             return False
         if not type(module).__module__.startswith(OWN):
             return False

@@ -310,25 +310,6 @@ class ConditioningSetTimestepRange:
         return (with_values(conditioning, {"start_percent": start, "end_percent": end}),)
 
 
-class FluxGuidance:
-    """Tells models that were taught guidance how strong it is to be."""
-
-    LISTING = "v3"
-    PACK = "comfy_extras.nodes_flux"
-    CATEGORY = "advanced/conditioning/flux"
-    RETURN_TYPES = ("CONDITIONING",)
-    FUNCTION = "set_guidance"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> InputTypes:
-        """The inputs as listed."""
-        return {"required": {"conditioning": ("CONDITIONING", {}), "guidance": decimal(3.5, 0.0, 100.0, 0.1)}}
-
-    def set_guidance(self, conditioning: Conditioning, guidance: float) -> tuple[Conditioning]:
-        """The strength on every entry."""
-        return (with_values(conditioning, {"guidance": guidance}),)
-
-
 class ConditioningZeroOut:
     """Replaces the numbers of conditioning by zeros."""
 
@@ -365,5 +346,4 @@ NODES = (
     ConditioningSetMask,
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
-    FluxGuidance,
 )

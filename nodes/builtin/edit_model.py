@@ -1,4 +1,4 @@
-"""The node that gives an InstructPix2Pix model the picture to edit. Knows no sampling."""
+"""Nodes that give models the pictures to edit. Know no sampling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from executor.inference.inpainting import fitted_mask, whole_cells
 from executor.inference.values import Conditioning, Image, Latent
-from nodes.builtin.conditioning import Options, with_values
+from nodes.builtin.conditioning import Options, entries, packed, with_values
 from nodes.builtin.inputs import InputTypes
 
 if TYPE_CHECKING:
@@ -48,4 +48,30 @@ class InstructPixToPixConditioning:
         return with_values(positive, beside), with_values(negative, beside), latent
 
 
-NODES = (InstructPixToPixConditioning,)
+class ReferenceLatent:
+    """Adds a picture that the model sees beside the one it draws; several can follow each other."""
+
+    LISTING = "v3"
+    PACK = "comfy_extras.nodes_edit_model"
+    CATEGORY = "advanced/conditioning/edit_models"
+    RETURN_TYPES = ("CONDITIONING",)
+    FUNCTION = "append"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> InputTypes:
+        """The inputs as listed."""
+        return {"required": {"conditioning": ("CONDITIONING", {})}, "optional": {"latent": ("LATENT", {})}}
+
+    def append(self, conditioning: Conditioning, latent: Latent | None = None) -> tuple[Conditioning]:
+        """The latents behind those that each entry has."""
+        if latent is None:
+            return (conditioning,)
+        changed = []
+        for tensor, options in entries(conditioning):
+            before = options.get("reference_latents")
+            pictures = [*before, latent["samples"]] if isinstance(before, list) else [latent["samples"]]
+            changed.append((tensor, {**options, "reference_latents": pictures}))
+        return (packed(changed),)
+
+
+NODES = (InstructPixToPixConditioning, ReferenceLatent)

@@ -33,6 +33,8 @@ MODULES = frozenset(
         "upscale_model",
         "controlnet",
         "clip_sdxl",
+        "flux",
+        "edit_model",
         "cond",
         "model_advanced",
         "model_merging",

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
+from executor.inference.checkpoint import load_diffusion_model
 from executor.inference.flux import DIAGONAL, INDEX, OFFSET, Flux, FluxShape, as_latents, as_tokens, standing
+from executor.inference.memory import Memory
 from executor.inference.rotary import axis_widths
+from executor.inference.sample import sample
 from tests.maths.recordings import error
+from tests.tiny_flux import TINY_FLUX, random_flux, write_flux
 
 BOUND = 1e-5
-SHAPE = FluxShape(
-    in_features=64,
-    out_features=64,
-    width=64,
-    heads=2,
-    inner=256,
-    double_blocks=2,
-    single_blocks=3,
-    context=24,
-    vector=12,
-)
-
-
-def random_flux(shape: FluxShape) -> Flux:
-    """A network of a shape, every weight random."""
-    generator = torch.Generator().manual_seed(0)
-    module = Flux(shape)
-    for weight in module.parameters():
-        nn.init.normal_(weight, std=0.7 / max(1, weight[0].numel()) ** 0.5, generator=generator)
-    return module.requires_grad_(False).eval()
 
 
 def theirs(ours: Flux) -> FluxTransformer2DModel:
@@ -157,7 +143,7 @@ def inputs(shape: FluxShape, rows: int = 2, tokens: int = 7) -> dict[str, Tensor
     ids=["dev", "schnell", "three heads", "heads of 128"],
 )
 def test_it_answers_as_diffusers(change):
-    shape = replace(SHAPE, **change)
+    shape = replace(TINY_FLUX, **change)
     ours = random_flux(shape)
     x, given = torch.randn(2, 16, 8, 6), inputs(shape)
     assert error(packed(ours(x, **given)), answered(theirs(ours), x, given)) < BOUND
@@ -173,8 +159,8 @@ def test_it_answers_as_diffusers(change):
     ],
 )
 def test_further_pictures_stand_where_the_method_says(method, places):
-    ours = random_flux(SHAPE)
-    x, given = torch.randn(2, 16, 8, 6), inputs(SHAPE)
+    ours = random_flux(TINY_FLUX)
+    x, given = torch.randn(2, 16, 8, 6), inputs(TINY_FLUX)
     pictures = [torch.randn(2, 16, 6, 4), torch.randn(2, 16, 4, 4), torch.randn(2, 16, 2, 8)]
     assert standing(pictures, method, (4, 3)) == places
     answer = ours(x, **given, ref_latents=pictures, ref_latents_method=method)
@@ -183,8 +169,8 @@ def test_further_pictures_stand_where_the_method_says(method, places):
 
 
 def test_odd_sizes_are_filled_up_by_the_other_sides_cells():
-    ours = random_flux(SHAPE)
-    x, given = torch.randn(2, 16, 7, 5), inputs(SHAPE)
+    ours = random_flux(TINY_FLUX)
+    x, given = torch.randn(2, 16, 7, 5), inputs(TINY_FLUX)
     rows = torch.cat([x, x[:, :, :1]], dim=2)
     whole = torch.cat([rows, rows[..., :1]], dim=3)
     answer = ours(x, **given)
@@ -200,8 +186,8 @@ def test_latents_come_back_from_tokens():
 
 
 def test_a_missing_vector_counts_as_zeros_and_guidance_may_be_left_out():
-    ours = random_flux(SHAPE)
-    x, given = torch.randn(2, 16, 4, 4), inputs(SHAPE)
+    ours = random_flux(TINY_FLUX)
+    x, given = torch.randn(2, 16, 4, 4), inputs(TINY_FLUX)
     wanted = ours(x, **{**given, "y": torch.zeros(2, 12)})
     assert torch.equal(ours(x, **{**given, "y": None}), wanted)
     told, untold = ours(x, **given), ours(x, **{**given, "guidance": None})
@@ -213,3 +199,34 @@ def test_a_missing_vector_counts_as_zeros_and_guidance_may_be_left_out():
 )
 def test_a_heads_numbers_are_shared_out_to_the_axes(width, axes):
     assert axis_widths(width) == axes
+
+
+# ---------------------------------------------------------------- a whole sampling
+
+
+def sampled_by_diffusers(ours: Flux, x: Tensor, given: dict[str, Tensor], sigmas: list[float]) -> Tensor:
+    """Euler's steps along the straight path, from noise x [B, C, h, w], as latents."""
+    module, (height, width) = theirs(ours), x.shape[-2:]
+    for sigma, following in pairwise(sigmas):
+        told = {**given, "timesteps": torch.full((len(x),), sigma)}
+        tokens = answered(module, x, told)
+        cells = tokens.view(len(x), height // 2, width // 2, 16, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        x = x + (following - sigma) * cells.reshape(x.shape)
+    return x / 0.3611 + 0.1159
+
+
+@pytest.mark.parametrize("guided", [True, False], ids=["dev", "schnell"])
+def test_a_sampling_is_diffusers(guided, tmp_path):
+    path = write_flux(tmp_path / "flux.safetensors", guidance=guided)
+    model, shape = load_diffusion_model(path, Memory(mode="cpu")), replace(TINY_FLUX, guidance=guided)
+    given = {name: each[:1] for name, each in inputs(shape).items()}
+    options = {"pooled_output": given["y"], **({"guidance": 2.5} if guided else {})}
+    text, empty = [[given["context"], options]], {"samples": torch.zeros(1, 16, 8, 6)}
+    settings = {"seed": 7, "steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    found = sample(model, empty, positive=text, negative=text, **settings)
+    times = [1.0, 0.75, 0.5, 0.25]
+    # dev: shifted by e^1.15 (the schedule of its release); schnell: as they are
+    sigmas = [math.exp(1.15) / (math.exp(1.15) + 1 / time - 1) for time in times] if guided else times
+    noise = torch.randn(1, 16, 8, 6, generator=torch.manual_seed(7))
+    told = given | ({"guidance": torch.tensor([2.5])} if guided else {})
+    assert error(found, sampled_by_diffusers(random_flux(shape), noise, told, [*sigmas, 0.0])) < BOUND

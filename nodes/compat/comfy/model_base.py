@@ -34,6 +34,12 @@ class OfSizes(Alias):
         return all(has.get(name) == value for name, value in cls.sizes.items())
 
 
+class Flux(BaseModel, metaclass=OfSizes):
+    """Flux.1."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"image_model": "flux"}
+
+
 class SDXL(BaseModel, metaclass=OfSizes):
     """Stable Diffusion XL."""
 

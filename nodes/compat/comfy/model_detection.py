@@ -11,7 +11,9 @@ from torch import Tensor
 
 from comfy.supported_models import KNOWN
 from comfy.supported_models_base import BASE
+from executor.inference.families.flux import is_flux, read_flux_shape
 from executor.inference.families.ldm_unet import read_unet_shape
+from executor.inference.flux import flux_sizes
 from executor.inference.network_config import unet_config
 from nodes.placeholders import fallback
 
@@ -23,8 +25,8 @@ MARK = ".weight"
 # A part of a tensor's name that only one kind of network has, and what that kind is called.
 OTHER_KINDS = (
     ("joint_blocks.", {"image_model": "sd3"}),
-    ("double_blocks.0.img_attn.norm.key_norm.scale", {"image_model": "flux"}),
     ("txt_in.individual_token_refiner.", {"image_model": "hunyuan_video"}),
+    ("double_blocks.0.img_attn.norm.key_norm.scale", {"image_model": "flux"}),
     ("head.modulation", {"image_model": "wan2.1"}),
     ("adaln_single.emb.timestep_embedder", {"image_model": "ltxv"}),
     ("clf.1.weight", {"stable_cascade_stage": "c"}),
@@ -44,6 +46,8 @@ def detect_unet_config(
 ) -> dict[str, object] | None:
     """Sizes of the network whose tensors' names begin with `key_prefix`; None where nothing is known of it."""
     tensors = {name[len(key_prefix) :]: each for name, each in state_dict.items() if name.startswith(key_prefix)}
+    if is_flux(tensors):
+        return flux_sizes(read_flux_shape(tensors))
     for mark, found in OTHER_KINDS:
         if any(mark in name for name in tensors):
             return dict(found)

@@ -87,9 +87,33 @@ class SVD_img2vid(BASE):  # noqa: N801  (the ecosystem's name)
     prediction = ModelType.V_PREDICTION_EDM
 
 
+class FluxInpaint(BASE):
+    """Flux.1 that fills."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "flux", "guidance_embed": True, "in_channels": 96}
+    latent_format = latent_formats.Flux
+    prediction = ModelType.FLUX
+    vae_key_prefix: ClassVar[list[str]] = ["vae."]
+    text_encoder_key_prefix: ClassVar[list[str]] = ["text_encoders."]
+
+
+class Flux(FluxInpaint):
+    """Flux.1 that was taught guidance."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "flux", "guidance_embed": True}
+
+
+class FluxSchnell(FluxInpaint):
+    """Flux.1 of few steps."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "flux", "guidance_embed": False}
+    sampling_settings: ClassVar[Mapping[str, object]] = {"multiplier": 1.0, "shift": 1.0}
+    prediction = ModelType.FLOW
+
+
 KNOWN: tuple[type[BASE], ...] = (
     SD15_instructpix2pix, SD15, SD21UnclipL, SD21UnclipH, SD_X4Upscaler, SD20, SDXLRefiner, SDXL_instructpix2pix, SDXL,
-    SVD_img2vid,
+    SVD_img2vid, FluxInpaint, Flux, FluxSchnell,
 )  # fmt: skip
 """The classes that a network's sizes are matched against, in this order; of SD1.x and SD2.x any width."""
 
@@ -104,6 +128,7 @@ STANDS_FOR = {
     "sdxl_refiner": SDXLRefiner,
     "sdxl": SDXL,
     "svd": SVD_img2vid,
+    "flux": Flux,
 }
 """Weft's family → the class whose place in the list lets it be matched; others are as long as any of KNOWN is there."""
 

@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from executor.inference.checkpoint import load_diffusion_model
 from executor.inference.families import FAMILIES
 from executor.inference.families import families as known_families
+from executor.inference.memory import Memory
+from tests.tiny_flux import flux_tensors, write_flux
 from tests.unit.nodes.compat.conftest import Host
 from tests.unit.nodes.compat.test_sampling import Bench, bench
 
@@ -208,3 +211,39 @@ def test_wrappers_are_found_by_their_key(host: Host):
     assert extension.get_wrappers_with_key("kind", "key", options) == [len]
     assert extension.get_callbacks_with_key("moment", "key", options) == [abs]
     assert extension.get_wrappers_with_key("kind", "other", options) == []
+
+
+FLUX_KINDS = {"Flux": {}, "FluxSchnell": {"guidance": False}, "FluxInpaint": {"in_features": 384}}
+
+
+@pytest.mark.parametrize("kind", FLUX_KINDS)
+def test_networks_of_flux_are_told_apart_by_their_sizes(host: Host, kind: str):
+    tensors = flux_tensors("model.diffusion_model.", **FLUX_KINDS[kind])
+    detection, models = host("comfy.model_detection"), host("comfy.supported_models")
+    found = detection.model_config_from_unet(tensors, "model.diffusion_model.")
+    assert type(found) is getattr(models, kind)
+    assert (found.unet_config["depth"], found.unet_config["depth_single_blocks"]) == (2, 3)
+    assert isinstance(found.latent_format, host("comfy.latent_formats").Flux)
+
+
+def test_a_flux_model_tells_its_kind(host: Host, tmp_path):
+    model = load_diffusion_model(write_flux(tmp_path / "flux.safetensors"), Memory(mode="cpu")).model
+    base = host("comfy.model_base")
+    assert isinstance(model, base.Flux)
+    assert not isinstance(model, base.SDXL)
+    assert model.model_type is base.ModelType.FLUX
+    assert isinstance(model.diffusion_model, host("comfy.ldm.flux.model").Flux)
+    assert isinstance(model.diffusion_model.double_blocks[0], host("comfy.ldm.flux.layers").DoubleStreamBlock)
+
+
+def test_packs_turn_tokens_and_let_them_see_each_other_as_flux_does(host: Host):
+    layers, maths = host("comfy.ldm.flux.layers"), host("comfy.ldm.flux.math")
+    places, q, k, v = torch.rand(1, 5, 3), *torch.randn(3, 1, 2, 5, 16)
+    turns = layers.EmbedND(16, 10000, [4, 6, 6])(places)
+    one_axis = maths.rope(places[..., 0], 4)
+    torch.testing.assert_close(turns[:, 0, :, :2], one_axis)
+    turned = maths.apply_rope(q, k, turns)
+    wanted = torch.nn.functional.scaled_dot_product_attention(*turned, v).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(maths.attention(q, k, v, turns), wanted)
+    waves = layers.timestep_embedding(torch.tensor([0.5]), 8)
+    torch.testing.assert_close(waves[0, 0], torch.tensor(500.0).cos())

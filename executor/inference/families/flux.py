@@ -1,0 +1,165 @@
+"""Flux.1 (Black Forest Labs 2024): dev, schnell, fill, canny, depth and Kontext, at any width and depth.
+
+Kontext is dev with other weights. Checkpoints hold CLIP-L and T5 beside the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from torch import Tensor, nn
+
+from executor.errors import ModelFileError
+from executor.inference.building import build_part
+from executor.inference.denoiser import ModelSampling, flow, flux
+from executor.inference.extras import Extra, PictureBeside
+from executor.inference.families.base import Detection, Diffusion, Parts
+from executor.inference.families.latent_diffusion import below, build_vae_part, read_shape
+from executor.inference.families.ldm_unet import count_under
+from executor.inference.families.ldm_vae import read_vae_shape
+from executor.inference.flux import Flux, FluxShape
+from executor.inference.flux_extras import FurtherPictures, Guidance, MaskedCells, TextVector
+from executor.inference.latent_formats import FLUX, LatentFormat
+from executor.inference.memory import Part, most_common_dtype
+from executor.inference.vae_model import VaeShape
+from executor.inference.weights import WeightFile
+
+PREFIX = "model.diffusion_model."
+VAES = ("vae.", "first_stage_model.")
+MARKS = ("double_blocks.0.img_mod.lin.weight", "single_blocks.0.modulation.lin.weight", "vector_in.in_layer.weight")
+"""Tensors that all its networks have; those made after its outline (Chroma, Hunyuan Video, Flux.2) lack one of them."""
+FIRST, NORM = "double_blocks.0.", "double_blocks.0.img_attn.norm.query_norm.scale"
+TAKES = "networks of 64, 128 and 384 features per token fit here: text to picture, a picture beside, and filling"
+
+
+def nothing_beside(latent_format: LatentFormat) -> tuple[Extra, ...]:
+    """Latents alone."""
+    return ()
+
+
+def picture_beside(latent_format: LatentFormat) -> tuple[Extra, ...]:
+    """Edges or depths of the picture to draw."""
+    return (PictureBeside(latent_format=latent_format, scaled=True),)
+
+
+def masked_picture(latent_format: LatentFormat) -> tuple[Extra, ...]:
+    """The picture to fill, and where."""
+    return (MaskedCells(latent_format=latent_format),)
+
+
+CHANNELS: Mapping[int, Callable[[LatentFormat], tuple[Extra, ...]]] = MappingProxyType(
+    {16: nothing_beside, 32: picture_beside, 96: masked_picture}
+)
+"""Channels of latents with what stands beside them → what that is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Sizes of the parts that a file holds."""
+
+    network: FluxShape
+    vae: VaeShape | None
+    vae_prefix: str
+
+
+class FluxFamily:
+    """Files of Flux.1."""
+
+    name = "flux"
+    latent_format = FLUX
+
+    def sampling(self, file: WeightFile, network: Part[nn.Module]) -> ModelSampling:
+        """Straight paths; networks that were taught guidance shift them towards noise."""
+        module = network.module
+        assert isinstance(module, Flux)
+        return flux() if module.shape.guidance else flow(1.0, 1.0)
+
+    def detect(self, file: WeightFile) -> Detection | None:
+        """The sizes of a checkpoint; None for others. Text encoders and VAE may be missing.
+
+        Raises ModelFileError when it lacks something, or is of a kind that this version does not run.
+        """
+        tensors = below(file.tensors, PREFIX)
+        if not is_flux(tensors):
+            return None
+        shape, prefix = flux_shape(file, tensors), next((each for each in VAES if has(file, each)), "")
+        vae = read_shape(file, "VAE", lambda: read_vae_shape(below(file.tensors, prefix))) if prefix else None
+        config = Config(network=shape, vae=vae, vae_prefix=prefix)
+        prefixes = {"diffusion": PREFIX, "vae": prefix or VAES[0]}
+        return Detection(family=self.name, config=config, dtype=most_common_dtype(tensors), prefixes=prefixes)
+
+    def build(self, file: WeightFile, detection: Detection) -> Parts:
+        """The parts of a detected file, weights mapped; ModelFileError when they do not fit together."""
+        config = detection.config
+        assert isinstance(config, Config)  # detect() made it
+        names = {PREFIX + name: name for name in below(file.tensors, PREFIX)}
+        vae = None if config.vae is None else build_vae_part(file, config.vae, config.vae_prefix)
+        missing = () if vae is not None else ("VAE",)
+        return Parts(diffusion=self._diffusion(file, config.network, names), texts=(), vae=vae, missing=missing)
+
+    def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
+        """The network of a file; None for one of another family.
+
+        Raises ModelFileError when tensors are missing or do not fit together.
+        """
+        tensors = {original: file.tensors[name] for name, original in names.items()}
+        return self._diffusion(file, flux_shape(file, tensors), names) if is_flux(tensors) else None
+
+    def _diffusion(self, file: WeightFile, shape: FluxShape, names: Mapping[str, str]) -> Diffusion:
+        part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: Flux(shape), names)
+        beside = CHANNELS[shape.in_channels](self.latent_format)
+        guided: tuple[Extra, ...] = (Guidance(),) if shape.guidance else ()
+        extras = (TextVector(width=shape.vector), *guided, FurtherPictures(latent_format=self.latent_format), *beside)
+        return Diffusion(
+            part=part,
+            width=shape.width
+            // 2,  # a token of four cells has some 24 rows of its width alive, cells are counted 12 times
+            sampling=self.sampling(file, part),
+            latent_format=self.latent_format,
+            extras=extras,
+        )
+
+
+def has(file: WeightFile, prefix: str) -> bool:
+    """Whether a file has an autoencoder below a prefix."""
+    return f"{prefix}decoder.conv_in.weight" in file.tensors
+
+
+def is_flux(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are tensors of such a network, by its own names."""
+    return all(mark in tensors for mark in MARKS)
+
+
+def flux_shape(file: WeightFile, tensors: Mapping[str, Tensor]) -> FluxShape:
+    """Sizes of a network; ModelFileError where a tensor lacks, or sizes are none that can be."""
+    shape = read_shape(file, "network", lambda: read_flux_shape(tensors))
+    if shape.width % shape.heads:
+        raise ModelFileError(file.path, f"{shape.heads} attention heads do not divide its width {shape.width}")
+    if shape.in_channels not in CHANNELS or shape.out_channels != FLUX.channels:
+        sides = f"{shape.in_features} input features and {shape.out_features} output features"
+        raise ModelFileError(file.path, f"is a Flux model of {sides}", TAKES)
+    return shape
+
+
+def read_flux_shape(tensors: Mapping[str, Tensor]) -> FluxShape:
+    """Sizes of a network from its tensors by its own names; KeyError when it lacks one that tells them."""
+    width, features = tensors["img_in.weight"].shape
+    return FluxShape(
+        in_features=features,
+        out_features=tensors["final_layer.linear.weight"].shape[0],
+        width=width,
+        heads=max(1, width // tensors[NORM].shape[0]),
+        inner=tensors[f"{FIRST}img_mlp.0.weight"].shape[0],
+        double_blocks=count_under(tensors, "double_blocks."),
+        single_blocks=count_under(tensors, "single_blocks."),
+        context=tensors["txt_in.weight"].shape[1],
+        vector=tensors["vector_in.in_layer.weight"].shape[1],
+        waves=tensors["time_in.in_layer.weight"].shape[1],
+        guidance="guidance_in.in_layer.weight" in tensors,
+        bias=f"{FIRST}img_attn.qkv.bias" in tensors,
+    )
+
+
+FLUX_1 = FluxFamily()

@@ -1,0 +1,107 @@
+"""Nodes of Flux.1: guidance, texts, pictures that Kontext sees, and models mixed layer by layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from executor.errors import NodeInputError
+from executor.inference.checkpoint import load_diffusion_model
+from executor.inference.memory import Memory
+from nodes.builtin.edit_model import ReferenceLatent
+from nodes.builtin.flux import (
+    SIZES,
+    CLIPTextEncodeFlux,
+    FluxDisableGuidance,
+    FluxGuidance,
+    FluxKontextImageScale,
+    FluxKontextMultiReferenceLatentMethod,
+)
+from nodes.builtin.merging_by_layer import ModelMergeFlux1
+from nodes.builtin.model_saving import ModelSave
+from tests.tiny_flux import write_flux
+from tests.unit.nodes.test_sdxl import ToldClip
+
+CPU = Memory(mode="cpu")
+PLAIN = [[torch.zeros(1, 2, 4), {"kept": 1}]]
+
+
+def options(conditioning):
+    [[_, found]] = conditioning
+    assert found["kept"] == 1
+    return found
+
+
+def test_each_encoder_reads_its_own_text():
+    ([[tokens, told]],) = CLIPTextEncodeFlux().encode(ToldClip("l", "t5xxl"), "short", "long", 2.5)
+    assert tokens == {"l": "l:short", "t5xxl": "t5xxl:long"}
+    assert told == {"guidance": 2.5}
+
+
+def test_a_text_model_without_t5_is_refused():
+    with pytest.raises(NodeInputError, match="no T5"):
+        CLIPTextEncodeFlux().encode(ToldClip("l", "g"), "", "", 3.5)
+
+
+def test_guidance_is_told_and_taken_away():
+    (told,) = FluxGuidance().set_guidance(PLAIN, 2.0)
+    (untold,) = FluxDisableGuidance().disable(told)
+    assert options(told)["guidance"] == 2.0
+    assert options(untold)["guidance"] is None
+    assert "guidance" not in options(PLAIN)
+
+
+def test_pictures_follow_each_other():
+    first, second = ({"samples": torch.full((1, 16, 2, 2), float(value))} for value in (1, 2))
+    (once,) = ReferenceLatent().append(PLAIN, first)
+    (twice,) = ReferenceLatent().append(once, second)
+    assert [each[0, 0, 0, 0].item() for each in options(twice)["reference_latents"]] == [1.0, 2.0]
+    assert len(options(once)["reference_latents"]) == 1
+    assert ReferenceLatent().append(PLAIN) == (PLAIN,)
+
+
+@pytest.mark.parametrize(("chosen", "told"), [("offset", "offset"), ("index", "index"), ("uxo/uno", "uxo")])
+def test_the_method_is_told_to_the_network(chosen, told):
+    (changed,) = FluxKontextMultiReferenceLatentMethod().set_method(PLAIN, chosen)
+    assert options(changed)["reference_latents_method"] == told
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [((10, 10), (1024, 1024)), ((30, 20), (832, 1248)), ((10, 40), (1568, 672)), ((900, 5), (672, 1568))],
+)
+def test_a_picture_takes_the_size_that_is_nearest_in_proportion(size, wanted):
+    (picture,) = FluxKontextImageScale().scale(torch.rand(1, *size, 3))
+    assert wanted in SIZES
+    assert picture.shape == (1, wanted[1], wanted[0], 3)
+
+
+@pytest.fixture
+def models(tmp_path):
+    return [load_diffusion_model(write_flux(tmp_path / f"{seed}.safetensors", seed=seed), CPU) for seed in (0, 1)]
+
+
+def test_models_are_mixed_layer_by_layer(models):
+    first, second = (each.patched_weights() for each in models)
+    shares = {"img_in.": 1.0, "double_blocks.1.": 0.25, "single_blocks.0.": 0.0}
+    (mixed,) = ModelMergeFlux1().merge(*models, **shares)
+    found = mixed.patched_weights()
+    for key, share in {
+        "img_in.weight": 1.0,
+        "double_blocks.1.img_attn.norm.key_norm.scale": 0.25,
+        "double_blocks.1.txt_mlp.0.bias": 0.25,
+        "single_blocks.0.linear2.weight": 0.0,
+        "final_layer.linear.weight": 1.0,
+    }.items():
+        torch.testing.assert_close(found[key], share * first[key] + (1 - share) * second[key])
+
+
+def test_a_network_is_saved_and_loads_again(place, models):
+    (mixed,) = ModelMergeFlux1().merge(*models, **{"img_in.": 0.5})
+    ModelSave().save(mixed, "diffusion_models/mine")
+    [path] = (place.folders.root("output") / "diffusion_models").glob("*.safetensors")
+    again = load_diffusion_model(path, CPU)
+    assert again.family == "flux"
+    wanted, found = mixed.patched_weights(), again.patched_weights()
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(found[key], weight) for key, weight in wanted.items())
