@@ -23,6 +23,8 @@ from executor.inference.flux import Flux, FluxShape
 from executor.inference.flux_extras import FurtherPictures, Guidance, MaskedCells, TextVector
 from executor.inference.latent_formats import FLUX, LatentFormat
 from executor.inference.memory import Part, most_common_dtype
+from executor.inference.text import joining
+from executor.inference.text.places import FLUX_TEXTS, build_texts
 from executor.inference.vae_model import VaeShape
 from executor.inference.weights import WeightFile
 
@@ -95,9 +97,14 @@ class FluxFamily:
         config = detection.config
         assert isinstance(config, Config)  # detect() made it
         names = {PREFIX + name: name for name in below(file.tensors, PREFIX)}
-        vae = None if config.vae is None else build_vae_part(file, config.vae, config.vae_prefix)
-        missing = () if vae is not None else ("VAE",)
-        return Parts(diffusion=self._diffusion(file, config.network, names), texts=(), vae=vae, missing=missing)
+        texts = build_texts(file, FLUX_TEXTS)
+        return Parts(
+            diffusion=self._diffusion(file, config.network, names),
+            texts=texts.built,
+            joining=joining.FLUX,
+            vae=None if config.vae is None else build_vae_part(file, config.vae, config.vae_prefix),
+            missing=(*texts.missing, *(() if config.vae else ("VAE",))),
+        )
 
     def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
         """The network of a file; None for one of another family.
