@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny_checkpoint import UNET, VAE, Shapes, TinySizes, conv, linear, random_tensors, vae_shapes
+from tests.tiny_texts import G_WIDTH, L_WIDTH, T5_WIDTH, whole_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +17,8 @@ class TinyMMDiT:
 
     width: int = 128
     depth: int = 2
-    context: int = 96
-    vector: int = 48
+    context: int = T5_WIDTH
+    vector: int = L_WIDTH + G_WIDTH
     places: int = 12
     inner: int = 192
     channels: int = 16
@@ -70,6 +71,11 @@ def network_tensors(sizes: TinyMMDiT | None = None, dtype: torch.dtype = torch.f
     return random_tensors({"": mmdit_shapes(sizes or TinyMMDiT())}, dtype)
 
 
-def checkpoint_tensors(sizes: TinyMMDiT | None = None, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """Random weights of a checkpoint without text encoders."""
-    return random_tensors({UNET: mmdit_shapes(sizes or TinyMMDiT()), VAE: vae_of_sixteen_channels()}, dtype)
+def checkpoint_tensors(
+    sizes: TinyMMDiT | None = None,
+    dtype: torch.dtype = torch.float16,
+    texts: tuple[str, ...] = ("clip_l", "clip_g", "t5xxl"),
+) -> dict[str, Tensor]:
+    """Random weights of a checkpoint with these text encoders."""
+    tensors = random_tensors({UNET: mmdit_shapes(sizes or TinyMMDiT()), VAE: vae_of_sixteen_channels()}, dtype)
+    return tensors | whole_texts(*texts)

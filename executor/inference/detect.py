@@ -25,7 +25,7 @@ FOREIGN: tuple[tuple[str, str, str], ...] = (
     ("conditioner.embedders.0.open_clip", "a Stable Video Diffusion checkpoint", ""),
     ("conditioner.embedders.0.model", "an SDXL refiner checkpoint", ""),
     ("cond_stage_model.model.", "a Stable Diffusion 2.x checkpoint", ""),
-    ("joint_blocks.", "a Stable Diffusion 3 model", ""),
+    ("joint_blocks.", "a Stable Diffusion 3 model", "it belongs into models/diffusion_models"),
     ("img_attn_qkv.", "a Hunyuan Video model", ""),
     ("distilled_guidance_layer.", "a Chroma model", ""),
     ("double_stream_modulation_img.", "a Flux.2 model", ""),

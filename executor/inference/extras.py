@@ -63,14 +63,10 @@ class SizeVector:
 
     def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
         """`y`: sizes that the conditioning does not name are the picture's own."""
-        pooled = options.get("pooled_output")
-        if not isinstance(pooled, Tensor) or pooled.shape[-1] != self.pooled:
-            found = f"one of width {pooled.shape[-1]}" if isinstance(pooled, Tensor) else "none"
-            reason = f"this model takes conditioning with a pooled vector of width {self.pooled}; this one has {found}"
-            raise NodeInputError(f"{reason}. Encode the text with the text encoder that belongs to the model")
+        pooled = pooled_text(options, self.pooled)
         numbers = torch.tensor(self.numbers(options, situation), dtype=torch.float32)
         vector = timestep_embedding(numbers, NUMBER_WIDTH).reshape(1, -1)
-        return {"y": torch.cat([pooled.float(), vector.expand(len(pooled), -1).to(pooled.device)], dim=1)}
+        return {"y": torch.cat([pooled, vector.expand(len(pooled), -1).to(pooled.device)], dim=1)}
 
     def numbers(self, options: Options, situation: Situation) -> list[float]:
         """What the vector tells beside the text."""
@@ -81,6 +77,30 @@ class SizeVector:
             usual = UNAESTHETIC if situation.negative else AESTHETIC
             return [*sizes, number(options, "aesthetic_score", usual)]
         return [*sizes, number(options, "target_height", height), number(options, "target_width", width)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PooledText:
+    """The pooled text alone (Esser et al. 2024, arXiv:2403.03206)."""
+
+    width: int
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """`y`."""
+        return {"y": pooled_text(options, self.width)}
+
+
+def pooled_text(options: Options, width: int) -> Tensor:
+    """The pooled vector [1 or B, width] of a conditioning, float32.
+
+    Raises NodeInputError when it has none of this width.
+    """
+    pooled = options.get("pooled_output")
+    if isinstance(pooled, Tensor) and pooled.shape[-1] == width:
+        return pooled.float()
+    found = f"one of width {pooled.shape[-1]}" if isinstance(pooled, Tensor) else "none"
+    reason = f"this model takes conditioning with a pooled vector of width {width}; this one has {found}"
+    raise NodeInputError(f"{reason}. Encode the text with the text encoder that belongs to the model")
 
 
 def number(options: Options, name: str, default: float) -> float:

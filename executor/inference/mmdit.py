@@ -7,6 +7,7 @@ packs take the place of blocks by number. Knows neither files nor noise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ class MMDiT(nn.Module):
         height, width = x.shape[-2:]
         x = padded(x, self.shape.patch)
         rows, columns = x.shape[-2] // self.shape.patch, x.shape[-1] // self.shape.patch
-        img = self.x_embedder(x) + self.places(rows, columns).to(x)
+        img = self.tokens(x)
         vec = self.embedded(timesteps, y, x.dtype)
         txt = self.context_embedder(context)
         options["total_blocks"] = self.shape.depth
@@ -155,20 +156,11 @@ class MMDiT(nn.Module):
                 img = steered(img, features[number])
         return self.cells(self.final_layer(img, vec), rows, columns)[..., :height, :width]
 
-    def places(self, rows: int, columns: int) -> Tensor:
-        """What tells tokens where they stand [1, rows * columns, width]: the middle of the table.
-
-        Raises NodeInputError when the table is smaller.
-        """
-        side = self.shape.places
-        if max(rows, columns) > side:
-            most, asked = side * self.shape.patch, (columns * self.shape.patch, rows * self.shape.patch)
-            raise NodeInputError(
-                f"this model draws latents of up to {most} x {most} cells; these are of {asked[0]} x {asked[1]}"
-            )
-        top, left = (side - rows) // 2, (side - columns) // 2
-        table = self.pos_embed.reshape(1, side, side, -1)
-        return table[:, top : top + rows, left : left + columns].flatten(1, 2)
+    def tokens(self, x: Tensor) -> Tensor:
+        """Latents x [B, C, H, W], whole patches, as tokens [B, N, width] that know where they stand."""
+        rows, columns = x.shape[-2] // self.shape.patch, x.shape[-1] // self.shape.patch
+        tokens: Tensor = self.x_embedder(x) + places_within(self.pos_embed, rows, columns, self.shape.patch).to(x)
+        return tokens
 
     def embedded(self, timesteps: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The vector [B, width] of timesteps [B] and, where one is given, of the pooled text y [B, V]."""
@@ -180,6 +172,21 @@ class MMDiT(nn.Module):
         patch = self.shape.patch
         squares = tokens.reshape(tokens.shape[0], rows, columns, patch, patch, -1).permute(0, 5, 1, 3, 2, 4)
         return squares.reshape(*squares.shape[:2], rows * patch, columns * patch)
+
+
+def places_within(table: Tensor, rows: int, columns: int, patch: int) -> Tensor:
+    """What tells tokens where they stand [1, rows * columns, C]: the middle of a square table [1, places, C].
+
+    Raises NodeInputError when the table is smaller.
+    """
+    side = isqrt(table.shape[1])
+    if max(rows, columns) > side:
+        most, asked = side * patch, (columns * patch, rows * patch)
+        told = f"this model draws latents of up to {most} x {most} cells; these are of {asked[0]} x {asked[1]}"
+        raise NodeInputError(told)
+    top, left = (side - rows) // 2, (side - columns) // 2
+    square = table.reshape(1, side, side, -1)
+    return square[:, top : top + rows, left : left + columns].flatten(1, 2)
 
 
 def padded(x: Tensor, patch: int) -> Tensor:

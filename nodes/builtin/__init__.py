@@ -31,6 +31,7 @@ MODULES = (
     "edit_model",
     "sdxl",
     "flux",
+    "sd3",
     "photomaker",
     "sd_upscale",
     "sampling",

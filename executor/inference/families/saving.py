@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -15,6 +17,7 @@ from executor.inference.families.svd import SVD
 from executor.inference.text.clip_file import WRAPPER
 from executor.inference.text.encoder import PROJECTION
 from executor.inference.text.open_clip import original_names
+from executor.inference.text.places import SD3_TEXTS, TextPlace
 from executor.inference.vision_names import open_clip_names
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 WITH_VISION: tuple[LatentDiffusion, ...] = (SVD,)
 SAVED: tuple[LatentDiffusion, ...] = (SD15, SD2, SDXL, SDXL_REFINER)
 OPEN_CLIP_PREFIX = "model."
+WHOLE: Mapping[str, Sequence[TextPlace]] = MappingProxyType({"sd3": SD3_TEXTS})
+"""Families whose checkpoints hold text encoders under the names of the encoders' own files, and which."""
 
 
 def checkpoint_texts(family: str, clip: Clip) -> dict[str, Tensor]:
@@ -31,6 +36,8 @@ def checkpoint_texts(family: str, clip: Clip) -> dict[str, Tensor]:
 
     Raises NodeInputError when the family has other text encoders, or none that can be saved.
     """
+    if family in WHOLE:
+        return whole_texts(WHOLE[family], clip)
     layout = next((each for each in SAVED if each.name == family), None)
     if layout is None:
         raise NodeInputError(f"models of the family {family!r} are not saved as whole checkpoints yet; save the parts")
@@ -48,6 +55,21 @@ def checkpoint_texts(family: str, clip: Clip) -> dict[str, Tensor]:
             own = {key if key.startswith(PROJECTION) else WRAPPER + key: weight for key, weight in own.items()}
         found |= {text.prefix + key: weight for key, weight in own.items()}
     return found
+
+
+def whole_texts(places: Sequence[TextPlace], clip: Clip) -> dict[str, Tensor]:
+    """The weights of encoders that stand in such places; NodeInputError for others."""
+    known = {place.kind.name: place for place in places}
+    strange = [encoder.kind.title for encoder in clip.encoders if encoder.name not in known]
+    if strange:
+        titles = " and ".join(place.kind.title for place in places)
+        raise NodeInputError(f"input 'clip': a checkpoint of this family holds {titles}; this is {strange[0]}")
+    weights = clip.get_sd()
+    return {
+        f"text_encoders.{name}": weights[name]
+        for encoder in clip.encoders
+        for name in map(encoder.weight_name, encoder.part.weights)
+    }
 
 
 def checkpoint_vision(family: str, vision: ClipVision) -> dict[str, Tensor]:

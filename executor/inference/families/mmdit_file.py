@@ -1,0 +1,40 @@
+"""The transformer of Stable Diffusion 3 files: sizes read from its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isqrt
+
+from torch import Tensor
+
+from executor.inference.families.ldm_unet import count_under
+from executor.inference.mmdit import MMDiTShape
+
+FIRST = "joint_blocks.0.x_block.attn.qkv.weight"
+HEAD_WIDTH = 64
+
+
+def read_mmdit_shape(tensors: Mapping[str, Tensor], heads: int | None = None) -> MMDiTShape:
+    """Sizes of a transformer from its tensors by their names below the prefix; KeyError when parts are missing.
+
+    Head counts are in the tensors only where queries are normed: else `heads`, or as many as are 64 wide.
+    """
+    width, channels, patch, _ = tensors["x_embedder.proj.weight"].shape
+    depth, norm = count_under(tensors, "joint_blocks."), tensors.get("joint_blocks.0.x_block.attn.ln_q.weight")
+    head_width = HEAD_WIDTH if norm is None else norm.shape[0]
+    second = (number for number in range(depth) if f"joint_blocks.{number}.x_block.attn2.qkv.weight" in tensors)
+    return MMDiTShape(
+        in_channels=channels,
+        out_channels=tensors["final_layer.linear.weight"].shape[0] // patch**2,
+        patch=patch,
+        width=width,
+        heads=(heads if norm is None else None) or max(1, width // head_width),
+        inner=tensors["joint_blocks.0.x_block.mlp.fc1.weight"].shape[0],
+        depth=depth,
+        context=tensors["context_embedder.weight"].shape[1],
+        vector=tensors["y_embedder.mlp.0.weight"].shape[1],
+        frequencies=tensors["t_embedder.mlp.0.weight"].shape[1],
+        places=isqrt(tensors["pos_embed"].shape[1]),
+        normed=norm is not None,
+        dual=frozenset(second),
+    )
