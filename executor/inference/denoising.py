@@ -6,7 +6,7 @@ Knows no node, no names of methods and schedules.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -150,6 +150,19 @@ def evaluated_shape(handle: ModelHandle, shape: torch.Size) -> torch.Size:
     return torch.Size((2 * largest[0], *largest[1:]))
 
 
+def with_further_pictures(shape: torch.Size, conditionings: Iterable[Conditioning]) -> torch.Size:
+    """A shape with rows more for the pictures that a network sees beside its latents, as far as memory goes."""
+    cells = max((further_cells(entry) for side in conditionings for entry in side), default=0)
+    return torch.Size((*shape[:-2], shape[-2] - (-cells // max(1, shape[-1])), shape[-1]))
+
+
+def further_cells(entry: Sequence[object]) -> int:
+    """Latent cells of the pictures that an entry of a conditioning brings."""
+    options = entry[1] if len(entry) > 1 else None
+    pictures = options.get("reference_latents") if isinstance(options, Mapping) else None
+    return sum(each.shape[-2] * each.shape[-1] for each in cast("Sequence[Tensor]", pictures or ()))
+
+
 def _prepared(
     handle: ModelHandle,
     samples: Tensor,
@@ -163,7 +176,8 @@ def _prepared(
     def prepare(
         model: ModelHandle, noise_shape: Sequence[int], conds: object, model_options: object = None, **more: object
     ) -> tuple[object, object, list[object]]:
-        stack.enter_context(model.loaded_for(evaluated_shape(model, torch.Size(noise_shape))))
+        shape = with_further_pictures(evaluated_shape(model, torch.Size(noise_shape)), conditionings.values())
+        stack.enter_context(model.loaded_for(shape))
         loaded[:] = [model]
         return model.model, conds, []
 

@@ -8,6 +8,7 @@ import torch
 from executor.errors import NodeInputError
 from executor.inference.checkpoint import load_diffusion_model
 from executor.inference.memory import Memory
+from executor.inference.sample import sample
 from nodes.builtin.edit_model import ReferenceLatent
 from nodes.builtin.flux import (
     SIZES,
@@ -18,6 +19,7 @@ from nodes.builtin.flux import (
     FluxKontextMultiReferenceLatentMethod,
 )
 from nodes.builtin.merging_by_layer import ModelMergeFlux1
+from nodes.builtin.model_patches import SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple
 from nodes.builtin.model_saving import ModelSave
 from tests.tiny_flux import write_flux
 from tests.unit.nodes.test_sdxl import ToldClip
@@ -105,3 +107,17 @@ def test_a_network_is_saved_and_loads_again(place, models):
     wanted, found = mixed.patched_weights(), again.patched_weights()
     assert wanted.keys() == found.keys()
     assert all(torch.equal(found[key], weight) for key, weight in wanted.items())
+
+
+@pytest.mark.parametrize("node", [SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple])
+@pytest.mark.parametrize("layers", [("1", ""), ("", "0, 2")])
+def test_layers_may_be_left_out_of_the_worse_answer(models, node, layers):
+    model, text = models[0], torch.randn(1, 5, 24, generator=torch.manual_seed(1))
+    given = (1.0, 0.0, 1.0, 0.0) if node is SkipLayerGuidanceDiT else (0.0, 1.0)
+    (changed,) = node().skip_guidance(model, *layers, *given)
+    sides = {"positive": [[text, {}]], "negative": [[-text, {}]]}
+    settings = {"seed": 1, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple"}
+    first, second = (
+        sample(each, {"samples": torch.zeros(1, 16, 4, 4)}, **settings, **sides) for each in (model, changed)
+    )
+    assert not torch.allclose(first, second, atol=1e-3)

@@ -262,6 +262,14 @@ def test_text_of_another_width_is_refused(model):
         sampled(model, [[torch.zeros(1, 5, 9), {}]])
 
 
+def test_room_is_made_for_further_pictures(model, monkeypatch):
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr(type(model.model), "working_bytes", lambda _, shape: shapes.append(tuple(shape)) or 0)
+    sampled(model, conditioning(reference_latents=[torch.ones(1, 16, 3, 5), torch.ones(1, 16, 1, 2)]))
+    sampled(model)
+    assert shapes == [(2, 16, 6 + 5, 4), (2, 16, 6, 4)]  # 17 cells in rows of 4
+
+
 # ---------------------------------------------------------------- LoRAs
 
 KOHYA, PEFT = (".lora_up.weight", ".lora_down.weight"), (".lora_B.weight", ".lora_A.weight")
