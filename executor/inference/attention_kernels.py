@@ -1,6 +1,9 @@
 """Which of PyTorch's attention kernels a GPU is fastest with, measured once per shape and kept from run to run.
 
 What is kept makes a picture the same tomorrow: another kernel rounds otherwise. Knows no network.
+
+cuDNN's kernel is asked once for a shape and never again where it refused: PyTorch (2.11: seen) then keeps an empty
+plan for that shape, and the next call ends the process by a segmentation fault.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,8 +51,18 @@ class AttentionKernels:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of q, k and v [B, heads, N, C] by the kernel that was chosen for their shape."""
-        with forced(self.chosen(q, k, v)):
-            return functional.scaled_dot_product_attention(q, k, v)
+        name = self.chosen(q, k, v)
+        try:
+            with forced(name):
+                return functional.scaled_dot_product_attention(q, k, v)
+        except RuntimeError as failure:
+            if not name or is_out_of_memory(failure) or is_recording(q):
+                raise
+            key = key_of(q, k, v)
+            logger.warning("attention kernel %s refuses %s, which it took before: %s", name, key, first_line(failure))
+        self.choices[key] = ""  # for rows at other distances too, which have the same key
+        refusals().add((name, key))
+        return functional.scaled_dot_product_attention(q, k, v)
 
     def chosen(self, q: Tensor, k: Tensor, v: Tensor) -> str:
         """The name of the kernel for a shape, measured where it is not known; "" for the usual one."""
@@ -72,17 +86,16 @@ class AttentionKernels:
             least_s = WORTH * timer(lambda: functional.scaled_dot_product_attention(q, k, v), q.device)
         bound = FARTHEST * float(usual.abs().max())
         for name in CANDIDATES:
-            # A kernel that does not take these says why in warnings, and that in an error.
-            with suppress(RuntimeError), warnings.catch_warnings(action="ignore"), forced(name):
-                answer = functional.scaled_dot_product_attention(q, k, v)
-                if not float((answer - usual).abs().max()) <= bound:
-                    logger.warning(
-                        "attention kernel %s answers otherwise for %s: it is not used", name, key_of(q, k, v)
-                    )
-                    continue
+            answer = answer_by(name, q, k, v)
+            if answer is None:
+                continue
+            if not float((answer - usual).abs().max()) <= bound:
+                logger.warning("attention kernel %s answers otherwise for %s: it is not used", name, key_of(q, k, v))
+                continue
+            with forced(name):
                 seconds = timer(lambda: functional.scaled_dot_product_attention(q, k, v), q.device)
-                if seconds < least_s:
-                    best, least_s = name, seconds
+            if seconds < least_s:
+                best, least_s = name, seconds
         return best
 
     # ---------------------------------------------------------------- kept from run to run
@@ -139,11 +152,36 @@ def forced(name: str) -> AbstractContextManager[None]:
     return sdpa_kernel(kernel(name)) if name else nullcontext()
 
 
-def usual_for(q: Tensor, k: Tensor, v: Tensor) -> str:
-    """What the others are compared with: PyTorch's own choice, ""; plain arithmetic where that fails.
+def answer_by(name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+    """What a kernel answers; None where it does not take these, which is remembered."""
+    refused, asked = refusals(), (name, key_of(q, k, v))
+    if asked in refused:
+        return None
+    try:
+        # A kernel that does not take these says why in warnings, and that in an error.
+        with warnings.catch_warnings(action="ignore"), forced(name):
+            return functional.scaled_dot_product_attention(q, k, v)
+    except RuntimeError:
+        refused.add(asked)
+        return None
 
-    On Hopper it is cuDNN's kernel, which refuses a shape only when it is called (pytorch/pytorch issue 140930).
+
+@cache
+def refusals() -> set[tuple[str, str]]:
+    """Kernels and keys of what they did not take in this process."""
+    return set()
+
+
+def spare_cudnn() -> None:
+    """Let PyTorch's own choice of attention in this process be none of cuDNN's, which it prefers on Hopper.
+
+    Whoever asks for cuDNN's by name still gets it.
     """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def usual_for(q: Tensor, k: Tensor, v: Tensor) -> str:
+    """What the others are compared with: PyTorch's own choice, ""; plain arithmetic where that fails."""
     try:
         functional.scaled_dot_product_attention(q, k, v)
     except RuntimeError as failure:

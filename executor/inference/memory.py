@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from executor.inference.attention_kernels import AttentionKernels
+from executor.inference.attention_kernels import AttentionKernels, spare_cudnn
 from executor.inference.casting import cast_leaves, plain_leaves
 from executor.inference.cuda_graphs import recorder_on
 from executor.inference.devices import CPU, Placement, Role, Ways, choose_device, free_bytes, place, streamed
@@ -244,6 +244,8 @@ class Memory:
         self.ways = ways or Ways()
         self._kernels: AttentionKernels | None = None
         self._regions: Regions | None = None
+        if self.device.type == "cuda":
+            spare_cudnn()
 
     def load(
         self,

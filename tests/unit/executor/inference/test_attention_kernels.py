@@ -14,8 +14,15 @@ from torch import Tensor
 
 from executor.inference import attention_kernels
 from executor.inference.attention_kernels import AttentionKernels, by_kernels, key_of
+from executor.inference.memory import Memory
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def nothing_refused() -> None:
+    """What other tests' kernels refused is forgotten."""
+    attention_kernels.refusals.cache_clear()
 
 
 @pytest.fixture
@@ -28,6 +35,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: Mapping[str, float]) -> None:
         self.seconds, self.name, self.asked, self.wrong = dict(seconds), "", list[str](), ""
+        self.refused: list[str] = []
         monkeypatch.setattr(attention_kernels, "sdpa_kernel", self.forced)
         monkeypatch.setattr(attention_kernels.functional, "scaled_dot_product_attention", self.attention)
 
@@ -41,6 +49,7 @@ class Clock:
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self.name not in self.seconds:
+            self.refused.append(self.name)
             raise RuntimeError("No available kernel")
         return _attention(q, k, v) + (1.0 if self.name and self.name == self.wrong else 0.0)
 
@@ -86,6 +95,32 @@ def test_where_the_usual_kernel_fails_the_others_are_compared_with_arithmetic(
     assert "PyTorch's own attention kernel fails" in caplog.text
     clock.seconds = {"MATH": 20.0}
     assert kernels.chosen(*parts(6)) == "MATH"
+
+
+def test_a_kernel_that_refused_a_shape_is_not_asked_again_in_this_process(clock: Clock):
+    del clock.seconds["CUDNN_ATTENTION"]
+    for _ in range(2):
+        assert AttentionKernels(device=CPU, timer=clock).chosen(*parts()) == "FLASH_ATTENTION"
+    assert clock.refused.count("CUDNN_ATTENTION") == 1
+
+
+def test_a_chosen_kernel_that_refuses_later_is_given_up(clock: Clock, caplog: pytest.LogCaptureFixture):
+    kernels, given = AttentionKernels(device=CPU, timer=clock), parts()
+    kernels.attend(*given)
+    del clock.seconds["CUDNN_ATTENTION"]
+    for _ in range(2):
+        torch.testing.assert_close(kernels.attend(*given), _attention(*given))
+    assert clock.refused.count("CUDNN_ATTENTION") == 1
+    assert "CUDNN_ATTENTION refuses" in caplog.text
+
+
+def test_cudnn_is_not_what_pytorch_chooses_by_itself_on_a_gpu():
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        Memory(torch.device("cuda", 0))
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def test_want_of_memory_is_no_refusal(clock: Clock, monkeypatch: pytest.MonkeyPatch):
