@@ -156,10 +156,11 @@ class CheckpointSave(_Saving):
         extra_pnginfo: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
         """Write all three; NodeInputError for text encoders of another family than the model's."""
-        from executor.inference.families.saving import checkpoint_texts
+        from executor.inference.families.saving import checkpoint_texts, checkpoint_vae
 
         tensors = diffusion_tensors(model) | checkpoint_texts(model.family, clip)
-        tensors |= {VAE + name: weight for name, weight in vae_tensors(vae)}
+        prefix = checkpoint_vae(model.family)
+        tensors |= {prefix + name: weight for name, weight in vae_tensors(vae)}
         return write(tensors, filename_prefix, prompt, extra_pnginfo)
 
 

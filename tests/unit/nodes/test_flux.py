@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from executor.errors import NodeInputError
-from executor.inference.checkpoint import load_diffusion_model
+from executor.inference.checkpoint import load_checkpoint, load_diffusion_model
 from executor.inference.memory import Memory
 from executor.inference.sample import sample
+from executor.inference.weights import read_weights
 from nodes.builtin.edit_model import ReferenceLatent
 from nodes.builtin.flux import (
     SIZES,
@@ -20,8 +22,11 @@ from nodes.builtin.flux import (
 )
 from nodes.builtin.merging_by_layer import ModelMergeFlux1
 from nodes.builtin.model_patches import SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple
-from nodes.builtin.model_saving import ModelSave
-from tests.tiny_flux import write_flux
+from nodes.builtin.model_saving import CheckpointSave, ModelSave
+from tests.tiny_checkpoint import random_tensors
+from tests.tiny_flux import WRAPPED, flux_tensors, write_flux
+from tests.tiny_sd3 import vae_of_sixteen_channels
+from tests.tiny_texts import L_WIDTH, T5_WIDTH, whole_texts
 from tests.unit.nodes.test_sdxl import ToldClip
 
 CPU = Memory(mode="cpu")
@@ -121,3 +126,15 @@ def test_layers_may_be_left_out_of_the_worse_answer(models, node, layers):
         sample(each, {"samples": torch.zeros(1, 16, 4, 4)}, **settings, **sides) for each in (model, changed)
     )
     assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_a_checkpoint_is_saved_whole(place, tmp_path):
+    vae = random_tensors({"vae.": vae_of_sixteen_channels()})
+    parts = {**flux_tensors(WRAPPED, context=T5_WIDTH, vector=L_WIDTH), **whole_texts("clip_l", "t5xxl"), **vae}
+    save_file(parts, tmp_path / "flux.safetensors")
+    found = load_checkpoint(tmp_path / "flux.safetensors", CPU)
+    CheckpointSave().save(found.model, found.clip, found.vae, "checkpoints/mine")
+    [path] = (place.folders.root("output") / "checkpoints").glob("*.safetensors")
+    again = read_weights(path).tensors
+    assert set(parts) == set(again)
+    assert all(torch.equal(parts[name].reshape(tensor.shape), tensor) for name, tensor in again.items())
