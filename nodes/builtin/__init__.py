@@ -32,6 +32,7 @@ MODULES = (
     "sdxl",
     "flux",
     "sd3",
+    "sd3_texts",
     "photomaker",
     "sd_upscale",
     "sampling",

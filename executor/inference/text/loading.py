@@ -180,12 +180,12 @@ def names_of(found: Sequence[Found], wanted: Wanted) -> list[str]:
 
 def clip_prefix(file: WeightFile, fits: str) -> str:
     """The prefix of the CLIP text model in a file; ModelFileError when there is none."""
-    for mark in (MARK, FIRST_LAYER):
-        ending = next((name for name in file.tensors if name.endswith(mark)), None)
-        if ending is not None and not ending.endswith(("vision_model." + FIRST_LAYER, "visual." + MARK)):
-            return ending.removesuffix(mark).removesuffix("text_model.")
-        if ending is not None:
-            raise ModelFileError(file.path, "is a CLIP vision model", f"it belongs into models/clip_vision; {fits}")
+    endings = [(name, mark) for mark in (MARK, FIRST_LAYER) for name in file.tensors if name.endswith(mark)]
+    for name, mark in endings:
+        if not name.endswith(("vision_model." + FIRST_LAYER, "visual." + MARK)):
+            return name.removesuffix(mark).removesuffix("text_model.")
+    if endings:
+        raise ModelFileError(file.path, "is a CLIP vision model", f"it belongs into models/clip_vision; {fits}")
     raise ModelFileError(file.path, f"looks like {describe(file.tensors)[0]}", fits)
 
 

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from executor.errors import ModelFileError, NodeInputError
+from executor.inference.conditioning_hooks import create_hook_lora
 from executor.inference.lora import apply_lora
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
@@ -17,7 +18,8 @@ from executor.inference.text.kinds import CLIP_G, CLIP_L, T5_SD3
 from executor.inference.text.loading import load_text_encoder
 from executor.inference.text.places import FLUX_TEXTS, SD3_TEXTS, build_texts
 from executor.inference.weights import WeightFile
-from tests.tiny_texts import G_WIDTH, L_WIDTH, T5_WIDTH, whole_texts, write_encoders
+from nodes.builtin.hooks import SetClipHooks
+from tests.tiny_texts import G_WIDTH, L_WIDTH, T5_WIDTH, encoder_tensors, whole_texts, write_encoders
 
 CPU = Memory(mode="cpu")
 TEXT = "a (red:1.3) circle"
@@ -321,3 +323,24 @@ def test_the_kinds_are_those_of_the_family(sd3):
     assert [each.kind.name for each in sd3.encoders] == ["l", "g", "t5xxl"]
     assert encoder(sd3, "g").kind is CLIP_G
     assert encoder(sd3, "t5xxl").kind is T5_SD3
+
+
+@pytest.mark.parametrize("first", ["text", "vision"])
+def test_a_whole_clip_is_read_by_its_text_side(files, tmp_path, first):
+    vision = {"vision_model.encoder.layers.0.mlp.fc1.weight": torch.zeros(4, 4)}
+    text = encoder_tensors(L)
+    tensors = {**vision, **text} if first == "vision" else {**text, **vision}
+    torch.save(tensors, tmp_path / "whole.pt")
+    found, wanted = load_text_encoder([tmp_path / "whole.pt", files[T5]], "flux", CPU), load(files, "flux", L, T5)
+    vectors = [clip.encode("cat")[0][1]["pooled_output"] for clip in (found, wanted)]
+    assert torch.equal(*vectors)
+
+
+def test_hooks_change_t5(flux):
+    lora = {f"lora_te3_{Q.replace('.', '_')}.diff": torch.randn(16, T5_WIDTH)}
+    group = create_hook_lora(lora, 1.0, 0.6)
+    [hooked] = SetClipHooks().apply_hooks(flux, apply_to_conds=False, schedule_clip=False, hooks=group)
+    _, loaded = apply_lora(WeightFile(path=Path("x.safetensors"), tensors=lora), None, flux, 0.0, 0.6)
+    found = hooked.encode(TEXT)[0][0]
+    assert torch.equal(found, loaded.encode(TEXT)[0][0])
+    assert not torch.equal(found, flux.encode(TEXT)[0][0])
