@@ -12,7 +12,7 @@ from executor.inference.conditioning_hooks import create_hook_lora
 from executor.inference.lora import apply_lora
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
-from executor.inference.text.encoder import encoder_of
+from executor.inference.text.encoder import Encoder, encoder_of
 from executor.inference.text.joining import FLUX, SD3
 from executor.inference.text.kinds import CLIP_G, CLIP_L, T5_SD3
 from executor.inference.text.loading import load_text_encoder
@@ -46,8 +46,11 @@ def sd3(files) -> Clip:
     return load(files, "sd3", L, G, T5)
 
 
-def encoder(clip: Clip, name: str):
-    return next(each for each in clip.encoders if each.name == name)
+def encoder(clip: Clip, name: str) -> Encoder:
+    """One encoder of a CLIP, ready to compute."""
+    found = next(each for each in clip.encoders if each.name == name)
+    CPU.load(found.part)
+    return found
 
 
 def read_alone(clip: Clip, name: str, text: str = TEXT) -> tuple[Tensor, Tensor | None]:
