@@ -15,6 +15,8 @@ from executor.inference.controlnet_file import Read, read_controlnet
 from executor.inference.controlnet_model import ControlNet
 from executor.inference.crossing import sent
 from executor.inference.memory import Memory, Part
+from executor.inference.mmdit_control import MMDiTControl
+from executor.inference.mmdit_controlnet import MMDiTNetControl
 from executor.inference.pixels import common_upscale
 from executor.inference.t2i_adapter import T2IAdapter, grey, spread
 from executor.inference.union_controlnet import UnionControlNet
@@ -162,6 +164,8 @@ def control_of(read: Read, memory: Memory) -> Control:
     """The control of a network that was read."""
     if isinstance(read.part.module, T2IAdapter):
         return AdapterControl(cast("Part[T2IAdapter]", read.part), memory)
+    if isinstance(read.part.module, MMDiTControl):
+        return MMDiTNetControl(cast("Part[MMDiTControl]", read.part), memory, read.name)
     control = NetControl(cast("Part[ControlNet]", read.part), memory)
     control.global_average_pooling = read.pooled
     return control

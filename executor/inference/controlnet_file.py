@@ -20,6 +20,7 @@ from executor.inference.detect import describe
 from executor.inference.families.diffusers_unet import original_unet_names
 from executor.inference.families.ldm_unet import count_under, read_unet_shape
 from executor.inference.memory import Part
+from executor.inference.mmdit_control_file import MARK, read_mmdit_control
 from executor.inference.t2i_adapter_file import adapter_prefix, read_adapter
 from executor.inference.unet import UNetShape
 from executor.inference.union_controlnet import UnionControlNet, UnionShape
@@ -41,6 +42,7 @@ class Read:
 
     part: Part[nn.Module]
     pooled: bool = False  # whether its features are averaged over the picture
+    name: str = ""  # its file's, where that tells which pictures it reads
 
 
 def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) -> Read:
@@ -57,6 +59,8 @@ def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) 
             return read_net(file, keys, base)
     if "controlnet_cond_embedding.conv_in.weight" in names:
         return read_net(file, original_names(names), base)
+    if MARK in names:
+        return Read(part=read_mmdit_control(file), name=file.path.stem)
     adapters = adapter_prefix(names)
     if adapters is not None:
         return Read(part=cast("Part[nn.Module]", read_adapter(file, adapters)))

@@ -114,6 +114,11 @@ class HalfBlock(nn.Module):
         self.parts = (9 if dual else 6) if leads_back else 2
         self.adaLN_modulation = modulation(sizes.width, self.parts)
 
+    def forward(self, x: Tensor, vec: Tensor) -> Tensor:
+        """Tokens x [B, N, C] that attend to each other only, after it; `vec` [B, C] leads."""
+        numbers = self.numbers(vec)
+        return self.joined(x, attended(self.projected(x, numbers), self.attn.heads, {}), numbers)
+
     def numbers(self, vec: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate [B, C] of the attention, the feed-forward and the second attention."""
         return tuple(self.adaLN_modulation(vec).chunk(self.parts, dim=-1))
