@@ -13,6 +13,7 @@ from executor.inference.detect import describe, detect
 from executor.inference.diffusion import DiffusionModel
 from executor.inference.families import families as known_families
 from executor.inference.families.base import Diffusion, Family
+from executor.inference.families.diffusers_flux import original_flux
 from executor.inference.families.diffusers_unet import original_unet_names
 from executor.inference.grey_latent import show_grey
 from executor.inference.handle import ModelHandle
@@ -83,6 +84,7 @@ def diffusion_model_of(
     file: WeightFile, memory: Memory, *, weight_dtype: str = "default", families: Sequence[Family] | None = None
 ) -> ModelHandle:
     """`load_diffusion_model` of tensors that are read already."""
+    file = original_flux(file)
     names = diffusion_names(file.tensors)
     families = known_families() if families is None else families
     for family in families:

@@ -9,8 +9,10 @@ from itertools import pairwise
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from safetensors.torch import save_file
 from torch import Tensor
 
+from executor.errors import ModelFileError
 from executor.inference.checkpoint import load_diffusion_model
 from executor.inference.flux import DIAGONAL, INDEX, OFFSET, Flux, FluxShape, as_latents, as_tokens, standing
 from executor.inference.memory import Memory
@@ -230,3 +232,22 @@ def test_a_sampling_is_diffusers(guided, tmp_path):
     noise = torch.randn(1, 16, 8, 6, generator=torch.manual_seed(7))
     told = given | ({"guidance": torch.tensor([2.5])} if guided else {})
     assert error(found, sampled_by_diffusers(random_flux(shape), noise, told, [*sigmas, 0.0])) < BOUND
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_a_file_in_diffusers_names_is_the_same_network(prefix, tmp_path):
+    ours = random_flux()
+    tensors = {prefix + name: each.contiguous() for name, each in theirs(ours).state_dict().items()}
+    save_file(tensors, tmp_path / "diffusers.safetensors")
+    found = load_diffusion_model(tmp_path / "diffusers.safetensors", Memory(mode="cpu")).model.part.weights
+    wanted = ours.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
+
+
+def test_a_tensor_that_a_file_in_diffusers_names_lacks_is_named(tmp_path):
+    tensors = {name: each.contiguous() for name, each in theirs(random_flux()).state_dict().items()}
+    del tensors["transformer_blocks.1.attn.norm_k.weight"]
+    save_file(tensors, tmp_path / "diffusers.safetensors")
+    with pytest.raises(ModelFileError, match=r"lacks 1 tensors, such as double_blocks\.1\.img_attn\.norm\.key_norm"):
+        load_diffusion_model(tmp_path / "diffusers.safetensors", Memory(mode="cpu"))
