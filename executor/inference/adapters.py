@@ -102,6 +102,13 @@ class LowRank(Factored):
     up: Tensor
     down: Tensor
     core: Tensor | None = None
+    pads: bool = False  # whether a weight with fewer columns than `down` is filled up with zeros
+
+    def changed(self, weight: Tensor, strength: float) -> Tensor:
+        """As others, of a weight filled up where it may be."""
+        more = self.down.shape[1] - weight.shape[1] if self.pads and weight.ndim == self.down.ndim == 2 else 0
+        wide = torch.nn.functional.pad(weight, (0, more)) if more > 0 else weight
+        return Factored.changed(self, wide, strength)
 
     def product(self, weight: Tensor) -> tuple[Tensor, int]:
         """up @ down; kernels are part of `down`, or of the core."""

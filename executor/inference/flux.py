@@ -63,6 +63,7 @@ class FluxShape:
 class Flux(nn.Module):
     """Noisy latents, times and text to a prediction."""
 
+    growing = ("img_in",)
     repeats_text = False  # tokens of text take part in every attention
     kept_width = 0
     patch_size = SIDE
@@ -94,6 +95,11 @@ class Flux(nn.Module):
     def sizes(self) -> dict[str, object]:
         """Its sizes by the names that packs read them by."""
         return flux_sizes(self.shape)
+
+    @property
+    def taken_channels(self) -> int:
+        """Channels that it takes at present: a LoRA may have added some."""
+        return self.img_in.weight.shape[1] // CELLS
 
     @property
     def text_width(self) -> int:

@@ -5,7 +5,7 @@ Sizes and orders are those of Black Forest Labs' fill, control and Kontext model
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from executor.errors import NodeInputError
-from executor.inference.extras import Given, Options, Situation, number, picture_of, side_by_side, whole
+from executor.inference.extras import (
+    Given,
+    MaskedPicture,
+    Options,
+    PictureBeside,
+    Situation,
+    number,
+    picture_of,
+    side_by_side,
+    whole,
+)
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.pixels import common_upscale
 
@@ -68,10 +78,8 @@ class FurtherPictures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedCells:
+class MaskedCells(MaskedPicture):
     """More channels of models that fill: the picture without what is drawn anew, and the mask's pixels of each cell."""
-
-    latent_format: LatentFormat
 
     def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
         """`c_concat` [1 or B, C + 64, h, w]: picture and mask of the conditioning, else those of the sampling."""
@@ -79,7 +87,7 @@ class MaskedCells:
         if picture is not None:
             where = self.pixels(mask if isinstance(mask, Tensor) else None, situation)
             return {"c_concat": side_by_side(picture, where)}
-        drawn, grey = whole(situation)[:, None], self.latent_format.grey()
+        drawn, grey = whole(situation)[:, None], self.grey()
         kept = grey if situation.latent is None else situation.latent.cpu().float()
         masked = grey + (kept - grey) * (1.0 - drawn)
         return {"c_concat": side_by_side(masked, self.pixels(situation.mask, situation))}
@@ -92,6 +100,24 @@ class MaskedCells:
             return torch.ones(1, cell * cell, height, width)
         fitted = common_upscale(planes_of(mask), width * cell, height * cell, "bilinear", "center")
         return functional.pixel_unshuffle(fitted, cell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside(MaskedPicture):
+    """What stands beside the latents, by how many channels the network takes now: LoRAs may add some (Canny, Depth)."""
+
+    channels: Callable[[], int]  # of the network's latents with what is beside them
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """`c_concat`, where it takes something; NodeInputError where nobody knows what."""
+        beside = self.channels() - self.latent_format.channels
+        if beside == 0:
+            return {}
+        if beside == self.latent_format.channels:
+            return PictureBeside(latent_format=self.latent_format, scaled=True)(options, situation)
+        if beside == self.latent_format.channels + self.latent_format.downscale**2:
+            return MaskedCells(latent_format=self.latent_format, own_grey=self.own_grey)(options, situation)
+        raise NodeInputError(f"this model takes {beside} channels beside its latents, which mean nothing known")
 
 
 def planes_of(mask: Tensor) -> Tensor:

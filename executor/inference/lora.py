@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -66,6 +67,7 @@ ENDINGS: tuple[tuple[str, str], ...] = (
     ("_lora.down.weight", "down"),
     (".lora_A.weight", "down"),
     (".lora_B.weight", "up"),
+    (".lora_B.bias", "diff_b"),
     (".lora_A", "down"),
     (".lora_B", "up"),
     (".dora_scale", "dora_scale"),
@@ -73,6 +75,7 @@ ENDINGS: tuple[tuple[str, str], ...] = (
     (".set_weight", "set"),
     (".diff_b", "diff_b"),
     (".diff", "diff"),
+    (".scale", "set_scale"),
     (".w_norm", "diff"),
     (".b_norm", "diff_b"),
     *((f".hada_{part}", f"hada_{part}") for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
@@ -142,7 +145,7 @@ def read_layers(file: WeightFile) -> dict[str, Parts]:
                 layers[name[: -len(ending)]][part] = tensor
                 break
     changing = {name: parts for name, parts in layers.items() if parts.keys() - {"alpha"}}
-    if not changing:
+    if not any(parts.keys() - {"alpha", "set_scale"} for parts in changing.values()):
         raise ModelFileError(file.path, f"looks like {describe(file.tensors)[0]}", FITS)
     return changing
 
@@ -153,7 +156,12 @@ def model_patches(layers: Sequence[tuple[str, Parts]], model: ModelHandle) -> di
     if not isinstance(module, DiffusionNetwork):
         return {}
     table = diffusion_layers(module, model.model.part.weights)
-    return placed(layers, DIFFUSION_PREFIXES, table, lambda key: DIFFUSION + key, model.model.part.weights)
+    named = placed(layers, DIFFUSION_PREFIXES, table, lambda key: DIFFUSION + key, model.model.part.weights)
+    growing = {f"{DIFFUSION}{layer}.weight" for layer in module.growing}
+    return {
+        key: (name, replace(adapter, pads=True) if key in growing and isinstance(adapter, LowRank) else adapter)
+        for key, (name, adapter) in named.items()
+    }
 
 
 def text_patches(layers: Sequence[tuple[str, Parts]], clip: Clip) -> dict[PatchKey, tuple[str, Adapter]]:
@@ -187,6 +195,8 @@ def placed(
             found[patch_key(name_of(f"{layer}.weight"), place)] = (name, adapter)
         if "diff_b" in parts and f"{layer}.bias" in weights:
             found[patch_key(name_of(f"{layer}.bias"), place)] = (name, Difference(parts["diff_b"]))
+        if "set_scale" in parts and f"{layer}.scale" in weights:
+            found[name_of(f"{layer}.scale")] = (name, Replacement(parts["set_scale"]))
     return found
 
 

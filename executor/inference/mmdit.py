@@ -121,6 +121,7 @@ class MMDiT(nn.Module):
 
     kept_width = 0  # keys of the text depend on the picture
     repeats_text = False  # tokens that come twice take weight off the picture's
+    growing = ()
 
     def other_names(self) -> dict[str, LayerPlace]:
         """Its layers by the names they have in diffusers' SD3Transformer2DModel."""

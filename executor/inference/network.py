@@ -58,6 +58,11 @@ class DiffusionNetwork(Protocol):
         """Whether it answers the same to text whose tokens come several times, each as often."""
         ...
 
+    @property
+    def growing(self) -> tuple[str, ...]:
+        """Layers whose input may become wider by a LoRA, which brings what is put there."""
+        ...
+
     def other_names(self) -> Mapping[str, LayerPlace]:
         """Its layers by the names they have in diffusers, where these differ or mean parts of a layer."""
         ...

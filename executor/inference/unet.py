@@ -181,6 +181,7 @@ class UNet(nn.Module):
         return sum(layer.out * layer.depth for block in blocks for layer in block if layer.kind == "attention")
 
     repeats_text = True
+    growing = ()
 
     def other_names(self) -> dict[str, LayerPlace]:
         """Its layers by the names they have in diffusers' UNet2DConditionModel."""

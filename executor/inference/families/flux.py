@@ -5,23 +5,23 @@ Kontext is dev with other weights. Checkpoints hold CLIP-L and T5 beside the net
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import cast
 
 from torch import Tensor, nn
 
 from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.denoiser import ModelSampling, flow, flux
-from executor.inference.extras import Extra, PictureBeside
+from executor.inference.extras import Extra
 from executor.inference.families.base import Detection, Diffusion, Parts
 from executor.inference.families.latent_diffusion import below, build_vae_part, read_shape
 from executor.inference.families.ldm_unet import count_under
 from executor.inference.families.ldm_vae import read_vae_shape
 from executor.inference.flux import Flux, FluxShape
-from executor.inference.flux_extras import FurtherPictures, Guidance, MaskedCells, TextVector
-from executor.inference.latent_formats import FLUX, LatentFormat
+from executor.inference.flux_extras import Beside, FurtherPictures, Guidance, TextVector
+from executor.inference.latent_formats import FLUX
 from executor.inference.memory import Part, most_common_dtype
 from executor.inference.text import joining
 from executor.inference.text.places import FLUX_TEXTS, build_texts
@@ -36,25 +36,8 @@ FIRST, NORM = "double_blocks.0.", "double_blocks.0.img_attn.norm.query_norm.scal
 TAKES = "networks of 64, 128 and 384 features per token fit here: text to picture, a picture beside, and filling"
 
 
-def nothing_beside(latent_format: LatentFormat) -> tuple[Extra, ...]:
-    """Latents alone."""
-    return ()
-
-
-def picture_beside(latent_format: LatentFormat) -> tuple[Extra, ...]:
-    """Edges or depths of the picture to draw."""
-    return (PictureBeside(latent_format=latent_format, scaled=True),)
-
-
-def masked_picture(latent_format: LatentFormat) -> tuple[Extra, ...]:
-    """The picture to fill, and where."""
-    return (MaskedCells(latent_format=latent_format),)
-
-
-CHANNELS: Mapping[int, Callable[[LatentFormat], tuple[Extra, ...]]] = MappingProxyType(
-    {16: nothing_beside, 32: picture_beside, 96: masked_picture}
-)
-"""Channels of latents with what stands beside them → what that is."""
+CHANNELS = (16, 32, 96)
+"""Of latents with what stands beside them: nothing, a picture, a picture and where to fill it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +99,10 @@ class FluxFamily:
 
     def _diffusion(self, file: WeightFile, shape: FluxShape, names: Mapping[str, str]) -> Diffusion:
         part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: Flux(shape), names)
-        beside = CHANNELS[shape.in_channels](self.latent_format)
         guided: tuple[Extra, ...] = (Guidance(),) if shape.guidance else ()
-        extras = (TextVector(width=shape.vector), *guided, FurtherPictures(latent_format=self.latent_format), *beside)
+        module = cast(Flux, part.module)
+        beside = Beside(latent_format=self.latent_format, channels=lambda: module.taken_channels)
+        extras = (TextVector(width=shape.vector), *guided, FurtherPictures(latent_format=self.latent_format), beside)
         return Diffusion(
             part=part,
             width=shape.width

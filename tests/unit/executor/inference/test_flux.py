@@ -16,7 +16,7 @@ from executor.inference.checkpoint import load_checkpoint, load_diffusion_model
 from executor.inference.extras import Situation
 from executor.inference.handle import ModelHandle
 from executor.inference.latent_formats import FLUX
-from executor.inference.lora import apply_lora
+from executor.inference.lora import apply_lora, read_layers
 from executor.inference.memory import Memory
 from executor.inference.network_config import ModelType
 from executor.inference.recordable import runs_nothing_else
@@ -336,6 +336,39 @@ def test_every_layer_of_diffusers_has_a_place(model):
     module = FluxTransformer2DModel(joint_attention_dim=24, pooled_projection_dim=12, guidance_embeds=True, **sizes)
     layers = {name for name, each in module.named_modules() if isinstance(each, torch.nn.Linear)}
     assert layers <= set(model.model.part.module.other_names())
+
+
+def test_a_lora_of_control_adds_a_picture_beside_the_latents(model):
+    generator = torch.Generator().manual_seed(3)
+    down, up = torch.randn(4, 128, generator=generator) * 0.1, torch.randn(WIDTH, 4, generator=generator) * 0.1
+    norm, bias = torch.rand(32, generator=generator) + 0.5, torch.randn(3 * WIDTH, generator=generator)
+    qkv = "double_blocks.0.img_attn"
+    tensors = {
+        "img_in.lora_A.weight": down,
+        "img_in.lora_B.weight": up,
+        f"{qkv}.qkv.lora_A.weight": torch.zeros(4, WIDTH),
+        f"{qkv}.qkv.lora_B.weight": torch.zeros(3 * WIDTH, 4),
+        f"{qkv}.qkv.lora_B.bias": bias,
+        f"{qkv}.norm.query_norm.scale": norm,
+    }
+    changed, _ = apply_lora(WeightFile(path=Path("canny.safetensors"), tensors=tensors), model, None, 1.0, 1.0)
+    weights, pristine = changed.patched_weights(), model.model.part.weights
+    wide = torch.nn.functional.pad(pristine["img_in.weight"], (0, 64)) + up @ down
+    torch.testing.assert_close(weights["img_in.weight"], wide)
+    torch.testing.assert_close(weights[f"{qkv}.qkv.bias"], pristine[f"{qkv}.qkv.bias"] + bias)
+    assert torch.equal(weights[f"{qkv}.norm.query_norm.scale"], norm)
+    plain = sampled(model)
+    first, second = (
+        sampled(changed, conditioning(concat_latent_image=torch.full((1, 16, 6, 4), v))) for v in (0.0, 1.0)
+    )
+    assert not torch.allclose(first, second, atol=1e-3)
+    assert torch.equal(sampled(model), plain)  # and the next sampling without it takes no picture
+
+
+def test_a_whole_network_is_no_lora():
+    file = WeightFile(path=Path("flux.safetensors"), tensors=flux_tensors())
+    with pytest.raises(ModelFileError, match="looks like a Flux model"):
+        read_layers(file)
 
 
 # ---------------------------------------------------------------- packs
