@@ -230,12 +230,24 @@ class SelfAttention:
         assert self.seen is not None  # push() asks
         looked = self.seen.mean(dim=1).sum(dim=1) > self.threshold  # [B, N]
         height, width = latent.shape[-2:]
-        ratio = (height * width / looked.shape[-1]) ** 0.5
-        rows, columns = round(height / ratio), round(width / ratio)
-        rows = rows if rows * columns == looked.shape[-1] else looked.shape[-1] // max(1, columns)
-        grid = looked.reshape(-1, 1, rows, looked.shape[-1] // rows).to(latent)
+        grid = looked.reshape(-1, 1, *sides_of(looked.shape[-1], height, width)).to(latent)
         mask = torch.nn.functional.interpolate(grid, size=(height, width), mode="nearest")
         return blur(latent, self.blur_sigma) * mask + latent * (1 - mask)
+
+
+def sides_of(cells: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of so many cells of latents of these sides, halved some times and rounded up each time.
+
+    Of cells that no halving gives, the sides that are nearest to the latents' proportions.
+    """
+    rows, columns = height, width
+    while rows * columns > cells:
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    if rows * columns == cells:
+        return rows, columns
+    wanted = (cells * height / width) ** 0.5
+    rows = min((side for side in range(1, cells + 1) if cells % side == 0), key=lambda side: abs(side - wanted))
+    return rows, cells // rows
 
 
 def blur(latent: Tensor, sigma: float, cells: int = 9) -> Tensor:

@@ -1,5 +1,7 @@
 """Rules of guidance: what they do to a model's answers."""
 
+import math
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from executor.inference.guidance_rules import (
     by_likeness,
     perpendicular,
     perturbed,
+    sides_of,
 )
 from tests.maths.recordings import toy_handle
 
@@ -90,6 +93,25 @@ def test_only_what_is_looked_at_is_blurred():
     changed = (watching.degraded(latent) != latent).any(dim=1)[0]
     assert changed.nonzero().amin(dim=0).tolist() == [2, 2]
     assert changed.nonzero().amax(dim=0).tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+@pytest.mark.parametrize("size", [(65, 96), (41, 55), (64, 64), (5, 12), (9, 9)])
+def test_the_cells_that_look_lie_as_a_unet_halves_them(size, halvings):
+    rows, columns = (math.ceil(side / 2**halvings) for side in size)
+    assert sides_of(rows * columns, *size) == (rows, columns)
+    watching = SelfAttention(0.5, 2.0)
+    watching.seen = torch.zeros(1, 1, rows * columns, rows * columns)
+    watching.seen[..., -1] = 1.0  # everyone looks at the last cell
+    latent = torch.randn(1, 4, *size)
+    changed = (watching.degraded(latent) != latent).any(dim=1)[0].nonzero()
+    assert changed.amax(dim=0).tolist() == [size[0] - 1, size[1] - 1]
+    first = [math.ceil(side - side / count) for side, count in zip(size, (rows, columns), strict=True)]
+    assert changed.amin(dim=0).tolist() == first
+
+
+def test_cells_that_no_halving_gives_lie_nearest_to_the_pictures_proportions():
+    assert sides_of(12, 30, 41) == (3, 4)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (3, 9)])
