@@ -132,8 +132,9 @@ class Flux(nn.Module):
     ) -> Tensor:
         """The prediction [B, C, h, w] for latents x at times [B] under text [B, T, C] and its vector y [B, V].
 
-        `guidance` [B] is how strong it is to be; `ref_latents` [B, C, ...] are further pictures that it sees. Sizes
-        that are odd are filled up by the other side's cells.
+        `guidance` [B] is how strong it is to be; `ref_latents` [B, C, ...] are further pictures that it sees;
+        `attention_mask` [B, T] is added to scores of the text's tokens. Sizes that are odd are filled up by the other
+        side's cells.
         """
         height, width = x.shape[-2:]
         options: Options = {**(transformer_options or {}), "original_shape": list(x.shape)}
@@ -155,7 +156,7 @@ class Flux(nn.Module):
             guidance,
             control,
             options,
-            attention_mask,
+            None if attention_mask is None else among_all(attention_mask, tokens),
         )
         return as_latents(answer[:, :count], rows, columns)[..., :height, :width].contiguous()
 
@@ -246,6 +247,17 @@ def added(tokens: Tensor, control: Control | None, side: str, number: int) -> No
     feature = features[number] if number < len(features) else None
     if feature is not None:
         tokens[:, : feature.shape[1]] += feature.to(tokens)
+
+
+def among_all(bias: Tensor, tokens: Tensor) -> Tensor:
+    """What is added to scores [B, 1, T + N, T + N], of a bias [B, T] of the text beside a picture [B, N, ...].
+
+    Tokens with a bias mind each other as they are.
+    """
+    columns = functional.pad(bias.to(tokens), (0, tokens.shape[1]))
+    changed = columns != 0
+    among = changed[:, :, None] & changed[:, None]
+    return columns[:, None].expand(among.shape).masked_fill(among, 0.0)[:, None]
 
 
 # ---------------------------------------------------------------- latents as tokens

@@ -27,6 +27,8 @@ from executor.inference.extras import (
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.pixels import common_upscale
 
+BIAS = "attention_bias"
+"""The option that holds what is added to the attention's scores of each token of the text, [1, T]."""
 GUIDANCE = 3.5  # where a conditioning names none
 
 
@@ -75,6 +77,18 @@ class FurtherPictures:
         }
         method = options.get("reference_latents_method")
         return given | ({"ref_latents_method": method} if isinstance(method, str) else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MindedTokens:
+    """How much attention minds each token of the text (Redux at strengths that are told as attention's)."""
+
+    def __call__(self, options: Options, situation: Situation) -> dict[str, Tensor]:
+        """`attention_mask` [1, T], added to scores; nothing where the conditioning has none."""
+        bias, text = options.get(BIAS), situation.context
+        if not isinstance(bias, Tensor) or text is None:
+            return {}
+        return {"attention_mask": functional.pad(bias.float(), (0, text.shape[1] - bias.shape[1]))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,11 @@ class StyleModel:
     part: Part[StyleAdapter] | Part[Redux]
     memory: Memory
 
+    @property
+    def leads_by_attention(self) -> bool:
+        """Whether the networks it is for can be told how much their attention minds its tokens."""
+        return isinstance(self.part.module, Redux)
+
     def get_cond(self, output: Output) -> Tensor:
         """Tokens [B, N, C] of what a vision model saw, on the CPU.
 

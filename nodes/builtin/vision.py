@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 
 from executor.errors import NodeInputError
+from executor.inference.flux_extras import BIAS
 from executor.inference.values import Conditioning, Image
 from nodes.builtin.conditioning import entries, packed
 from nodes.builtin.inputs import InputTypes, choice, decimal, files, socket
@@ -15,6 +17,8 @@ from nodes.builtin.services import model_path, services
 if TYPE_CHECKING:
     from executor.inference.style_model import StyleModel
     from executor.inference.vision import ClipVision, ClipVisionOutput
+
+LEAST_STRENGTH = 1e-10  # its logarithm is a number
 
 
 class CLIPVisionLoader:
@@ -111,22 +115,33 @@ class StyleModelApply:
         strength: float,
         strength_type: str,
     ) -> tuple[Conditioning]:
-        """The conditioning with the pictures' tokens behind the text's, multiplied by the strength.
+        """The conditioning with the pictures' tokens behind the text's.
 
-        Raises NodeInputError for tokens of another width than the text's, and for a strength as attention bias, which
-        no network here takes.
+        They are multiplied by the strength, or attention minds them so many times as much. Raises NodeInputError for
+        tokens of another width than the text's, and for such a strength where the networks cannot be told.
         """
-        if strength_type == "attn_bias" and strength != 1.0:
-            reason = "input 'strength_type': no model that is supported takes 'attn_bias' at another strength than 1"
-            raise NodeInputError(f"{reason}; 'multiply' does")
-        tokens = style_model.get_cond(clip_vision_output).flatten(0, 1)[None] * strength
+        biased = strength_type == "attn_bias" and strength != 1.0
+        if biased and not style_model.leads_by_attention:
+            reason = "input 'strength_type': no model of this style model's kind takes 'attn_bias' at another strength"
+            raise NodeInputError(f"{reason} than 1; 'multiply' does")
+        tokens = style_model.get_cond(clip_vision_output).flatten(0, 1)[None]
+        tokens = tokens if biased else tokens * strength
         changed = []
         for tensor, options in entries(conditioning):
             if tensor.shape[-1] != tokens.shape[-1]:
                 reason = f"input 'style_model': its tokens have width {tokens.shape[-1]}, the text's {tensor.shape[-1]}"
                 raise NodeInputError(f"{reason}; take the style model of the text's family")
-            changed.append((torch.cat([tensor, tokens.expand(len(tensor), -1, -1)], dim=1), options.copy()))
+            told = options.copy()
+            if biased or BIAS in options:
+                told[BIAS] = with_bias(options.get(BIAS), tensor.shape[1], tokens.shape[1], strength if biased else 1.0)
+            changed.append((torch.cat([tensor, tokens.expand(len(tensor), -1, -1)], dim=1), told))
         return (packed(changed),)
+
+
+def with_bias(before: object, text: int, tokens: int, strength: float) -> torch.Tensor:
+    """What is added to the attention's scores for each token [1, text + tokens], given what it was for the text's."""
+    first = before if isinstance(before, torch.Tensor) else torch.zeros(1, text)
+    return torch.cat([first, torch.full((1, tokens), math.log(max(strength, LEAST_STRENGTH)))], dim=1)
 
 
 class unCLIPConditioning:  # noqa: N801  (the ecosystem's name)

@@ -20,7 +20,7 @@ from executor.inference.families.latent_diffusion import below, build_vae_part, 
 from executor.inference.families.ldm_unet import count_under
 from executor.inference.families.ldm_vae import read_vae_shape
 from executor.inference.flux import Flux, FluxShape
-from executor.inference.flux_extras import Beside, FurtherPictures, Guidance, TextVector
+from executor.inference.flux_extras import Beside, FurtherPictures, Guidance, MindedTokens, TextVector
 from executor.inference.latent_formats import FLUX
 from executor.inference.memory import Part, most_common_dtype
 from executor.inference.text import joining
@@ -102,7 +102,8 @@ class FluxFamily:
         guided: tuple[Extra, ...] = (Guidance(),) if shape.guidance else ()
         module = cast(Flux, part.module)
         beside = Beside(latent_format=self.latent_format, channels=lambda: module.taken_channels)
-        extras = (TextVector(width=shape.vector), *guided, FurtherPictures(latent_format=self.latent_format), beside)
+        further = FurtherPictures(latent_format=self.latent_format)
+        extras = (TextVector(width=shape.vector), *guided, MindedTokens(), further, beside)
         return Diffusion(
             part=part,
             width=shape.width

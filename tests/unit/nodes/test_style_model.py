@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -113,9 +115,21 @@ def test_tokens_stand_behind_the_text_by_their_strength(load):
     assert torch.equal(applied(model, output, 1.0, "attn_bias"), plain)
 
 
-def test_a_strength_as_attention_bias_is_refused(load):
+def test_a_strength_as_attention_bias_is_refused_where_networks_cannot_be_told(load):
     with pytest.raises(NodeInputError, match=r"'strength_type': .*takes 'attn_bias'.*; 'multiply' does"):
-        applied(load(REDUX), seen(), 0.5, "attn_bias")
+        applied(load(adapter_tensors()), seen(), 0.5, "attn_bias")
+
+
+def test_attention_is_told_how_much_to_mind_each_styles_tokens(load):
+    model, output = load(REDUX), seen()
+    given = [[torch.ones(1, 7, TEXT), {"kept": 1}]]
+    for strength, kind in ((0.5, "attn_bias"), (1.0, "multiply"), (0.0, "attn_bias")):
+        (given,) = StyleModelApply().apply_stylemodel(given, model, output, strength, kind)
+    [[text, options]] = given
+    tokens = model.get_cond(output)
+    assert torch.equal(text[:, 7:], torch.cat([tokens] * 3, dim=1))
+    wanted = [0.0] * 7 + [math.log(0.5)] * 5 + [0.0] * 5 + [math.log(1e-10)] * 5
+    torch.testing.assert_close(options["attention_bias"], torch.tensor([wanted]))
 
 
 def test_widths_that_do_not_fit_are_told(load):

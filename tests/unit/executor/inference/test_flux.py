@@ -14,6 +14,7 @@ from executor.errors import Interrupted, ModelFileError, NodeInputError
 from executor.inference.casting import cast_leaves
 from executor.inference.checkpoint import load_checkpoint, load_diffusion_model
 from executor.inference.extras import Situation
+from executor.inference.flux import among_all
 from executor.inference.handle import ModelHandle
 from executor.inference.latent_formats import FLUX
 from executor.inference.lora import apply_lora, read_layers
@@ -260,6 +261,25 @@ def test_what_a_mask_keeps_stays(model):
 def test_text_of_another_width_is_refused(model):
     with pytest.raises(NodeInputError, match="takes text of width 24, and this conditioning has 9"):
         sampled(model, [[torch.zeros(1, 5, 9), {}]])
+
+
+def test_a_style_that_attention_does_not_mind_is_not_there(model):
+    [[text, options]] = conditioning(5)
+    styled = torch.cat([text, torch.ones(1, 3, TINY_FLUX.context)], dim=1)
+    told = {strength: torch.tensor([[0.0] * 5 + [strength] * 3]) for strength in (-23.0, -0.5)}
+    plain = sampled(model, [[text, options]])
+    unminded = sampled(model, [[styled, {**options, "attention_bias": told[-23.0]}]])
+    torch.testing.assert_close(unminded, plain, rtol=1e-4, atol=1e-4)
+    weak = sampled(model, [[styled, {**options, "attention_bias": told[-0.5]}]])
+    full = sampled(model, [[styled, options]])
+    assert not torch.allclose(weak, plain, atol=1e-3)
+    assert not torch.allclose(weak, full, atol=1e-3)
+
+
+def test_styled_tokens_mind_each_other_as_they_are():
+    mask = among_all(torch.tensor([[0.0, -2.0, -2.0]]), torch.zeros(1, 1, 4))
+    unminded, minded = [0.0, -2.0, -2.0, 0.0], [0.0] * 4
+    assert mask[0, 0].tolist() == [unminded, minded, minded, unminded]
 
 
 def test_room_is_made_for_further_pictures(model, monkeypatch):
