@@ -29,6 +29,8 @@ from executor.inference.text.tokens import Chunk, PromptTokenizer, Weighted
 from executor.inference.values import Conditioning
 
 Tokens: TypeAlias = dict[str, list[Chunk]]  # encoder's name ("l") → chunks
+UNPROJECTED = "unprojected"
+"""What packs ask for as `return_pooled`: the pooled vector before the model's projection."""
 
 
 class Clip:
@@ -127,32 +129,35 @@ class Clip:
         add_dict: Mapping[str, object] | None = None,
         show_pbar: bool = True,
     ) -> Conditioning:
-        """`encode_tokens` with more values on each entry, under the name that packs know."""
-        return conditioning_set_values(self.encode_tokens(tokens), add_dict or {})
+        """`encode_tokens` with more values on each entry, and the pooled vector `unprojected` if asked."""
+        return conditioning_set_values(read_under_hooks(self, tokens, projected=not unprojected), add_dict or {})
 
     def encode_from_tokens(
         self, tokens: Tokens, return_pooled: bool | str = False, return_dict: bool = False
     ) -> Tensor | tuple[Tensor, Tensor | None] | dict[str, Tensor | None]:
-        """The embedding [1, T, C] of tokens; with the pooled vector [1, P], or both by name, if asked."""
-        hidden, pooled = hooked(self).encoded(tokens)
+        """The embedding [1, T, C] of tokens; with the pooled vector [1, P], or both by name, if asked.
+
+        With `return_pooled="unprojected"` the pooled vector is the one before the model's projection.
+        """
+        hidden, pooled = hooked(self).encoded(tokens, projected=return_pooled != UNPROJECTED)
         if return_dict:
             return {"cond": hidden, "pooled_output": pooled}
         return (hidden, pooled) if return_pooled else hidden
 
-    def encoded(self, tokens: Tokens) -> Encoded:
-        """Hidden states and pooled vector of tokens, as its weights are without hooks.
+    def encoded(self, tokens: Tokens, *, projected: bool = True) -> Encoded:
+        """Hidden states and pooled vector of tokens, as its weights are without hooks; `projected` as `Encoder.encode`.
 
         Tried once more with less when memory runs out; raises OutOfMemory after that.
         """
-        return attempt(self.memory, lambda: self._encoded(tokens))
+        return attempt(self.memory, lambda: self._encoded(tokens, projected=projected))
 
-    def _encoded(self, tokens: Tokens) -> Encoded:
+    def _encoded(self, tokens: Tokens, *, projected: bool) -> Encoded:
         answers: dict[str, Encoded] = {}
         chunks = self._chunks(tokens)
         for encoder in self.encoders:
             if chunks[encoder.name]:
                 self.memory.load(encoder.part, patches=self.patch_set(encoder))
-                answers[encoder.name] = encoder.encode(chunks[encoder.name], self.layer)
+                answers[encoder.name] = encoder.encode(chunks[encoder.name], self.layer, projected=projected)
         return self.joining.joined(answers)
 
     def _chunks(self, tokens: Tokens) -> dict[str, list[Chunk]]:

@@ -68,14 +68,15 @@ class Encoder(ABC):
         return self.tokenizer.tokenize("")[0]
 
     @torch.no_grad()
-    def encode(self, chunks: Sequence[Chunk], layer: int | None) -> Encoded:
+    def encode(self, chunks: Sequence[Chunk], layer: int | None, *, projected: bool = True) -> Encoded:
         """Hidden states [1, T * chunks, C] and the pooled vector [1, P] of weighted chunks, float32, on the CPU.
 
-        `layer` is the clip skip; None: the kind's own layer.
+        `layer` is the clip skip; None: the kind's own layer. Unless `projected`, the pooled vector is as wide as the
+        hidden states even where the kind projects it.
         """
 
         def encode_chunks(rows: Sequence[Sequence[Token]]) -> Encoded:
-            return self.encode_chunks(rows, layer)
+            return self.encode_chunks(rows, layer, projected=projected)
 
         fitting = [self.fitting(chunk) for chunk in chunks]
         hidden, pooled = encode_weighted(fitting, self.tokenizer.empty(len(fitting[0])), encode_chunks)
@@ -91,7 +92,9 @@ class Encoder(ABC):
         return [*kept, *[Weighted(self.tokenizer.pad, 1.0)] * (len(chunk) - len(kept))]
 
     @abstractmethod
-    def encode_chunks(self, rows: Sequence[Sequence[Token]], layer: int | None = None) -> Encoded:
+    def encode_chunks(
+        self, rows: Sequence[Sequence[Token]], layer: int | None = None, *, projected: bool = True
+    ) -> Encoded:
         """Hidden states [rows, T, C] and pooled vectors [rows, P] of token rows, computed in float32."""
 
     def vectors(self, row: Sequence[Token]) -> Tensor:
@@ -122,12 +125,15 @@ class ClipTextEncoder(Encoder):
         """The name by which packs know a weight of the module."""
         return super().weight_name(key if key.startswith(PROJECTION) else f"text_model.{key}")
 
-    def encode_chunks(self, rows: Sequence[Sequence[Token]], layer: int | None = None) -> Encoded:
+    def encode_chunks(
+        self, rows: Sequence[Sequence[Token]], layer: int | None = None, *, projected: bool = True
+    ) -> Encoded:
         """Hidden states [rows, T, C] and pooled vectors [rows, P] of token rows, computed in float32."""
         vectors = torch.stack([self.vectors(row) for row in rows])
         ends = torch.tensor([self.end_of(row) for row in rows], device=vectors.device)
         chosen, kind = self.kind.layer if layer is None else layer, self.kind
-        encoded: Encoded = self.part.module(vectors, ends, layer=chosen, normed=kind.normed, projected=kind.projected)
+        projects = kind.projected and projected
+        encoded: Encoded = self.part.module(vectors, ends, layer=chosen, normed=kind.normed, projected=projects)
         return encoded
 
     def end_of(self, row: Sequence[Token]) -> int:
@@ -154,7 +160,9 @@ class T5TextEncoder(Encoder):
         """Its tokenizer with the lengths that options set."""
         return self.sequences.set_by(options, self.name)
 
-    def encode_chunks(self, rows: Sequence[Sequence[Token]], layer: int | None = None) -> Encoded:
+    def encode_chunks(
+        self, rows: Sequence[Sequence[Token]], layer: int | None = None, *, projected: bool = True
+    ) -> Encoded:
         """Hidden states [rows, T, C] of token rows, computed in float32."""
         vectors = torch.stack([self.vectors(row) for row in rows])
         seen = torch.tensor([[self.is_seen(token) for token in row] for row in rows], device=vectors.device)

@@ -18,15 +18,18 @@ Strengths: TypeAlias = tuple[float, ...]
 """Of each hook of a group, in order."""
 
 
-def read_under_hooks(clip: Clip, tokens: Tokens) -> Conditioning:
-    """The conditioning of tokens; with a schedule an entry for each span, named by its shares of the sampling."""
+def read_under_hooks(clip: Clip, tokens: Tokens, *, projected: bool = True) -> Conditioning:
+    """The conditioning of tokens; with a schedule an entry for each span, named by its shares of the sampling.
+
+    Unless `projected`, pooled vectors are those before the model's projection.
+    """
     if clip.hooks is None or not clip.use_clip_schedule:
-        return _conditioning(clip, hooked(clip).encoded(tokens))
+        return _conditioning(clip, hooked(clip).encoded(tokens, projected=projected))
     read: dict[Strengths, Encoded] = {}
     found: Conditioning = []
     for start, end, strengths in spans(clip.hooks):
         if strengths not in read:
-            read[strengths] = hooked(clip, strengths).encoded(tokens)
+            read[strengths] = hooked(clip, strengths).encoded(tokens, projected=projected)
         span = {"clip_start_percent": start, "clip_end_percent": end}
         found += conditioning_set_values(_conditioning(clip, read[strengths]), span)
     return found

@@ -1,8 +1,12 @@
 """The CLIP that nodes hand around."""
 
+from pathlib import Path
+
 import torch
 
-from executor.inference.checkpoint import Checkpoint
+from executor.inference.checkpoint import Checkpoint, load_checkpoint
+from executor.inference.memory import Memory
+from tests.tiny_families import write_tiny_family
 
 
 def test_conditioning_is_a_list_of_pairs(tiny: Checkpoint):
@@ -45,3 +49,17 @@ def test_an_embedding_of_a_words_own_vector_means_that_word(tiny: Checkpoint):
     vector = tiny.clip.part.module.embeddings.token_embedding(torch.tensor(chunk[1].token))
     chunk[1] = chunk[1]._replace(token=vector)
     torch.testing.assert_close(tiny.clip.encode_tokens({"l": [chunk]})[0][0], word)
+
+
+def test_the_pooled_vector_may_be_had_before_its_projection(tmp_path: Path):
+    """As GLIGEN's boxes take it (diffusers' StableDiffusionGLIGENPipeline: the text model's pooler output)."""
+    path = write_tiny_family(tmp_path / "sd2.safetensors", "sd2", vocabulary=49408)
+    clip = load_checkpoint(path, Memory(mode="cpu")).clip
+    assert clip is not None
+    tokens, matrix = clip.tokenize("a cat"), clip.part.weights["text_projection.weight"].float()
+    _, projected = clip.encode_from_tokens(tokens, return_pooled=True)
+    _, plain = clip.encode_from_tokens(tokens, return_pooled="unprojected")
+    torch.testing.assert_close(plain @ matrix.T, projected)
+    assert not torch.equal(plain, projected)
+    [[_, scheduled]] = clip.encode_from_tokens_scheduled(tokens, unprojected=True)
+    assert torch.equal(scheduled["pooled_output"], plain)
