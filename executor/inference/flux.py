@@ -10,26 +10,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from executor.inference.block_patches import double, replaced
 from executor.inference.flux_layers import DoubleStreamBlock, LastLayer, MLPEmbedder, SingleStreamBlock
 from executor.inference.flux_names import flux_names
+from executor.inference.flux_tokens import CELLS, OFFSET, SIDE, among_all, as_latents, as_tokens, grid, standing
 from executor.inference.hooks import Control, Options
 from executor.inference.interruption import stop_if_asked
 from executor.inference.network import LayerPlace
 from executor.inference.rotary import axis_widths, rotations
 from executor.inference.unet_layers import timestep_embedding
 
-SIDE = 2
-"""Latent cells of a token, each way."""
-CELLS = SIDE * SIDE
 TIME_FACTOR = 1000.0
 """What times and guidance are multiplied with before they become waves."""
-OFFSET, INDEX, DIAGONAL = "offset", "index", "uxo"
-"""Where further pictures stand: beside each other, each in a layer of its own, or diagonally behind the picture."""
-Place = tuple[int, int, int]
-"""Layer, row and column of a picture's first token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,63 +240,3 @@ def added(tokens: Tensor, control: Control | None, side: str, number: int) -> No
     feature = features[number] if number < len(features) else None
     if feature is not None:
         tokens[:, : feature.shape[1]] += feature.to(tokens)
-
-
-def among_all(bias: Tensor, tokens: Tensor) -> Tensor:
-    """What is added to scores [B, 1, T + N, T + N], of a bias [B, T] of the text beside a picture [B, N, ...].
-
-    Tokens with a bias mind each other as they are.
-    """
-    columns = functional.pad(bias.to(tokens), (0, tokens.shape[1]))
-    changed = columns != 0
-    among = changed[:, :, None] & changed[:, None]
-    return columns[:, None].expand(among.shape).masked_fill(among, 0.0)[:, None]
-
-
-# ---------------------------------------------------------------- latents as tokens
-
-
-def as_tokens(x: Tensor) -> tuple[Tensor, int, int]:
-    """Tokens [B, N, 4 C] of latents [B, C, h, w] and how many stand below and beside each other."""
-    height, width = x.shape[-2:]
-    x = functional.pad(x, (0, width % SIDE, 0, height % SIDE), mode="circular")
-    rows, columns = x.shape[-2] // SIDE, x.shape[-1] // SIDE
-    cells = x.reshape(*x.shape[:2], rows, SIDE, columns, SIDE)
-    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2), rows, columns
-
-
-def as_latents(tokens: Tensor, rows: int, columns: int) -> Tensor:
-    """Latents [B, C, h, w] of tokens [B, N, 4 C]."""
-    cells = tokens.reshape(len(tokens), rows, columns, -1, SIDE, SIDE)
-    return cells.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
-
-
-def grid(like: Tensor, rows: int, columns: int, first: Place = (0, 0, 0)) -> Tensor:
-    """Places [B, N, 3] of a picture's tokens: its layer, row and column, as float32."""
-    layer, top, left = first
-    places = torch.empty(rows, columns, 3, device=like.device)
-    places[..., 0] = layer
-    places[..., 1] = torch.arange(top, top + rows, device=like.device)[:, None]
-    places[..., 2] = torch.arange(left, left + columns, device=like.device)
-    return places.flatten(0, 1).expand(len(like), -1, -1)
-
-
-def standing(pictures: Sequence[Tensor], method: str, size: tuple[int, int]) -> list[Place]:
-    """Where further pictures [B, C, h, w] stand, whose own is of so many rows and columns.
-
-    Beside each other, the next one comes to the right or below, where the longer side of all grows less.
-    """
-    places: list[Place] = []
-    height, width = size if method.startswith(DIAGONAL) else (0, 0)
-    for number, picture in enumerate(pictures, start=1):
-        rows, columns = (-(-side // SIDE) for side in picture.shape[-2:])
-        if method == INDEX:
-            places.append((number, 0, 0))
-        elif method.startswith(DIAGONAL):
-            places.append((0, height, width))
-            height, width = height + rows, width + columns
-        else:
-            top, left = (0, width) if height + rows > width + columns else (height, 0)
-            places.append((1, top, left))
-            height, width = max(height, top + rows), max(width, left + columns)
-    return places

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from executor.errors import ModelFileError
 from executor.inference.checkpoint import load_diffusion_model
-from executor.inference.flux import DIAGONAL, INDEX, OFFSET, Flux, FluxShape, as_latents, as_tokens, standing
+from executor.inference.flux import Flux, FluxShape
+from executor.inference.flux_tokens import DIAGONAL, INDEX, OFFSET, as_latents, as_tokens, standing
 from executor.inference.memory import Memory
 from executor.inference.rotary import axis_widths
 from executor.inference.sample import sample

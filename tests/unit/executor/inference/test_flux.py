@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,18 +15,20 @@ from executor.errors import Interrupted, ModelFileError, NodeInputError
 from executor.inference.casting import cast_leaves
 from executor.inference.checkpoint import load_checkpoint, load_diffusion_model
 from executor.inference.extras import Situation
-from executor.inference.flux import among_all
+from executor.inference.flux_tokens import among_all
 from executor.inference.handle import ModelHandle
 from executor.inference.latent_formats import FLUX
 from executor.inference.lora import apply_lora, read_layers
 from executor.inference.memory import Memory
 from executor.inference.network_config import ModelType
 from executor.inference.recordable import runs_nothing_else
+from executor.inference.recordings import Recordings
 from executor.inference.sample import sample
 from executor.inference.streaming import Stream
 from executor.inference.weights import WeightFile
 from tests.tiny_checkpoint import VAE, TinySizes, tiny_tensors
 from tests.tiny_flux import TINY_FLUX, WRAPPED, flux_tensors, random_flux, write_flux
+from tests.unit.executor.inference.test_recordings import Tape
 from tests.unit.executor.inference.test_streaming import Porter
 
 CPU = Memory(mode="cpu")
@@ -145,6 +148,21 @@ def test_weights_of_8_bits_compute_what_rounded_ones_do(tmp_path, stored):
     assert model.model.part.file_dtype == eight
     plain = load_diffusion_model(tmp_path / "plain.safetensors", CPU)
     torch.testing.assert_close(sampled(model), sampled(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_8_bits_are_multiplied_with_the_scales_beside_them(tmp_path):
+    eight, tensors, meant = torch.float8_e4m3fn, flux_tensors(), flux_tensors()
+    for name, tensor in flux_tensors().items():
+        if name.endswith(".weight") and "blocks" in name:
+            scale = tensor.abs().max() / 448
+            tensors[name] = (tensor / scale).to(eight)
+            tensors[f"{name.removesuffix('weight')}scale_weight"] = scale
+            meant[name] = tensors[name].float() * scale
+    save_file({**tensors, "scaled_fp8": torch.zeros(2).to(eight)}, tmp_path / "scaled.safetensors")
+    save_file(meant, tmp_path / "meant.safetensors")
+    scaled, plain = (load_diffusion_model(tmp_path / f"{name}.safetensors", CPU) for name in ("scaled", "meant"))
+    assert scaled.model.part.stored["double_blocks.0.img_attn.qkv.weight"].dtype == eight
+    torch.testing.assert_close(sampled(scaled), sampled(plain), rtol=1e-3, atol=1e-3)
 
 
 # ---------------------------------------------------------------- conditioning
@@ -453,6 +471,17 @@ def test_a_network_that_a_pack_changed_runs_more_than_itself(model):
 
 
 # ---------------------------------------------------------------- running
+
+
+def test_its_calls_are_recorded_and_played_back():
+    module, tape = random_flux(), Tape()
+    recordings, alone = Recordings(tape), partial(module, transformer_options={})
+    text, pictures = torch.randn(1, 5, TINY_FLUX.context), [torch.randn(1, 16, 4, 2), torch.randn(1, 16, 2, 2)]
+    for number in range(4):
+        given = {"x": torch.randn(1, 16, 4, 4), "timesteps": torch.tensor([0.9 - 0.2 * number]), "context": text}
+        given |= {"guidance": torch.tensor([1.0 + number]), "ref_latents": pictures, "ref_latents_method": "index"}
+        torch.testing.assert_close(recordings.call(alone, given), alone(**given))
+    assert (tape.recorded, tape.played) == (1, 2)
 
 
 def test_the_user_may_stop_it_between_blocks():

@@ -145,11 +145,18 @@ def test_missing_layers_are_named(place):
 
 
 @pytest.mark.parametrize(
-    ("latent_format", "name"), [(latent_formats.SD15, "taesd"), (latent_formats.SDXL, "taesdxl")], ids=["sd15", "sdxl"]
+    ("latent_format", "name"),
+    [
+        (latent_formats.SD15, "taesd"),
+        (latent_formats.SDXL, "taesdxl"),
+        (latent_formats.SD3, "taesd3"),
+        (latent_formats.FLUX, "taef1"),
+    ],
+    ids=["sd15", "sdxl", "sd3", "flux"],
 )
 def test_a_preview_is_decoded_from_the_networks_scale(place, latent_format, name):
-    place.write(name)
-    latent = torch.randn(2, 4, 4, 6)
+    place.write(name, latent_format.channels)
+    latent = torch.randn(2, latent_format.channels, 4, 6)
     vae = approximate_vae(place.folders, name, place.memory)
     picture = LatentPreview(latent=latent, latent_format=latent_format, decoder=preview_decoder(latent_format)).image()
     assert picture.size == (48, 32)
