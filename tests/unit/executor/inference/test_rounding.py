@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from executor.inference import rounding
 from executor.inference.adapters import Difference
 from executor.inference.patching import PatchSet, WeightPatch
 from executor.inference.rounding import rounded
@@ -34,6 +35,14 @@ def test_a_name_is_rounded_the_same_way_each_time():
     first, again, other = (rounded(weight, torch.float8_e4m3fn, name).float() for name in ("a", "a", "b"))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_weight_of_many_parts_keeps_its_values_and_its_layout(monkeypatch):
+    monkeypatch.setattr(rounding, "PART", 7)
+    held = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)).to(torch.float8_e4m3fn).float()
+    found = rounded(held.contiguous(memory_format=torch.channels_last), torch.float8_e4m3fn, "a")
+    assert torch.equal(found.float(), held)
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_types_of_more_bits_take_the_nearest():
