@@ -45,11 +45,18 @@ def load_checkpoint(
 ) -> Checkpoint:
     """The model, text encoder and VAE of a file; weights stay mapped until they are used.
 
-    A file without VAE or text encoder is opened as what it holds, with a warning. Raises ModelFileError when the file
-    is broken or of no known family.
+    A file without VAE or text encoder, or of a network alone, is opened as what it holds, with a warning. Raises
+    ModelFileError when the file is broken or of no known family.
     """
     file = read_weights(path)
-    family, detection = detect(file, known_families() if families is None else families)
+    try:
+        family, detection = detect(file, known_families() if families is None else families)
+    except ModelFileError:
+        alone = None if any(name.startswith(PREFIXES) for name in file.tensors) else network_of(file, families)
+        if alone is None:
+            raise
+        logger.warning("%s holds a diffusion model alone: it belongs into models/diffusion_models", path.name)
+        return Checkpoint(model=model_of(*alone, memory), clip=None, vae=None, file=file)
     parts = family.build(file, detection)
     if parts.missing:
         logger.warning("%s holds no %s: outputs made of it are empty", path.name, " and no ".join(parts.missing))
@@ -61,6 +68,7 @@ def load_checkpoint(
     return Checkpoint(model=model, clip=clip, vae=vae, file=file)
 
 
+PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 WEIGHT_TYPES = {
     "default": None,
     "fp8_e4m3fn": torch.float8_e4m3fn,
@@ -84,24 +92,33 @@ def diffusion_model_of(
     file: WeightFile, memory: Memory, *, weight_dtype: str = "default", families: Sequence[Family] | None = None
 ) -> ModelHandle:
     """`load_diffusion_model` of tensors that are read already."""
+    found = network_of(file, families)
+    if found is not None:
+        if (dtype := WEIGHT_TYPES.get(weight_dtype)) is not None:
+            found[0].part.round_weights(dtype)
+            found[0].part.multiplies_eight_bits = weight_dtype.endswith("_fast")
+        return model_of(*found, memory)
+    what, _ = describe(file.tensors)
+    known = ", ".join(family.name for family in families or known_families())
+    raise ModelFileError(file.path, f"looks like {what}", f"diffusion models of these families fit here: {known}")
+
+
+def network_of(file: WeightFile, families: Sequence[Family] | None = None) -> tuple[Diffusion, Family] | None:
+    """The network of a file and its family; None where it is of none.
+
+    Raises ModelFileError when tensors are missing or do not fit together.
+    """
     file = original_flux(file)
     names = diffusion_names(file.tensors)
-    families = known_families() if families is None else families
-    for family in families:
-        found = family.build_diffusion(file, names)
-        if found is not None:
-            if (dtype := WEIGHT_TYPES.get(weight_dtype)) is not None:
-                found.part.round_weights(dtype)
-                found.part.multiplies_eight_bits = weight_dtype.endswith("_fast")
-            return model_of(found, family, memory)
-    what, _ = describe(file.tensors)
-    known = ", ".join(family.name for family in families)
-    raise ModelFileError(file.path, f"looks like {what}", f"diffusion models of these families fit here: {known}")
+    for family in known_families() if families is None else families:
+        if (found := family.build_diffusion(file, names)) is not None:
+            return found, family
+    return None
 
 
 def diffusion_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """The names of a diffusion model's tensors → the original ones without their prefix."""
-    for prefix in ("model.diffusion_model.", "diffusion_model."):
+    for prefix in PREFIXES:
         if any(name.startswith(prefix) for name in tensors):
             return {name: name[len(prefix) :] for name in tensors if name.startswith(prefix)}
     if any(name.startswith("down_blocks.0.resnets.") for name in tensors):

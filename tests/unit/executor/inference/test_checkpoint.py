@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from executor.errors import ModelFileError
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.memory import Memory
 from tests.tiny_checkpoint import TinySizes, write_tiny_checkpoint
+
+UNET = "model.diffusion_model."
 
 
 def test_loading_copies_no_weights(tiny_file):
@@ -44,11 +47,25 @@ def test_head_counts_come_from_the_header(tmp_path):
 
 
 def test_a_checkpoint_saved_by_torch_loads_too(tiny_file, tmp_path):
-    from safetensors.torch import load_file
-
     torch.save({"state_dict": load_file(tiny_file)}, tmp_path / "m.ckpt")
     checkpoint = load_checkpoint(tmp_path / "m.ckpt", Memory(mode="cpu"))
     assert checkpoint.model.family == "sd15"
+
+
+def test_a_network_alone_opens_as_a_model_without_text_encoder_and_vae(tiny_file, tmp_path, caplog):
+    bare = {name.removeprefix(UNET): weight for name, weight in load_file(tiny_file).items() if name.startswith(UNET)}
+    save_file(bare, tmp_path / "alone.safetensors")
+    checkpoint = load_checkpoint(tmp_path / "alone.safetensors", Memory(mode="cpu"))
+    assert (checkpoint.model.family, checkpoint.clip, checkpoint.vae) == ("sd15", None, None)
+    assert "alone.safetensors holds a diffusion model alone" in caplog.text
+
+
+def test_a_network_alone_that_lacks_weights_is_refused_by_what_it_lacks(tiny_file, tmp_path):
+    bare = {name.removeprefix(UNET): weight for name, weight in load_file(tiny_file).items() if name.startswith(UNET)}
+    del bare["time_embed.0.weight"]
+    save_file(bare, tmp_path / "part.safetensors")
+    with pytest.raises(ModelFileError, match=r"part\.safetensors.*time_embed\.0\.weight"):
+        load_checkpoint(tmp_path / "part.safetensors", Memory(mode="cpu"))
 
 
 def test_a_broken_file_is_named(tmp_path):
