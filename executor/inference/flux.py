@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
 from executor.inference.block_patches import double, replaced
-from executor.inference.flux_layers import DoubleStreamBlock, LastLayer, MLPEmbedder, SingleStreamBlock
+from executor.inference.flux_layers import DoubleStreamBlock, EmbedND, LastLayer, MLPEmbedder, SingleStreamBlock
 from executor.inference.flux_names import flux_names
 from executor.inference.flux_tokens import CELLS, OFFSET, SIDE, among_all, as_latents, as_tokens, grid, standing
 from executor.inference.hooks import Control, Options
 from executor.inference.interruption import stop_if_asked
 from executor.inference.network import LayerPlace
-from executor.inference.rotary import axis_widths, rotations
+from executor.inference.rotary import axis_widths
 from executor.inference.unet_layers import timestep_embedding
 
 TIME_FACTOR = 1000.0
@@ -63,9 +64,11 @@ class Flux(nn.Module):
 
     def __init__(self, shape: FluxShape) -> None:
         super().__init__()
-        self.shape = self.params = shape
+        self.shape = shape
+        self.params = SimpleNamespace(**flux_sizes(shape))  # as packs read them
         self.in_channels, self.out_channels = shape.in_channels, shape.out_channels
         self.hidden_size, self.num_heads = shape.width, shape.heads
+        self.pe_embedder = EmbedND(shape.width // shape.heads, 10000, axis_widths(shape.width // shape.heads))
         self.img_in, self.txt_in = nn.Linear(shape.in_features, shape.width), nn.Linear(shape.context, shape.width)
         self.time_in = MLPEmbedder(shape.waves, shape.width)
         self.vector_in = MLPEmbedder(shape.vector, shape.width)
@@ -176,7 +179,7 @@ class Flux(nn.Module):
             vec = vec + self.guidance_in(waves(guidance, self.shape.waves, img))
         vec = vec + self.vector_in(y[:, : self.shape.vector].to(img))
         txt = self.txt_in(txt)
-        pe = rotations(torch.cat((txt_ids, img_ids), dim=1), axis_widths(self.shape.width // self.shape.heads))
+        pe = self.pe_embedder(torch.cat((txt_ids, img_ids), dim=1))
         options["total_blocks"] = len(self.double_blocks)
         for number, block in enumerate(self.double_blocks):
             stop_if_asked()

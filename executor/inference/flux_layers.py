@@ -5,6 +5,7 @@ A block sees the tokens of text and picture together; those of the double kind h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from executor.inference import attention
 from executor.inference.hooks import Options
-from executor.inference.rotary import rotated
+from executor.inference.rotary import rotated, rotations
 
 NORM_EPS = 1e-6
 LARGEST_HALF = 65504.0
@@ -31,6 +32,18 @@ class RMSNorm(nn.Module):
         return functional.rms_norm(x, self.scale.shape, self.scale.to(x), NORM_EPS)
 
 
+class EmbedND(nn.Module):
+    """Turns of tokens by their places."""
+
+    def __init__(self, dim: int, theta: int, axes_dim: Sequence[int]) -> None:
+        super().__init__()
+        self.dim, self.theta, self.axes_dim = dim, theta, list(axes_dim)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Turns [B, 1, N, dim / 2, 2, 2] of places [B, N, axes]."""
+        return rotations(ids, self.axes_dim)
+
+
 class QKNorm(nn.Module):
     """Norms of queries and keys."""
 
@@ -38,8 +51,8 @@ class QKNorm(nn.Module):
         super().__init__()
         self.query_norm, self.key_norm = RMSNorm(width), RMSNorm(width)
 
-    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys [B, heads, N, C]."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Queries and keys [B, heads, N, C]; values, which packs hand in too, change nothing."""
         return self.query_norm(q), self.key_norm(k)
 
 
@@ -70,15 +83,15 @@ class Modulated(NamedTuple):
 class Modulation(nn.Module):
     """Makes what one or two branches are changed by."""
 
-    def __init__(self, width: int, branches: int) -> None:
+    def __init__(self, width: int, *, double: bool) -> None:
         super().__init__()
-        self.branches = branches
-        self.lin = nn.Linear(width, 3 * branches * width)
+        self.is_double = double
+        self.lin = nn.Linear(width, (6 if double else 3) * width)
 
-    def forward(self, vec: Tensor) -> list[Modulated]:
-        """Of a vector [B, C], for each branch."""
-        parts = self.lin(functional.silu(vec))[:, None].chunk(3 * self.branches, dim=-1)
-        return [Modulated(*parts[3 * branch : 3 * branch + 3]) for branch in range(self.branches)]
+    def forward(self, vec: Tensor) -> tuple[Modulated, Modulated | None]:
+        """Of a vector [B, C], for each branch; None where there is no second one."""
+        parts = self.lin(functional.silu(vec))[:, None].chunk(6 if self.is_double else 3, dim=-1)
+        return Modulated(*parts[:3]), Modulated(*parts[3:]) if self.is_double else None
 
 
 class SelfAttention(nn.Module):
@@ -131,7 +144,7 @@ class DoubleStreamBlock(nn.Module):
     def __init__(self, width: int, heads: int, inner: int, *, bias: bool) -> None:
         super().__init__()
         self.num_heads = heads
-        self.img_mod, self.txt_mod = Modulation(width, 2), Modulation(width, 2)
+        self.img_mod, self.txt_mod = Modulation(width, double=True), Modulation(width, double=True)
         self.img_norm1, self.img_norm2 = plain_norm(width), plain_norm(width)
         self.img_attn, self.txt_attn = (SelfAttention(width, heads, bias=bias) for _ in range(2))
         self.txt_norm1, self.txt_norm2 = plain_norm(width), plain_norm(width)
@@ -149,6 +162,8 @@ class DoubleStreamBlock(nn.Module):
         """Tokens of the picture [B, N, C] and of the text [B, T, C] under a vector [B, C] to the same shapes."""
         img_first, img_second = self.img_mod(vec)
         txt_first, txt_second = self.txt_mod(vec)
+        assert img_second is not None  # both have two branches
+        assert txt_second is not None
         of_text = self.txt_attn.projected(txt_first.of(self.txt_norm1(txt)))
         of_picture = self.img_attn.projected(img_first.of(self.img_norm1(img)))
         q, k, v = (torch.cat(pair, dim=2) for pair in zip(of_text, of_picture, strict=True))
@@ -171,7 +186,7 @@ class SingleStreamBlock(nn.Module):
         self.norm = QKNorm(width // heads)
         self.pre_norm = plain_norm(width)
         self.mlp_act = nn.GELU(approximate="tanh")
-        self.modulation = Modulation(width, 1)
+        self.modulation = Modulation(width, double=False)
 
     def forward(
         self,
@@ -182,7 +197,7 @@ class SingleStreamBlock(nn.Module):
         transformer_options: Options | None = None,
     ) -> Tensor:
         """Tokens [B, T + N, C] under a vector [B, C] to the same shape."""
-        [modulated] = self.modulation(vec)
+        modulated, _ = self.modulation(vec)
         joined, inner = self.linear1(modulated.of(self.pre_norm(x))).split(
             (3 * self.hidden_size, self.mlp_hidden_dim), dim=-1
         )

@@ -10,7 +10,7 @@ from executor.inference.checkpoint import load_diffusion_model
 from executor.inference.families import FAMILIES
 from executor.inference.families import families as known_families
 from executor.inference.memory import Memory
-from tests.tiny_flux import flux_tensors, write_flux
+from tests.tiny_flux import flux_tensors, random_flux, write_flux
 from tests.unit.nodes.compat.conftest import Host
 from tests.unit.nodes.compat.test_sampling import Bench, bench
 
@@ -234,6 +234,34 @@ def test_a_flux_model_tells_its_kind(host: Host, tmp_path):
     assert model.model_type is base.ModelType.FLUX
     assert isinstance(model.diffusion_model, host("comfy.ldm.flux.model").Flux)
     assert isinstance(model.diffusion_model.double_blocks[0], host("comfy.ldm.flux.layers").DoubleStreamBlock)
+
+
+def test_a_pack_may_write_fluxs_way_through_its_blocks_anew(host: Host):
+    layers, network = host("comfy.ldm.flux.layers"), random_flux()
+
+    def forward_orig(img, img_ids, txt, txt_ids, timesteps, y, guidance, *others):
+        img, txt = network.img_in(img), network.txt_in(txt)
+        vec = network.time_in(layers.timestep_embedding(timesteps, 256).to(img.dtype)) + network.vector_in(y)
+        if network.params.guidance_embed and guidance is not None:
+            vec = vec + network.guidance_in(layers.timestep_embedding(guidance, 256).to(img.dtype))
+        pe = network.pe_embedder(torch.cat((txt_ids, img_ids), dim=1))
+        for block in network.double_blocks:
+            img, txt = block(img=img, txt=txt, vec=vec, pe=pe, attn_mask=None)
+        img = torch.cat((txt, img), 1)
+        for block in network.single_blocks:
+            mod, none = block.modulation(vec)
+            both = block.linear1((1 + mod.scale) * block.pre_norm(img) + mod.shift)
+            joined, inner = both.split([network.params.hidden_size * 3, block.mlp_hidden_dim], -1)
+            q, k, v = joined.view(*img.shape[:2], 3, network.params.num_heads, -1).permute(2, 0, 3, 1, 4)
+            mixed = host("comfy.ldm.flux.math").attention(*block.norm(q, k), v, pe)
+            img = img + mod.gate * block.linear2(torch.cat((mixed, block.mlp_act(inner)), 2))
+            assert none is None
+        return network.final_layer(img[:, txt.shape[1] :], vec)
+
+    x, text, told = torch.randn(1, 16, 4, 6), torch.randn(1, 5, 24), {"guidance": torch.tensor([2.0])}
+    plain = network(x, torch.tensor([0.5]), text, **told)
+    network.forward_orig = forward_orig
+    torch.testing.assert_close(network(x, torch.tensor([0.5]), text, **told), plain)
 
 
 def test_packs_turn_tokens_and_let_them_see_each_other_as_flux_does(host: Host):

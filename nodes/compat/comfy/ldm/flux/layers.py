@@ -4,11 +4,30 @@ import torch
 from torch import Tensor
 
 from executor.inference import unet_layers
-from executor.inference.flux_layers import DoubleStreamBlock, LastLayer, MLPEmbedder, QKNorm, RMSNorm, SingleStreamBlock
-from executor.inference.rotary import rotations
+from executor.inference.flux_layers import (
+    DoubleStreamBlock,
+    EmbedND,
+    LastLayer,
+    MLPEmbedder,
+    Modulation,
+    QKNorm,
+    RMSNorm,
+    SelfAttention,
+    SingleStreamBlock,
+)
 from nodes.placeholders import fallback
 
-__all__ = ["DoubleStreamBlock", "EmbedND", "LastLayer", "MLPEmbedder", "QKNorm", "RMSNorm", "SingleStreamBlock"]
+__all__ = [
+    "DoubleStreamBlock",
+    "EmbedND",
+    "LastLayer",
+    "MLPEmbedder",
+    "Modulation",
+    "QKNorm",
+    "RMSNorm",
+    "SelfAttention",
+    "SingleStreamBlock",
+]
 
 __getattr__ = fallback(__name__)
 
@@ -17,15 +36,3 @@ def timestep_embedding(t: Tensor, dim: int, max_period: int = 10000, time_factor
     """Cosines and sines [B, dim] of times [B] in 0..1, in their type."""
     waves = unet_layers.timestep_embedding(t.float() * time_factor, dim)
     return waves.to(t) if torch.is_floating_point(t) else waves
-
-
-class EmbedND(torch.nn.Module):
-    """Turns of tokens by their places."""
-
-    def __init__(self, dim: int, theta: int, axes_dim: list[int]) -> None:
-        super().__init__()
-        self.dim, self.theta, self.axes_dim = dim, theta, axes_dim
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Turns [B, 1, N, dim / 2, 2, 2] of places [B, N, axes]."""
-        return rotations(ids, self.axes_dim)
