@@ -155,7 +155,7 @@ class MMDiT(nn.Module):
             img, txt = double(block, number, img, txt, vec, None, None, options)
             if number < len(features):
                 img = steered(img, features[number])
-        return self.cells(self.final_layer(img, vec), rows, columns)[..., :height, :width]
+        return self.cells(self.final_layer(img, vec), rows, columns)[..., :height, :width].contiguous()
 
     def tokens(self, x: Tensor) -> Tensor:
         """Latents x [B, C, H, W], whole patches, as tokens [B, N, width] that know where they stand."""

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import isqrt
 
-import torch
 from torch import Tensor, nn
 
 from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.families.ldm_unet import count_under
+from executor.inference.fused_layers import original_tensors
 from executor.inference.memory import Part
 from executor.inference.mmdit import MMDiTShape
 from executor.inference.mmdit_control import MMDiTControl, MMDiTControlShape
@@ -32,7 +32,7 @@ def read_mmdit_control(file: WeightFile) -> Part[nn.Module]:
     Raises ModelFileError when tensors are missing or do not fit together.
     """
     try:
-        tensors = original_tensors(file.tensors)
+        tensors = network_tensors(file.tensors)
         shape = read_shape(tensors)
     except KeyError as error:
         raise ModelFileError(file.path, f"its ControlNet lacks {error.args[0]}") from error
@@ -42,21 +42,11 @@ def read_mmdit_control(file: WeightFile) -> Part[nn.Module]:
     return build_part(whole, "ControlNet", "diffusion", lambda: MMDiTControl(shape), {name: name for name in tensors})
 
 
-def original_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A file's tensors by the network's names."""
     width, depth = tensors[MARK].shape[0], count_under(tensors, BLOCKS)
-    found = {plain_name(name): tensor for name, tensor in tensors.items()}
-    parts: dict[str, list[Tensor]] = {}
-    for theirs, place in diffusers_layers(depth + 1, width).items():  # no block of it is the transformer's last
-        for kind in ("weight", "bias"):
-            tensor = tensors.get(f"{theirs}.{kind}")
-            if tensor is None:
-                continue
-            if place.part is None:
-                found[f"{place.layer}.{kind}"] = tensor
-            else:
-                parts.setdefault(f"{place.layer}.{kind}", []).append(tensor)
-    return found | {name: torch.cat(rows) for name, rows in parts.items()}
+    layers = diffusers_layers(depth + 1, width)  # no block of it is the transformer's last
+    return {plain_name(name): tensor for name, tensor in tensors.items()} | original_tensors(tensors, layers)
 
 
 def plain_name(name: str) -> str:

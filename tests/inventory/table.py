@@ -34,6 +34,7 @@ MODULES = frozenset(
         "controlnet",
         "clip_sdxl",
         "flux",
+        "sd3",
         "edit_model",
         "cond",
         "model_advanced",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from executor.errors import ModelFileError
 from executor.inference.checkpoint import diffusion_model_of
 from executor.inference.memory import Memory
 from executor.inference.sample import sample
@@ -87,3 +88,20 @@ def test_model_sampling_sd3_shifts_the_levels():
     empty = torch.zeros(1, 16, 8, 8)
     wanted = by_hand(sizes, noise(empty), None, [1.0, 0.75, 0.5, 0.25], shift=6.0)
     assert close(ours(sizes, empty, shift=6.0), wanted)
+
+
+def test_a_file_in_diffusers_names_is_the_same_network():
+    sizes = SIZES["3.5 medium"]
+    tensors = {name: tensor.contiguous() for name, tensor in theirs(sizes).state_dict().items()}
+    model = diffusion_model_of(WeightFile(path=Path("transformer.safetensors"), tensors=tensors), Memory(mode="cpu"))
+    found, wanted = model.model.part.weights, network_tensors(sizes)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_file_in_diffusers_names_that_lacks_a_part_is_refused():
+    tensors = dict(theirs(SIZES["3 medium"]).state_dict())
+    del tensors["transformer_blocks.0.attn.to_k.weight"]
+    file = WeightFile(path=Path("transformer.safetensors"), tensors=tensors)
+    with pytest.raises(ModelFileError, match=r"has joint_blocks\.0\.x_block\.attn\.qkv\.weight of shape \(256, 128\)"):
+        diffusion_model_of(file, Memory(mode="cpu"))

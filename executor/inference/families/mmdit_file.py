@@ -1,4 +1,4 @@
-"""The transformer of Stable Diffusion 3 files: sizes read from its tensors."""
+"""The transformer of Stable Diffusion 3 files: sizes read from its tensors, and diffusers' names brought to its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,27 @@ from math import isqrt
 from torch import Tensor
 
 from executor.inference.families.ldm_unet import count_under
+from executor.inference.fused_layers import original_tensors
 from executor.inference.mmdit import MMDiTShape
+from executor.inference.mmdit_names import diffusers_layers
 
 FIRST = "joint_blocks.0.x_block.attn.qkv.weight"
 HEAD_WIDTH = 64
+BLOCKS, PLACES = "transformer_blocks.", "pos_embed.pos_embed"
+THEIRS = (PLACES, f"{BLOCKS}0.attn.add_q_proj.weight", "norm_out.linear.weight")
+"""Tensors that diffusers' file of such a transformer has, and a ControlNet's or another transformer's has not."""
+
+
+def is_in_diffusers_names(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether tensors are such a transformer's in diffusers' names."""
+    return all(name in tensors for name in THEIRS)
+
+
+def tensors_of_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of such a transformer in the original names; KeyError when it lacks one that tells a size."""
+    layers = diffusers_layers(count_under(tensors, BLOCKS), tensors["pos_embed.proj.weight"].shape[0])
+    alike = {name: tensor for name, tensor in tensors.items() if name.startswith("context_embedder.")}
+    return original_tensors(tensors, layers) | alike | {"pos_embed": tensors[PLACES]}
 
 
 def read_mmdit_shape(tensors: Mapping[str, Tensor], heads: int | None = None) -> MMDiTShape:

@@ -24,7 +24,7 @@ from executor.inference.families.latent_diffusion import (
     read_shape,
 )
 from executor.inference.families.ldm_vae import read_vae_shape
-from executor.inference.families.mmdit_file import FIRST, read_mmdit_shape
+from executor.inference.families.mmdit_file import FIRST, is_in_diffusers_names, read_mmdit_shape, tensors_of_diffusers
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.memory import Part, most_common_dtype
 from executor.inference.mmdit import MMDiT, MMDiTShape
@@ -106,11 +106,14 @@ class StableDiffusion3:
         )
 
     def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
-        """The transformer of a file; None for one of another family.
+        """The transformer of a file, in its own names or diffusers'; None for one of another family.
 
         Raises ModelFileError when tensors are missing or do not fit together.
         """
         tensors = {original: file.tensors[name] for name, original in names.items()}
+        if is_in_diffusers_names(tensors):
+            tensors = read_shape(file, "transformer", lambda: tensors_of_diffusers(file.tensors))
+            file, names = replace(file, tensors=tensors), {name: name for name in tensors}
         if FIRST not in tensors:
             return None
         return self._diffusion(file, self._shape(file, tensors), names)

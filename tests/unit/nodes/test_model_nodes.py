@@ -10,6 +10,7 @@ from executor.errors import NodeInputError
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.freeu import FreeU, FreeUV2, damped
 from executor.inference.memory import Memory
+from nodes.builtin import merging_by_layer as by_layer
 from nodes.builtin import model_merging as merging
 from nodes.builtin import model_patches, model_sampling
 from nodes.builtin.controlnet import (
@@ -167,6 +168,21 @@ def test_merged_weights_are_the_shares_of_both(opened, node, inputs, share, othe
     other = other_of(opened)
     [changed] = node().merge(opened.model, other, **inputs)
     wanted = share * weights(opened.model) + other_share * weights(other)
+    torch.testing.assert_close(weights(changed), wanted, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("node", "part"),
+    [
+        (by_layer.ModelMergeSD1, "input_blocks.0."),
+        (by_layer.ModelMergeSD2, "input_blocks.0."),
+        (by_layer.ModelMergeSDXL, "input_blocks.0"),
+    ],
+)
+def test_merging_by_layer_gives_each_layer_its_share(opened, node, part):
+    other = other_of(opened)
+    [changed] = node().merge(opened.model, other, **{**dict.fromkeys(node.LAYERS, 1.0), part: 0.25})
+    wanted = 0.25 * weights(opened.model) + 0.75 * weights(other)
     torch.testing.assert_close(weights(changed), wanted, rtol=2e-3, atol=2e-3)
 
 

@@ -309,11 +309,11 @@ def test_two_models_are_merged_part_by_part():
     assert moved["pos_embed"] == pytest.approx(0.5, abs=1e-4)
 
 
-@pytest.mark.parametrize("node", merging.NODES)
-def test_merging_with_all_of_the_first_changes_nothing(node):
-    one, other = model(), model(TinyMMDiT(depth=3, normed=True, dual=(0, 1)))
-    shares = {name: 1.0 for name in node.INPUT_TYPES()["required"] if not name.startswith("model")}
-    [merged] = node().merge(one, other, **shares)
+def test_blocks_beyond_those_of_medium_have_shares_in_large():
+    assert merging.ModelMergeSD35_Large.LAYERS[-2:] == ("joint_blocks.37.", "final_layer.")
+    one, other = model(), model()
+    shares = dict.fromkeys(merging.ModelMergeSD35_Large.LAYERS, 1.0)
+    [merged] = merging.ModelMergeSD35_Large().merge(one, other, **shares)
     key = "joint_blocks.0.x_block.mlp.fc1.weight"
     torch.testing.assert_close(merged.patched_weights()[key], one.model.part.weights[key])
 
