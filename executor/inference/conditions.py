@@ -381,18 +381,21 @@ def completed(conditions: Iterable[Condition], network: Network, situation: Situ
 def with_controls(conditions: Iterable[Condition], others: Iterable[Condition]) -> list[Condition]:
     """The conditions of one side, those for the whole picture under the controls that the other side shares.
 
-    A condition shares its control when it was applied to one side only (`control_apply_to_uncond`).
+    A condition shares its control when it was applied to one side only (`control_apply_to_uncond`). Where more controls
+    are shared than there are conditions, these come again under the others, so that every control acts on this side.
     """
-    shared = [
-        each.control
-        for each in others
-        if each.control is not None and each.area is None and each.options.get("control_apply_to_uncond")
-    ]
+    sharing = [each for each in others if each.area is None and each.options.get("control_apply_to_uncond")]
+    shared = list(dict.fromkeys(each.control for each in sharing if each.control is not None))
     own = list(conditions)
     whole = [place for place, each in enumerate(own) if each.area is None and each.control is None]
-    for place, control in zip(whole, shared * max(1, len(whole)), strict=False):
+    if not shared or not whole:
+        return own
+    again = [
+        replace(own[whole[number % len(whole)]], control=shared[number]) for number in range(len(whole), len(shared))
+    ]
+    for place, control in zip(whole, shared * len(whole), strict=False):
         own[place] = replace(own[place], control=control)
-    return own
+    return own + again
 
 
 def with_counterparts(conditions: Iterable[Condition], others: Iterable[Condition]) -> list[Condition]:

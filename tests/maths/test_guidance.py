@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from executor.inference.conditions import Condition, resolve, with_counterparts
+from executor.inference.conditions import Condition, resolve, with_controls, with_counterparts
+from executor.inference.control import Control
 from executor.inference.denoiser import ModelSampling
 from executor.inference.guidance import Guider
 from tests.maths.recordings import sampling
@@ -140,3 +141,35 @@ def test_masks_of_any_number_serve_the_latents_in_turn(masks: int, rows: tuple[i
     [found] = resolve([[torch.zeros(1, 3, 4), {"mask": mask}]], torch.Size((4, 4, 16, 16)), sampling("eps_sd15"))
     weights = found.weight(torch.zeros(4, 4, 16, 16)).expand(4, 1, 16, 16)
     assert weights[:, 0, 0, 0].tolist() == [row + 1.0 for row in rows]
+
+
+def led(value: float, control: Control | None, *, shares: bool = True) -> Condition:
+    """A condition under a control that is shared or not."""
+    return condition(value, control=control, options={"control_apply_to_uncond": shares})
+
+
+A, B = Control(), Control()
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "expected"),
+    [
+        ([0.0], [led(1.0, A)], [(0.0, A)]),
+        ([0.0], [led(1.0, A), led(2.0, A)], [(0.0, A)]),
+        ([0.0], [led(1.0, A), led(2.0, B)], [(0.0, A), (0.0, B)]),
+        ([0.0, 5.0], [led(1.0, A)], [(0.0, A), (5.0, A)]),
+        ([0.0], [led(1.0, A, shares=False)], [(0.0, None)]),
+        ([0.0], [led(1.0, None)], [(0.0, None)]),
+    ],
+    ids=["one", "one of two texts", "two", "one for two", "not shared", "none"],
+)
+def test_every_shared_control_acts_on_the_other_side(
+    mine: list[float], others: list[Condition], expected: list[tuple[float, Control | None]]
+) -> None:
+    found = with_controls([condition(value) for value in mine], others)
+    assert [(float(each.context.mean()), each.control) for each in found] == expected
+
+
+def test_a_side_under_a_control_of_its_own_keeps_it() -> None:
+    own = condition(0.0, control=B)
+    assert with_controls([own], [led(1.0, A)]) == [own]
