@@ -31,7 +31,7 @@ case "$what" in
       tests/gpu/test_memory.py::test_a_device_without_room_tells_its_figures_and_draws_the_next_prompt)
     timeout -s INT -k 15 300 "${run[@]}" "${breaking[@]/#/--deselect=}" \
       tests/gpu/test_cuda_graphs.py tests/gpu/test_no_waiting.py tests/gpu/test_layout.py tests/gpu/test_eight_bits.py \
-      tests/gpu/test_previews.py tests/unit/executor/inference/test_streaming.py tests/gpu/test_memory.py \
+      tests/gpu/test_texts.py tests/gpu/test_previews.py tests/unit/executor/inference/test_streaming.py tests/gpu/test_memory.py \
       tests/gpu/test_parity.py 2>&1 | tee "$out/tests.txt"
     timeout -s INT -k 5 45 "${run[@]}" "${breaking[@]}" 2>&1 | tee "$out/breaking.txt" ;;
   speed) # each case's figures are told as they come: a run that is cut off loses none

@@ -30,6 +30,7 @@ QUICK = (
     "without_room",
     "beside",
     "pretended_stream",
+    "text_is_read",
 )
 QUICK_SAMPLERS = ("recorded-euler]", "recorded-dpmpp_2m_sde]", "step_wait[recorded]", "caught[recorded]")
 

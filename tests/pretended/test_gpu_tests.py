@@ -41,5 +41,6 @@ from tests.gpu.test_parity import (  # noqa: F401
     test_half_precision_draws_the_same_picture,
 )
 from tests.gpu.test_previews import test_a_picture_made_beside_is_the_same  # noqa: F401
+from tests.gpu.test_texts import folder, test_a_text_is_read_as_on_the_cpu  # noqa: F401
 
 pytestmark: list[pytest.MarkDecorator] = []

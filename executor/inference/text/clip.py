@@ -166,6 +166,8 @@ class Clip:
         Missing ones of those are empty; an encoder that a family may lack may also have nothing to read.
         """
         names = [each.name for each in self.encoders]
+        if lacking := self.joining.lacking(names):
+            raise NodeInputError(f"this text model reads by {names} alone and lacks {lacking[0]!r}: load both encoders")
         read = [name for name in names if tokens.get(name) or not self.joining.may_lack]
         if not set(read) <= tokens.keys() or not tokens.keys() & set(names):
             raise NodeInputError(f"these tokens are for {sorted(tokens)}; this text model takes {names}")

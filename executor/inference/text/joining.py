@@ -24,6 +24,10 @@ class Joining:
     width: int | None = None  # channels that all states are filled up to
     may_lack: bool = False  # whether some of the encoders may be missing, or have nothing to read
 
+    def lacking(self, names: Sequence[str]) -> list[str]:
+        """The encoders without which nothing can be joined, and which are not among these."""
+        return [] if self.may_lack else [name for name in (*self.beside, *self.pools) if name not in names]
+
     def joined(self, answers: Mapping[str, Encoded]) -> Encoded:
         """One embedding [1, T, C] and one pooled vector [1, P]; states that stand beside are equally long."""
         rows = [answers[name].hidden for name in self.behind if name in answers]

@@ -52,6 +52,15 @@ def test_a_product_is_that_of_rounded_numbers(dtype: torch.dtype, bias: bool, si
     assert (found.float() - plain).square().mean().sqrt() / plain.square().mean().sqrt() < 0.06
 
 
+def test_a_stored_scale_counts():
+    made, x = layer(), torch.randn(3, 64).to(torch.bfloat16)
+    made.weight_scale = 0.02
+    found, plain = made(x).float(), CastLinear.forward(made, x).float()
+    assert (found - plain).square().mean().sqrt() / plain.square().mean().sqrt() < 0.06
+    made.weight_scale = None
+    assert (found - made(x).float()).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_zeros_give_the_bias(dtype: torch.dtype):
     made = layer()

@@ -167,6 +167,14 @@ def test_tokens_for_none_of_its_encoders_are_refused(sd3, flux):
         flux.encode_tokens({"l": flux.tokenize("cat")["l"]})
 
 
+@pytest.mark.parametrize(("held", "lacked"), [(L, "t5xxl"), (T5, "l")])
+def test_flux_reads_nothing_without_one_of_its_encoders(held, lacked):
+    texts = build_texts(WeightFile(path=Path("flux.safetensors"), tensors=whole_texts(held)), FLUX_TEXTS)
+    clip = Clip(encoders=[encoder_of(*each) for each in texts.built], memory=CPU, joining=FLUX)
+    with pytest.raises(NodeInputError, match=rf"alone and lacks '{lacked}': load both encoders"):
+        clip.encode("cat")
+
+
 # ---------------------------------------------------------------- Chroma
 
 
