@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from executor.inference.interruption import stop_if_asked
 from executor.inference.text.clip_model import Encoded
 
 FARTHEST = 128  # places; the bias of farther ones is the same
 EPSILON = 1e-6
+ROWS = 512
+"""Places whose scores are made at once: of a long text those of all would take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,28 @@ class T5Shape:
     buckets: int = 32  # of distances between places
 
 
+class Raised:
+    """What the scores of places for each other are raised by: a bias by distance, and to unseen places nothing gets."""
+
+    def __init__(self, by_way: Tensor, seen: Tensor | None) -> None:
+        """`by_way` [heads, 2 T - 1] from the farthest way back to the farthest forward, `seen` [B, T]."""
+        self.length = (by_way.shape[1] + 1) // 2
+        self.windows = by_way.unfold(1, self.length, 1)  # [heads, T, T], the last place's row first
+        self.seen = seen
+        self.spans = [(start, min(start + ROWS, self.length)) for start in range(0, self.length, ROWS)]
+        self.whole = self._rows(0, self.length) if len(self.spans) == 1 else None  # the same for all layers
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """For the places of a span, from `start` to before `stop` [B or 1, heads, stop - start, T]."""
+        return self._rows(start, stop) if self.whole is None else self.whole
+
+    def _rows(self, start: int, stop: int) -> Tensor:
+        made = self.windows[None, :, self.length - stop : self.length - start].flip(2)
+        if self.seen is None:
+            return made
+        return made.masked_fill(~self.seen[:, None, None, :], torch.finfo(made.dtype).min)
+
+
 class T5Attention(nn.Module):
     """Multi-head attention of all places to all, without scaling; the first layer's holds the bias of distances."""
 
@@ -44,19 +69,26 @@ class T5Attention(nn.Module):
         if has_bias:
             self.relative_attention_bias = nn.Embedding(shape.buckets, shape.heads)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Mix the places of x [B, T, C]; `bias` [B or 1, heads, T, T] is added to their scores."""
+    def forward(self, x: Tensor, raised: Raised) -> Tensor:
+        """Mix the places of x [B, T, C]."""
         query, key, value = (
             project(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for project in (self.q, self.k, self.v)
         )
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-        return self.o(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        mixed = [
+            functional.scaled_dot_product_attention(
+                query[:, :, start:stop], key, value, attn_mask=raised.rows(start, stop), scale=1.0
+            )
+            for start, stop in raised.spans
+        ]
+        return self.o(torch.cat(mixed, dim=2).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def bias(self, length: int, device: torch.device) -> Tensor:
-        """What scores are raised by for each distance [1, heads, T, T]."""
-        buckets = distance_buckets(length, self.relative_attention_bias.num_embeddings, device)
-        found: Tensor = self.relative_attention_bias(buckets)
-        return found.permute(2, 0, 1)[None].contiguous()
+        """The bias of every way between places of a text of a length [heads, 2 T - 1]."""
+        ways = torch.arange(1 - length, length, device=device)
+        found: Tensor = self.relative_attention_bias(
+            distance_buckets(ways, self.relative_attention_bias.num_embeddings)
+        )
+        return found.T.contiguous()
 
 
 class T5GatedMlp(nn.Module):
@@ -80,9 +112,9 @@ class T5AttentionLayer(nn.Module):
         self.SelfAttention = T5Attention(shape, has_bias=has_bias)
         self.layer_norm = nn.RMSNorm(shape.width, eps=EPSILON)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, raised: Raised) -> Tensor:
         """x [B, T, C] to the same shape."""
-        return x + self.SelfAttention(self.layer_norm(x), bias)  # type: ignore[no-any-return]
+        return x + self.SelfAttention(self.layer_norm(x), raised)  # type: ignore[no-any-return]
 
 
 class T5MlpLayer(nn.Module):
@@ -105,10 +137,10 @@ class T5Block(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList([T5AttentionLayer(shape, has_bias=has_bias), T5MlpLayer(shape)])
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, raised: Raised) -> Tensor:
         """x [B, T, C] to the same shape."""
         attend, transform = self.layer
-        return transform(attend(x, bias))  # type: ignore[no-any-return]
+        return transform(attend(x, raised))  # type: ignore[no-any-return]
 
 
 class T5Stack(nn.Module):
@@ -133,30 +165,27 @@ class T5TextModel(nn.Module):
         """Encode token vectors [B, T, C]; places that are not `seen` [B, T] are attended to by none.
 
         `layer` -1 is the last hidden state, -2 the one before, put through the final norm; None, or a layer that the
-        model does not have, is the last.
+        model does not have, is the last. Raises Interrupted between layers when the user stopped the prompt.
         """
         first: T5Attention = self.encoder.block[0].layer[0].SelfAttention  # type: ignore[union-attr,index]
-        bias = first.bias(vectors.shape[1], vectors.device).to(vectors)
-        if seen is not None:
-            bias = bias.masked_fill(~seen[:, None, None, :], torch.finfo(bias.dtype).min)
+        raised = Raised(first.bias(vectors.shape[1], vectors.device).to(vectors), seen)
         stop = len(self.encoder.block) + 1 + layer if layer is not None and layer < 0 else 0
         x = vectors
         for number, transform in enumerate(self.encoder.block, start=1):
-            x = transform(x, bias)
+            stop_if_asked()
+            x = transform(x, raised)
             if number == stop:
                 break
         hidden: Tensor = self.encoder.final_layer_norm(x)
         return Encoded(hidden, None)
 
 
-def distance_buckets(length: int, buckets: int, device: torch.device) -> Tensor:
-    """The number of the bucket [T, T] for the way from each place to each other one.
+def distance_buckets(way: Tensor, buckets: int) -> Tensor:
+    """The number of the bucket for each of many ways from a place to another, those back being negative.
 
     Half of the buckets are for ways forward; of each half, half are for single distances, the rest grow with the
     logarithm of the distance.
     """
-    places = torch.arange(length, device=device)
-    way = places[None, :] - places[:, None]  # [T, T]
     half = buckets // 2
     single = half // 2
     distance = way.abs()

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
-from executor.errors import ModelFileError
+from executor import context
+from executor.context import InterruptFlag
+from executor.errors import Interrupted, ModelFileError
 from executor.inference.memory import Memory
+from executor.inference.text import t5_model
 from executor.inference.text.t5_file import build_t5
-from executor.inference.text.t5_model import distance_buckets
+from executor.inference.text.t5_model import Raised, distance_buckets
 from executor.inference.weights import WeightFile
 from tests.tiny_checkpoint import random_tensors
 from tests.tiny_texts import t5_shapes
@@ -70,6 +73,17 @@ def test_it_computes_as_transformers_does(tensors, theirs, ids):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_scores_of_long_texts_are_made_by_parts(tensors, theirs, ids, monkeypatch, masked):
+    monkeypatch.setattr(t5_model, "ROWS", 128)
+    seen = torch.ones_like(ids, dtype=torch.bool)
+    seen[0, 90:] = not masked
+    module = built(tensors).module
+    found = module(module.shared(ids), seen=seen if masked else None).hidden
+    assert relative(found, theirs(ids, attention_mask=seen.long()).last_hidden_state) < 1e-5
+
+
+@torch.no_grad()
 def test_places_that_are_not_seen_do_not_count(tensors, theirs, ids):
     seen = torch.ones_like(ids, dtype=torch.bool)
     seen[0, 90:] = False
@@ -100,16 +114,25 @@ def test_activations_beyond_sixteen_bits_stay_numbers(tensors, ids):
     found = part.module(part.module.shared(ids).float()).hidden
     assert found.dtype == torch.float32
     assert found.isfinite().all()
-    states = part.module.encoder.block[0](part.module.shared(ids).float(), torch.zeros(1, 3, 300, 300))
+    states = part.module.encoder.block[0](part.module.shared(ids).float(), Raised(torch.zeros(3, 599), None))
     assert states.abs().max() > torch.finfo(torch.float16).max
+
+
+@torch.no_grad()
+def test_it_stops_between_layers_when_asked(tensors, ids):
+    module, flag = built(tensors).module, InterruptFlag()
+    module.encoder.block[1].register_forward_hook(lambda *given: flag.set())
+    module.encoder.block[2].register_forward_hook(lambda *given: pytest.fail("it went on"))
+    with context.entered(context.RunContext(interrupt=flag)), pytest.raises(Interrupted):
+        module(module.shared(ids))
 
 
 def test_distances_fall_into_the_published_buckets():
     from transformers.models.t5.modeling_t5 import T5Attention
 
-    way = torch.arange(400)[None, :] - torch.arange(400)[:, None]
+    way = torch.arange(-400, 400)
     wanted = T5Attention._relative_position_bucket(way, bidirectional=True, num_buckets=32, max_distance=128)
-    assert torch.equal(distance_buckets(400, 32, torch.device("cpu")), wanted)
+    assert torch.equal(distance_buckets(way, 32), wanted)
 
 
 def test_the_table_may_have_its_other_name(tensors):
