@@ -14,6 +14,8 @@ from executor.inference.control import Cond, Control, Features, SigmaOf, Window
 from executor.inference.controlnet_file import Read, read_controlnet
 from executor.inference.controlnet_model import ControlNet
 from executor.inference.crossing import sent
+from executor.inference.flux_control import FluxControl
+from executor.inference.flux_controlnet import FluxNetControl
 from executor.inference.memory import Memory, Part
 from executor.inference.mmdit_control import MMDiTControl
 from executor.inference.mmdit_controlnet import MMDiTNetControl
@@ -164,6 +166,8 @@ def control_of(read: Read, memory: Memory) -> Control:
     """The control of a network that was read."""
     if isinstance(read.part.module, T2IAdapter):
         return AdapterControl(cast("Part[T2IAdapter]", read.part), memory)
+    if isinstance(read.part.module, FluxControl):
+        return FluxNetControl(cast("Part[FluxControl]", read.part), memory)
     if isinstance(read.part.module, MMDiTControl):
         return MMDiTNetControl(cast("Part[MMDiTControl]", read.part), memory, read.name)
     control = NetControl(cast("Part[ControlNet]", read.part), memory)
