@@ -1,5 +1,7 @@
 """Which device computes, how much memory it has, and in which number types it works. Holds no weights."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,7 @@ from executor.settings import Settings, VramMode
 
 Role = Literal["diffusion", "text", "vae"]
 CPU = torch.device("cpu")
+SMALL_BYTES = 1 << 28  # of tensors that are made without asking how much memory is free
 SIXTEEN_BITS = frozenset({torch.float16, torch.bfloat16})
 STREAMING_MODES: frozenset[VramMode] = frozenset({"low", "none"})
 WITHOUT_MEMORY = (
@@ -111,6 +114,13 @@ def refuse_unless_free(nbytes: int, what: str) -> None:
             f"{what} takes at least {nbytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB of memory are free: "
             "choose a smaller picture or batch"
         )
+
+
+def refuse_unless_fits(shape: Sequence[int], what: str) -> None:
+    """`refuse_unless_free` for float32 numbers of a shape; small ones are made without asking."""
+    nbytes = math.prod(shape) * torch.float32.itemsize
+    if nbytes > SMALL_BYTES:
+        refuse_unless_free(nbytes, what)
 
 
 def place(

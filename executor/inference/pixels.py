@@ -9,6 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from executor.inference.devices import CPU, refuse_unless_fits
+
 PART = 1 << 18  # values that are converted at a time, of a LARGE picture: fresh memory for all costs twice the work
 LARGE = 1 << 22
 EDGE = 1e-5  # directions closer than this count as equal (or opposite) in `slerp`
@@ -19,12 +21,15 @@ def common_upscale(samples: Tensor, width: int, height: int, upscale_method: str
 
     Methods: nearest-exact, bilinear, area, bicubic, lanczos (through 8-bit pixels), bislerp (through directions).
     `crop="center"` first cuts the longer side so that the picture keeps its proportions.
+    Raises NodeInputError for more than main memory has left.
     """
     if samples.ndim == 5:
         batch, channels, frames, *size = samples.shape
         flat = samples.movedim(2, 1).reshape(batch * frames, channels, *size)
         resized = common_upscale(flat, width, height, upscale_method, crop)
         return resized.reshape(batch, frames, channels, height, width).movedim(1, 2)
+    if samples.device == CPU:
+        refuse_unless_fits((*samples.shape[:2], height, width), f"a batch of {len(samples)} of {width} x {height}")
     if crop == "center":
         samples = centre_crop(samples, width, height)
     if upscale_method == "lanczos":
@@ -149,7 +154,9 @@ def pad_for_outpaint(
     The mask is 1 on the border and falls with the square of the distance over `feathering` pixels into the picture.
     """
     batch, height, width, channels = image.shape
-    canvas = torch.full((batch, height + top + bottom, width + left + right, channels), 0.5, dtype=torch.float32)
+    size = height + top + bottom, width + left + right
+    refuse_unless_fits((batch, *size, channels), f"a batch of {batch} of {size[1]} x {size[0]} pixels")
+    canvas = torch.full((batch, *size, channels), 0.5, dtype=torch.float32)
     canvas[:, top : top + height, left : left + width] = image
     mask = torch.ones(canvas.shape[1:3], dtype=torch.float32)
     inner = torch.zeros(height, width)

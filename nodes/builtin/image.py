@@ -2,13 +2,12 @@
 
 import torch
 
-from executor.inference.devices import refuse_unless_free
+from executor.inference.devices import refuse_unless_fits
 from executor.inference.pixels import common_upscale, fitted_size, pad_for_outpaint, resize_images, with_channels
 from executor.inference.values import Image, Mask
 from nodes.builtin.inputs import CROP_METHODS, RESIZE_METHODS, InputTypes, choice, decimal, integer, pixels, socket
 
 COLOURS = 3
-SMALL_BYTES = 1 << 28  # of pictures that are made without asking how much memory is free
 
 
 class EmptyImage:
@@ -32,9 +31,9 @@ class EmptyImage:
 
     def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Image]:
         """Pictures [batch, height, width, 3] of the colour 0xRRGGBB; NodeInputError when no memory is left for them."""
-        nbytes = batch_size * height * width * COLOURS * torch.float32.itemsize
-        if nbytes > SMALL_BYTES:
-            refuse_unless_free(nbytes, f"a batch of {batch_size} with {width} x {height} pixels")
+        refuse_unless_fits(
+            (batch_size, height, width, COLOURS), f"a batch of {batch_size} with {width} x {height} pixels"
+        )
         values = torch.tensor([(color >> shift & 0xFF) / 0xFF for shift in (16, 8, 0)])
         return (values.expand(batch_size, height, width, COLOURS).contiguous(),)
 

@@ -5,6 +5,7 @@ import math
 import torch
 
 from executor import context
+from executor.inference.devices import refuse_unless_fits
 from executor.inference.pixels import fit_inside, resize_images
 from executor.inference.values import Image
 from nodes.builtin.inputs import RESIZE_METHODS, InputTypes, choice, combo, decimal, integer, pixels, seed, socket
@@ -48,6 +49,7 @@ class RepeatImageBatch:
 
     def repeat(self, image: Image, amount: int) -> tuple[Image]:
         """The batch `amount` times."""
+        refuse_unless_fits((amount, *image.shape), f"{amount} times {list(image.shape)} pictures")
         return (image.repeat(amount, 1, 1, 1),)
 
 

@@ -1,12 +1,10 @@
 """Nodes that make, cut, turn, scale and join latents. Know neither models nor files."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
-from executor.inference.devices import refuse_unless_free
+from executor.inference.devices import refuse_unless_fits
 from executor.inference.pixels import common_upscale, edge_fade, repeat_to
 from executor.inference.values import Latent, Mask
 from nodes.builtin.inputs import (
@@ -49,7 +47,7 @@ def check_flat(samples: Tensor) -> None:
 
 def empty(*shape: int) -> Latent:
     """Zeros of a shape; NodeInputError when there is no memory for them."""
-    refuse_unless_free(math.prod(shape) * torch.float32.itemsize, f"a latent of {list(shape)}")
+    refuse_unless_fits(shape, f"a latent of {list(shape)}")
     return {"samples": torch.zeros(shape)}
 
 
@@ -375,6 +373,7 @@ class RepeatLatentBatch:
     def repeat(self, samples: Latent, amount: int) -> tuple[Latent]:
         """The batch `amount` times; every repetition gets noise of its own."""
         old = samples["samples"]
+        refuse_unless_fits((amount, *old.shape), f"{amount} times latents of {list(old.shape)}")
         result = with_samples(samples, _tiled(old, amount))
         if "noise_mask" in samples and samples["noise_mask"].shape[0] > 1:
             result["noise_mask"] = _tiled(repeat_to(samples["noise_mask"], old.shape[0]), amount)
