@@ -90,24 +90,8 @@ class MMDiT(nn.Module):
 
     @property
     def sizes(self) -> dict[str, object]:
-        """Its sizes by the names of the published code's settings."""
-        shape = self.shape
-        text = {"in_features": shape.context, "out_features": shape.width}
-        return {
-            "in_channels": shape.in_channels,
-            "out_channels": shape.out_channels,
-            "patch_size": shape.patch,
-            "input_size": None,
-            "depth": shape.depth,
-            "num_heads": shape.heads,
-            "adm_in_channels": shape.vector,
-            "context_embedder_config": {"target": "torch.nn.Linear", "params": text},
-            "num_patches": shape.places**2,
-            "pos_embed_max_size": shape.places,
-            "pos_embed_scaling_factor": None,
-            "qk_norm": "rms" if shape.normed else None,
-            "x_block_self_attn_layers": sorted(shape.dual),
-        }
+        """Its sizes by the names that packs read them by."""
+        return mmdit_sizes(self.shape)
 
     @property
     def text_width(self) -> int:
@@ -173,6 +157,26 @@ class MMDiT(nn.Module):
         patch = self.shape.patch
         squares = tokens.reshape(tokens.shape[0], rows, columns, patch, patch, -1).permute(0, 5, 1, 3, 2, 4)
         return squares.reshape(*squares.shape[:2], rows * patch, columns * patch)
+
+
+def mmdit_sizes(shape: MMDiTShape) -> dict[str, object]:
+    """Sizes by the names of the published code's settings."""
+    text = {"in_features": shape.context, "out_features": shape.width}
+    return {
+        "in_channels": shape.in_channels,
+        "out_channels": shape.out_channels,
+        "patch_size": shape.patch,
+        "input_size": None,
+        "depth": shape.depth,
+        "num_heads": shape.heads,
+        "adm_in_channels": shape.vector,
+        "context_embedder_config": {"target": "torch.nn.Linear", "params": text},
+        "num_patches": shape.places**2,
+        "pos_embed_max_size": shape.places,
+        "pos_embed_scaling_factor": None,
+        "qk_norm": "rms" if shape.normed else None,
+        "x_block_self_attn_layers": sorted(shape.dual),
+    }
 
 
 def places_within(table: Tensor, rows: int, columns: int, patch: int) -> Tensor:

@@ -19,6 +19,11 @@ THEIRS = (PLACES, f"{BLOCKS}0.attn.add_q_proj.weight", "norm_out.linear.weight")
 """Tensors that diffusers' file of such a transformer has, and a ControlNet's or another transformer's has not."""
 
 
+def is_mmdit(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether tensors are such a transformer's in the original names, with those that tell its sizes."""
+    return all(name in tensors for name in (FIRST, "pos_embed", "context_embedder.weight", "y_embedder.mlp.0.weight"))
+
+
 def is_in_diffusers_names(tensors: Mapping[str, Tensor]) -> bool:
     """Whether tensors are such a transformer's in diffusers' names."""
     return all(name in tensors for name in THEIRS)

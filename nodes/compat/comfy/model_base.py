@@ -30,14 +30,20 @@ class OfSizes(Alias):
     def __instancecheck__(cls, instance: object) -> bool:  # noqa: N805  (of a class)
         if not isinstance(instance, DiffusionModel):
             return type.__instancecheck__(cls, instance)
-        has = instance.model_config.unet_config
-        return all(has.get(name) == value for name, value in cls.sizes.items())
+        has, absent = instance.model_config.unet_config, object()
+        return all(has.get(name, absent) == value for name, value in cls.sizes.items())
 
 
 class Flux(BaseModel, metaclass=OfSizes):
     """Flux.1."""
 
     sizes: ClassVar[Mapping[str, object]] = {"image_model": "flux"}
+
+
+class SD3(BaseModel, metaclass=OfSizes):
+    """Stable Diffusion 3 and 3.5."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"in_channels": 16, "pos_embed_scaling_factor": None}
 
 
 class SDXL(BaseModel, metaclass=OfSizes):

@@ -13,7 +13,9 @@ from comfy.supported_models import KNOWN
 from comfy.supported_models_base import BASE
 from executor.inference.families.flux import is_flux, read_flux_shape
 from executor.inference.families.ldm_unet import read_unet_shape
+from executor.inference.families.mmdit_file import is_mmdit, read_mmdit_shape
 from executor.inference.flux import flux_sizes
+from executor.inference.mmdit import mmdit_sizes
 from executor.inference.network_config import unet_config
 from nodes.placeholders import fallback
 
@@ -48,6 +50,8 @@ def detect_unet_config(
     tensors = {name[len(key_prefix) :]: each for name, each in state_dict.items() if name.startswith(key_prefix)}
     if is_flux(tensors):
         return flux_sizes(read_flux_shape(tensors))
+    if is_mmdit(tensors):
+        return mmdit_sizes(read_mmdit_shape(tensors))
     for mark, found in OTHER_KINDS:
         if any(mark in name for name in tensors):
             return dict(found)

@@ -87,6 +87,16 @@ class SVD_img2vid(BASE):  # noqa: N801  (the ecosystem's name)
     prediction = ModelType.V_PREDICTION_EDM
 
 
+class SD3(BASE):
+    """Stable Diffusion 3 and 3.5."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"in_channels": 16, "pos_embed_scaling_factor": None}
+    sampling_settings: ClassVar[Mapping[str, object]] = {"shift": 3.0}
+    latent_format = latent_formats.SD3
+    prediction = ModelType.FLOW
+    text_encoder_key_prefix: ClassVar[list[str]] = ["text_encoders."]
+
+
 class FluxInpaint(BASE):
     """Flux.1 that fills."""
 
@@ -113,7 +123,7 @@ class FluxSchnell(FluxInpaint):
 
 KNOWN: tuple[type[BASE], ...] = (
     SD15_instructpix2pix, SD15, SD21UnclipL, SD21UnclipH, SD_X4Upscaler, SD20, SDXLRefiner, SDXL_instructpix2pix, SDXL,
-    SVD_img2vid, FluxInpaint, Flux, FluxSchnell,
+    SVD_img2vid, SD3, FluxInpaint, Flux, FluxSchnell,
 )  # fmt: skip
 """The classes that a network's sizes are matched against, in this order; of SD1.x and SD2.x any width."""
 
@@ -128,6 +138,7 @@ STANDS_FOR = {
     "sdxl_refiner": SDXLRefiner,
     "sdxl": SDXL,
     "svd": SVD_img2vid,
+    "sd3": SD3,
     "flux": Flux,
 }
 """Weft's family → the class whose place in the list lets it be matched; others are as long as any of KNOWN is there."""

@@ -168,34 +168,24 @@ def test_both_sides_of_one_length_share_a_call():
     assert lengths == [(2, 80)] * 2
 
 
-def test_text_without_a_pooled_vector_is_refused():
-    with pytest.raises(NodeInputError, match="takes conditioning with a pooled vector of width 80; this one has none"):
+def refused(tokens: Tensor, options: dict[str, object]) -> str:
+    """The message with which a conditioning is refused."""
+    settings = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    with pytest.raises(NodeInputError) as found:
         sample(
-            model(),
-            {"samples": torch.zeros(1, 16, 8, 8)},
-            positive=[[torch.zeros(1, 9, 96), {}]],
-            negative=text(2),
-            seed=1,
-            steps=1,
-            cfg=1.0,
-            sampler_name="euler",
-            scheduler="simple",
+            model(), {"samples": torch.zeros(1, 16, 8, 8)}, positive=[[tokens, options]], negative=text(2), **settings
         )
+    return str(found.value)
 
 
-def test_text_of_another_model_is_refused():
-    with pytest.raises(NodeInputError, match=r"takes text of width 96, and this conditioning has 77\."):
-        sample(
-            model(),
-            {"samples": torch.zeros(1, 16, 8, 8)},
-            positive=[[torch.zeros(1, 9, 77), {"pooled_output": torch.zeros(1, 80)}]],
-            negative=text(2),
-            seed=1,
-            steps=1,
-            cfg=1.0,
-            sampler_name="euler",
-            scheduler="simple",
-        )
+@pytest.mark.parametrize(("options", "has"), [({}, "none"), ({"pooled_output": torch.zeros(1, 48)}, "one of width 48")])
+def test_text_without_a_fitting_pooled_vector_is_refused(options, has):
+    assert f"a pooled vector of width 80; this one has {has}" in refused(torch.zeros(1, 9, 96), options)
+
+
+def test_text_of_another_width_is_refused():
+    said = refused(torch.zeros(1, 9, 77), {"pooled_output": torch.zeros(1, 80)})
+    assert "takes text of width 96, and this conditioning has 77." in said
 
 
 def test_skipped_blocks_push_the_picture_and_only_in_their_part_of_the_sampling():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from executor.inference.checkpoint import load_diffusion_model
@@ -11,6 +12,7 @@ from executor.inference.families import FAMILIES
 from executor.inference.families import families as known_families
 from executor.inference.memory import Memory
 from tests.tiny_flux import flux_tensors, random_flux, write_flux
+from tests.tiny_sd3 import TinyMMDiT, network_tensors
 from tests.unit.nodes.compat.conftest import Host
 from tests.unit.nodes.compat.test_sampling import Bench, bench
 
@@ -213,6 +215,26 @@ def test_wrappers_are_found_by_their_key(host: Host):
     assert extension.get_wrappers_with_key("kind", "other", options) == []
 
 
+def test_networks_of_stable_diffusion_3_are_told_by_their_sizes(host: Host):
+    tensors = {f"model.diffusion_model.{name}": each for name, each in network_tensors(TinyMMDiT(dual=(1,))).items()}
+    detection, models = host("comfy.model_detection"), host("comfy.supported_models")
+    found = detection.model_config_from_unet(tensors, "model.diffusion_model.")
+    assert type(found) is models.SD3
+    assert (found.unet_config["depth"], found.unet_config["x_block_self_attn_layers"]) == (2, [1])
+    assert (found.sampling_settings, found.model_type({})) == ({"shift": 3.0}, host("comfy.model_base").ModelType.FLOW)
+    assert isinstance(found.latent_format, host("comfy.latent_formats").SD3)
+
+
+def test_a_model_of_stable_diffusion_3_tells_its_kind(host: Host, tmp_path):
+    save_file(network_tensors(), tmp_path / "sd3.safetensors")
+    model = load_diffusion_model(tmp_path / "sd3.safetensors", Memory(mode="cpu")).model
+    base, names = host("comfy.model_base"), host("comfy.ldm.modules.diffusionmodules.mmdit")
+    assert isinstance(model, base.SD3)
+    assert not isinstance(model, base.Flux)
+    assert isinstance(model.diffusion_model, names.MMDiT)
+    assert isinstance(model.diffusion_model.joint_blocks[0], names.JointBlock)
+
+
 FLUX_KINDS = {"Flux": {}, "FluxSchnell": {"guidance": False}, "FluxInpaint": {"in_features": 384}}
 
 
@@ -231,6 +253,7 @@ def test_a_flux_model_tells_its_kind(host: Host, tmp_path):
     base = host("comfy.model_base")
     assert isinstance(model, base.Flux)
     assert not isinstance(model, base.SDXL)
+    assert not isinstance(model, base.SD3)
     assert model.model_type is base.ModelType.FLUX
     assert isinstance(model.diffusion_model, host("comfy.ldm.flux.model").Flux)
     assert isinstance(model.diffusion_model.double_blocks[0], host("comfy.ldm.flux.layers").DoubleStreamBlock)
