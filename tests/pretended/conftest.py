@@ -31,6 +31,7 @@ QUICK = (
     "beside",
     "pretended_stream",
     "text_is_read",
+    "of_flux",
 )
 QUICK_SAMPLERS = ("recorded-euler]", "recorded-dpmpp_2m_sde]", "step_wait[recorded]", "caught[recorded]")
 

@@ -20,6 +20,13 @@ from tests.gpu.test_eight_bits import (  # noqa: F401
     test_a_product_is_near_the_plain_one,
     test_no_product_waits,
 )
+from tests.gpu.test_flux import (  # noqa: F401
+    flux,
+    test_a_recorded_sampling_of_flux_is_equal_to_the_bit,
+    test_flux_draws_near_what_the_cpu_draws,
+    test_streamed_weights_of_flux_draw_the_same,
+    test_weights_of_8_bits_of_flux_draw_near_it,
+)
 from tests.gpu.test_layout import (  # noqa: F401
     test_attention_kernels_are_measured_and_kept,
     test_each_way_draws_the_picture,
