@@ -20,7 +20,7 @@ from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
 from executor.inference.text.encoder import encoder_of
-from executor.inference.vae import Vae
+from executor.inference.vae import Vae, vae_of
 from executor.inference.weights import WeightFile, read_weights
 
 logger = logging.getLogger("weft.inference")
@@ -63,7 +63,7 @@ def load_checkpoint(
     encoders = [encoder_of(kind, part, embedding_folders) for kind, part in parts.texts]
     clip = Clip(encoders=encoders, memory=memory, joining=parts.joining) if encoders else None
     model = model_of(parts.diffusion, family, memory)
-    vae = None if parts.vae is None else Vae(part=parts.vae, memory=memory)
+    vae = None if parts.vae is None else vae_of(parts.vae, memory)
     show_grey(model.model, vae)
     return Checkpoint(model=model, clip=clip, vae=vae, file=file)
 

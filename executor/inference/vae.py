@@ -9,7 +9,7 @@ import copy
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from executor.inference.tiling import tiled_scale
 from executor.inference.vae_file import build_vae
 from executor.inference.vae_model import ImageAutoencoder, PixelAutoencoder
 from executor.inference.values import Image
+from executor.inference.wan_vae import WanVae
 from executor.inference.weights import read_weights
 
 logger = logging.getLogger("weft.inference")
@@ -210,6 +211,19 @@ class Vae:
             mean = self._three_cuts(samples.float(), self._raw_decode_batch, tile, shared, self.downscale, 3)
         return (mean * 0.5 + 0.5).clamp_(0, 1).movedim(1, -1)
 
+    def _roomy(self, working_bytes: int, run: Callable[[], Tensor]) -> Tensor:
+        """Work done with so many bytes free beside the weights; MemoryError where main memory does not hold them.
+
+        A GPU says so itself. Main memory is promised and then not there: the machine stands still until it ends us.
+        """
+        self.memory.load(self.part, working_bytes)
+        free = self.memory.free()
+        if self.device.type == "cpu" and free < working_bytes:
+            told = f"one picture needs {mebibytes(working_bytes)} to work in, and {mebibytes(max(free, 0))} are free"
+            raise MemoryError(told)
+        with torch.no_grad():
+            return run()
+
     def _or_tiled(self, whole: Callable[[], Tensor], tiled: Callable[[], Tensor]) -> Tensor:
         """Work done at once; when memory runs out, every model leaves and it is done once in tiles."""
         try:
@@ -262,18 +276,13 @@ class Vae:
         return maps * channels * height * width * torch.float32.itemsize
 
     def _in_batches(self, batch: Tensor, each_bytes: int, run: Callable[[Tensor], Tensor]) -> Tensor:
-        """Run a batch in as few pieces as fit into memory; MemoryError where main memory does not hold one.
+        """Run a batch in as few pieces as fit into memory; MemoryError where main memory does not hold one."""
 
-        A GPU says so itself. Main memory is promised and then not there: the machine stands still until it ends us.
-        """
-        self.memory.load(self.part, each_bytes)
-        free = self.memory.free()
-        if self.device.type == "cpu" and free < each_bytes:
-            told = f"one picture needs {mebibytes(each_bytes)} to work in, and {mebibytes(max(free, 0))} are free"
-            raise MemoryError(told)
-        size = max(1, free // each_bytes)
-        with torch.no_grad():
+        def pieces() -> Tensor:
+            size = max(1, self.memory.free() // each_bytes)
             return torch.cat([run(piece) for piece in torch.split(batch, size)])
+
+        return self._roomy(each_bytes, pieces)
 
 
 def load_vae(path: Path, memory: Memory) -> Vae:
@@ -281,7 +290,17 @@ def load_vae(path: Path, memory: Memory) -> Vae:
 
     Raises ModelFileError when the file is broken or holds none.
     """
-    return Vae(part=build_vae(read_weights(path)), memory=memory)
+    return vae_of(build_vae(read_weights(path)), memory)
+
+
+def vae_of(part: Part[ImageAutoencoder] | Part[WanVae], memory: Memory) -> Vae:
+    """The VAE of an autoencoder, of pictures or of videos."""
+    from executor.inference.video_vae import VideoVae  # one kind of what is defined here
+
+    module = part.module
+    if isinstance(module, WanVae):
+        return VideoVae(part=cast("Part[WanVae]", part), memory=memory)
+    return Vae(part=cast("Part[ImageAutoencoder]", part), memory=memory)
 
 
 def pixel_space(memory: Memory) -> Vae:

@@ -14,11 +14,13 @@ from executor.inference.families.ldm_vae import read_vae_shape, vae_key
 from executor.inference.memory import Part
 from executor.inference.vae_model import ImageAutoencoder
 from executor.inference.video_autoencoder import autoencoder
+from executor.inference.wan_vae import WanVae
+from executor.inference.wan_vae_file import build_wan_vae, wan_vae_prefix
 from executor.inference.weights import WeightFile
 
 WRAPPERS = ("first_stage_model.", "vae.", "")
 SCALED_BY_CHANNEL = "bn.running_mean"  # Flux.2's: its latents are not those of Flux.1
-FITS = "a VAE of Stable Diffusion's or Flux.1's kind (encoder and decoder of pictures) fits here"
+FITS = "a VAE of Stable Diffusion's, Flux.1's or Wan's kind fits here"
 UNKNOWN = "is a VAE of a kind that is not supported yet"
 SIDES = ("encoder.", "decoder.")
 THEIRS = re.compile(r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)")
@@ -36,11 +38,15 @@ THEIR_ATTENTION = {
 }
 
 
-def build_vae(file: WeightFile) -> Part[ImageAutoencoder]:
+def build_vae(file: WeightFile) -> Part[ImageAutoencoder] | Part[WanVae]:
     """The autoencoder of a file, under a checkpoint's prefix or none, in the original names or diffusers'.
 
+    One of videos is found in the original names only.
     Raises ModelFileError when there is none, or one of another kind.
     """
+    of_videos = wan_vae_prefix(file.tensors, WRAPPERS)
+    if of_videos is not None:
+        return build_wan_vae(file, of_videos)
     prefix = next((prefix for prefix in WRAPPERS if f"{prefix}decoder.conv_in.weight" in file.tensors), None)
     if prefix is None:
         raise ModelFileError(file.path, f"looks like {describe(file.tensors)[0]}", FITS)

@@ -16,6 +16,7 @@ from executor.inference.memory import Part
 from executor.inference.text.joining import Joining
 from executor.inference.text.places import BuiltText
 from executor.inference.vae_model import ImageAutoencoder
+from executor.inference.wan_vae import WanVae
 from executor.inference.weights import WeightFile
 
 
@@ -46,7 +47,7 @@ class Parts:
 
     diffusion: Diffusion
     texts: tuple[BuiltText, ...]
-    vae: Part[ImageAutoencoder] | None
+    vae: Part[ImageAutoencoder] | Part[WanVae] | None
     joining: Joining | None = None  # how what the text encoders give is joined; None: side by side
     missing: tuple[str, ...] = ()  # what files of the family hold beside, and this one does not, in words
 

@@ -15,7 +15,7 @@ from executor.errors import ModelFileError
 from executor.inference import checkpoint as _checkpoint
 from executor.inference import vae as _vae
 from executor.inference.text.clip import Clip
-from executor.inference.vae import Vae
+from executor.inference.vae import Vae, vae_of
 from executor.inference.weights import WeightFile
 from nodes import bridge
 from nodes.placeholders import fallback, missing
@@ -72,7 +72,7 @@ class VAE(metaclass=Alias):
         from executor.inference.vae_file import build_vae
 
         file = WeightFile(path=Path("VAE"), tensors=sd or {}, metadata=metadata or {})
-        return Vae(part=build_vae(file), memory=bridge.services().memory)
+        return vae_of(build_vae(file), bridge.services().memory)
 
 
 def _embeddings(embedding_directory: object) -> Sequence[Path]:
