@@ -36,6 +36,7 @@ OWN_PREFIXES = {
         "text_encoder_3.",
         "text_encoder_2.",  # diffusers calls T5 so where there is no CLIP-G; layers have other names than that one's
     ),
+    "umt5xxl": ("text_encoders.umt5xxl.transformer.", "umt5xxl.transformer.", "umt5xxl.", "lora_te1_", "text_encoder."),
     "h": ("text_encoders.clip_h.transformer.", "clip_h.transformer.", "clip_h."),
 }
 ONLY_PREFIXES = ("lora_te1_", "lora_te_", "lycoris_te_", "text_encoder.")

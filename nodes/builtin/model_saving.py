@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PACK = "comfy_extras.nodes_model_merging"
 DIFFUSION, VAE = "model.diffusion_model.", "first_stage_model."
 # what the names of a text encoder's weights start with → what its file is called by
-ENCODERS = ("clip_l", "clip_g", "clip_h", "t5xxl")
+ENCODERS = ("clip_l", "clip_g", "clip_h", "t5xxl", "umt5xxl")
 
 
 class _Saving:
@@ -104,6 +104,8 @@ class CLIPSave(_Saving):
                 if name.startswith(start)
             }
             if own:
+                for each in clip.encoders:
+                    own |= each.beside() if each.kind.label == encoder else {}
                 write(own, f"{filename_prefix}_{encoder}", prompt, extra_pnginfo)
         return {}
 

@@ -17,7 +17,7 @@ from executor.inference.families.svd import SVD
 from executor.inference.text.clip_file import WRAPPER
 from executor.inference.text.encoder import PROJECTION
 from executor.inference.text.open_clip import original_names
-from executor.inference.text.places import FLUX_TEXTS, SD3_TEXTS, TextPlace
+from executor.inference.text.places import FLUX_TEXTS, SD3_TEXTS, WAN_TEXTS, TextPlace
 from executor.inference.vision_names import open_clip_names
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 WITH_VISION: tuple[LatentDiffusion, ...] = (SVD,)
 SAVED: tuple[LatentDiffusion, ...] = (SD15, SD2, SDXL, SDXL_REFINER)
 OPEN_CLIP_PREFIX = "model."
-WHOLE: Mapping[str, Sequence[TextPlace]] = MappingProxyType({"sd3": SD3_TEXTS, "flux": FLUX_TEXTS})
+WHOLE: Mapping[str, Sequence[TextPlace]] = MappingProxyType({"sd3": SD3_TEXTS, "flux": FLUX_TEXTS, "wan": WAN_TEXTS})
 """Families whose checkpoints hold text encoders under the names of the encoders' own files, and which."""
 
 
-VAE, FLUX_VAE = "first_stage_model.", "vae."
+VAE, NEWER_VAE = "first_stage_model.", "vae."
 
 
 def checkpoint_vae(family: str) -> str:
     """What the names of a VAE begin with in a family's checkpoints."""
-    return FLUX_VAE if family == "flux" else VAE
+    return NEWER_VAE if family in ("flux", "wan") else VAE
 
 
 def checkpoint_texts(family: str, clip: Clip) -> dict[str, Tensor]:
@@ -73,11 +73,11 @@ def whole_texts(places: Sequence[TextPlace], clip: Clip) -> dict[str, Tensor]:
         titles = " and ".join(place.kind.title for place in places)
         raise NodeInputError(f"input 'clip': a checkpoint of this family holds {titles}; this is {strange[0]}")
     weights = clip.get_sd()
-    return {
-        f"text_encoders.{name}": weights[name]
-        for encoder in clip.encoders
-        for name in map(encoder.weight_name, encoder.part.weights)
-    }
+    found: dict[str, Tensor] = {}
+    for encoder in clip.encoders:
+        own = {name: weights[name] for name in map(encoder.weight_name, encoder.part.weights)} | encoder.beside()
+        found |= {f"text_encoders.{name}": tensor for name, tensor in own.items()}
+    return found
 
 
 def checkpoint_vision(family: str, vision: ClipVision) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +15,8 @@ from executor.inference.memory import Part
 from executor.inference.text.clip_model import ClipTextModel, Encoded
 from executor.inference.text.embeddings import Embeddings
 from executor.inference.text.encoding import encode_weighted
-from executor.inference.text.kinds import EncoderKind, T5Kind
+from executor.inference.text.kinds import EncoderKind, T5Kind, UMT5Kind
+from executor.inference.text.sentencepiece import VOCABULARY, PieceEncoder
 from executor.inference.text.t5_model import T5TextModel
 from executor.inference.text.tokens import (
     Chunk,
@@ -24,6 +25,7 @@ from executor.inference.text.tokens import (
     SequenceTokenizer,
     Token,
     Weighted,
+    sequence_ids_of,
 )
 
 logger = logging.getLogger("weft.inference")
@@ -40,6 +42,11 @@ class Encoder(ABC):
     def name(self) -> str:
         """What its tokens are called."""
         return self.kind.name
+
+    def beside(self) -> dict[str, Tensor]:
+        """What its file holds beside weights, by the file's names."""
+        vocabulary = getattr(self.kind, "vocabulary", None)
+        return {} if vocabulary is None else {VOCABULARY: vocabulary}
 
     @property
     @abstractmethod
@@ -147,8 +154,13 @@ class T5TextEncoder(Encoder):
 
     def __init__(self, *, kind: T5Kind, part: Part[nn.Module], embedding_folders: Sequence[Path] = ()) -> None:
         embeddings = Embeddings(folders=embedding_folders, key=kind.label)
-        self.sequences = SequenceTokenizer(embeddings=embeddings, pad=kind.pad, min_length=kind.min_length)
-        self.masks_padding = kind.masks_padding
+        self.sequences = SequenceTokenizer(
+            embeddings=embeddings,
+            encode=ids_by(kind, part.name),
+            pad=kind.pad,
+            min_length=kind.min_length,
+        )
+        self.masks_padding, self.zeroes_padding = kind.masks_padding, kind.zeroes_padding
         super().__init__(kind=kind, part=part, tokenizer=self.sequences)
 
     @property
@@ -168,11 +180,18 @@ class T5TextEncoder(Encoder):
         seen = torch.tensor([[self.is_seen(token) for token in row] for row in rows], device=vectors.device)
         chosen = self.kind.layer if layer is None else layer
         encoded: Encoded = self.part.module(vectors, layer=chosen, seen=seen if self.masks_padding else None)
-        return encoded
+        return Encoded(encoded.hidden * seen[..., None], None) if self.zeroes_padding else encoded
 
     def is_seen(self, token: Token) -> bool:
         """Whether a token is more than padding."""
         return not isinstance(token, int) or token != self.tokenizer.pad
+
+
+def ids_by(kind: T5Kind, name: str) -> Callable[[str], list[int]]:
+    """How texts become ids: by the kind's own vocabulary where it has one; `name` is for what is wrong with that."""
+    if isinstance(kind, UMT5Kind) and kind.vocabulary is not None:
+        return PieceEncoder(kind.vocabulary, name)
+    return sequence_ids_of
 
 
 def encoder_of(kind: EncoderKind, part: Part[nn.Module], embedding_folders: Sequence[Path] = ()) -> Encoder:

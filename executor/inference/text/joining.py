@@ -77,3 +77,5 @@ Widths are those of the published encoders.
 """
 CHROMA = Joining(beside=("t5xxl",))
 """T5's states alone."""
+WAN = Joining(beside=("umt5xxl",))
+"""UMT5's states alone."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from executor.inference.text.bpe import END
 from executor.inference.text.clip_model import Activation
@@ -37,6 +39,7 @@ class T5Kind(EncoderKind):
     name: str = "t5xxl"
     min_length: int = 77  # tokens, with end and padding
     masks_padding: bool = False  # whether no place attends to the padding
+    zeroes_padding: bool = False  # whether the padding's states count as zeros
 
     @property
     def label(self) -> str:
@@ -47,6 +50,22 @@ class T5Kind(EncoderKind):
     def title(self) -> str:
         """What people call it."""
         return "T5-XXL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UMT5Kind(T5Kind):
+    """How a family uses a UMT5 encoder, whose vocabulary stands in its file."""
+
+    name: str = "umt5xxl"
+    min_length: int = 512
+    masks_padding: bool = True
+    zeroes_padding: bool = True
+    vocabulary: Tensor | None = field(default=None, compare=False, repr=False)  # a SentencePiece model's bytes [n]
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "UMT5-XXL"
 
 
 CLIP_L = EncoderKind(name="l", activation="quick_gelu", pad=END)
@@ -67,3 +86,5 @@ T5_SD3 = T5Kind(min_length=77)
 """SD3's third."""
 T5_CHROMA = T5Kind(min_length=1, masks_padding=True)
 """Chroma's only one."""
+UMT5_WAN = UMT5Kind()
+"""Wan's only one."""

@@ -15,7 +15,7 @@ from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
 from executor.inference.text.clip_file import FIRST_LAYER
 from executor.inference.text.encoder import encoder_of
-from executor.inference.text.joining import CHROMA, FLUX, SD3, Joining
+from executor.inference.text.joining import CHROMA, FLUX, SD3, WAN, Joining
 from executor.inference.text.kinds import (
     CLIP_G,
     CLIP_H,
@@ -26,11 +26,12 @@ from executor.inference.text.kinds import (
     T5_CHROMA,
     T5_FLUX,
     T5_SD3,
+    UMT5_WAN,
     EncoderKind,
 )
 from executor.inference.text.open_clip import MARK
-from executor.inference.text.places import build_text, clip_shape
-from executor.inference.text.t5_file import refuse_others, t5_prefix
+from executor.inference.text.places import build_text, clip_shape, told
+from executor.inference.text.t5_file import is_umt5, refuse_others, t5_prefix
 from executor.inference.weights import WeightFile, read_weights
 
 SINGLE = "stable_diffusion"
@@ -74,12 +75,13 @@ WANTED: Mapping[str, Wanted] = MappingProxyType(
         "chroma": Wanted(
             kinds=(T5_CHROMA,), fewest=1, fits="Chroma takes one file: its T5-XXL text encoder", joining=CHROMA
         ),
+        "wan": Wanted(kinds=(UMT5_WAN,), fewest=1, fits="Wan takes one file: its UMT5-XXL text encoder", joining=WAN),
     }
 )
 KINDS = (SINGLE, *WANTED)
 Chosen: TypeAlias = tuple[WeightFile, str, EncoderKind]
 """A file, the prefix of the text model in it, and how that one is used."""
-TITLES = {each.name: each.title for each in (CLIP_L, CLIP_G, CLIP_H, T5_SD3)}
+TITLES = {each.name: each.title for each in (CLIP_L, CLIP_G, CLIP_H, T5_SD3, UMT5_WAN)}
 
 
 def load_text_encoder(
@@ -106,7 +108,9 @@ def load_text_encoder(
     else:
         wanted = WANTED[kind]
         chosen, joining = matched([found_in(file, wanted) for file in files], kind, wanted), wanted.joining
-    encoders = [encoder_of(each, build_text(file, prefix, each), embedding_folders) for file, prefix, each in chosen]
+    encoders = [
+        encoder_of(told(file, each), build_text(file, prefix, each), embedding_folders) for file, prefix, each in chosen
+    ]
     return Clip(encoders=encoders, memory=Memory(CPU, "cpu") if on_cpu else memory, joining=joining)
 
 
@@ -129,7 +133,11 @@ def found_in(file: WeightFile, wanted: Wanted) -> Found:
     prefix = t5_prefix(file.tensors)
     if prefix is not None:
         inside = {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
-        refuse_others(file, inside)
+        wants_umt5 = UMT5_WAN in wanted.kinds
+        if wants_umt5 and is_umt5(inside):
+            return Found(file=file, prefix=prefix, name=UMT5_WAN.name)
+        if not wants_umt5:
+            refuse_others(file, inside)
         return Found(file=file, prefix=prefix, name=T5)
     prefix = clip_prefix(file, wanted.fits)
     shape = clip_shape(file, prefix, CLIP_G)
@@ -165,11 +173,11 @@ def matched(found: Sequence[Found], kind: str, wanted: Wanted) -> list[Chosen]:
 
 def names_of(found: Sequence[Found], wanted: Wanted) -> list[str]:
     """Which encoder each file holds: of two CLIPs of any widths the wider one is CLIP-G."""
-    widths = {each.width for each in found if each.name != T5}
+    widths = {each.width for each in found if each.name not in (T5, UMT5_WAN.name)}
     has_g = any(each.name == CLIP_G.name for each in wanted.kinds)
     names = []
     for each in found:
-        if each.name in (T5, CLIP_H.name):
+        if each.name in (T5, UMT5_WAN.name, CLIP_H.name):
             names.append(each.name)
         elif len(widths) > 1 and has_g:
             names.append(CLIP_G.name if each.width == max(widths) else CLIP_L.name)

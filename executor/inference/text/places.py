@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from torch import nn
@@ -12,8 +12,18 @@ from executor.errors import ModelFileError
 from executor.inference.memory import Part
 from executor.inference.text.clip_file import build_text_model, checked_heads, read_text_shape, text_tensors
 from executor.inference.text.clip_model import ClipShape
-from executor.inference.text.kinds import CLIP_G, CLIP_L_FLUX, CLIP_L_SD3, T5_FLUX, T5_SD3, EncoderKind, T5Kind
-from executor.inference.text.t5_file import build_t5
+from executor.inference.text.kinds import (
+    CLIP_G,
+    CLIP_L_FLUX,
+    CLIP_L_SD3,
+    T5_FLUX,
+    T5_SD3,
+    UMT5_WAN,
+    EncoderKind,
+    T5Kind,
+    UMT5Kind,
+)
+from executor.inference.text.t5_file import build_t5, vocabulary_of
 from executor.inference.weights import WeightFile
 
 BuiltText: TypeAlias = tuple[EncoderKind, Part[nn.Module]]
@@ -35,6 +45,8 @@ def whole_place(kind: EncoderKind) -> TextPlace:
 FLUX_TEXTS = (whole_place(CLIP_L_FLUX), whole_place(T5_FLUX))
 SD3_TEXTS = (whole_place(CLIP_L_SD3), whole_place(CLIP_G), whole_place(T5_SD3))
 
+WAN_TEXTS = (whole_place(UMT5_WAN),)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
@@ -51,9 +63,14 @@ def build_texts(file: WeightFile, places: Sequence[TextPlace]) -> Texts:
     """
     held = [place for place in places if any(name.startswith(place.prefix) for name in file.tensors)]
     return Texts(
-        built=tuple((place.kind, build_text(file, place.prefix, place.kind)) for place in held),
+        built=tuple((told(file, place.kind), build_text(file, place.prefix, place.kind)) for place in held),
         missing=tuple(f"text encoder ({place.kind.title})" for place in places if place not in held),
     )
+
+
+def told(file: WeightFile, kind: EncoderKind) -> EncoderKind:
+    """A kind with the vocabulary of the file where it has none of its own; ModelFileError when the file has none."""
+    return replace(kind, vocabulary=vocabulary_of(file)) if isinstance(kind, UMT5Kind) else kind
 
 
 def build_text(file: WeightFile, prefix: str, kind: EncoderKind) -> Part[nn.Module]:
@@ -63,7 +80,7 @@ def build_text(file: WeightFile, prefix: str, kind: EncoderKind) -> Part[nn.Modu
     """
     what = f"{kind.title} text encoder"
     if isinstance(kind, T5Kind):
-        return build_t5(file, prefix, what)
+        return build_t5(file, prefix, what, umt5=isinstance(kind, UMT5Kind))
     return build_text_model(file, prefix, clip_shape(file, prefix, kind), what)
 
 

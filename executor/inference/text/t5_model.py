@@ -1,4 +1,6 @@
-"""T5 v1.1's encoder (Raffel et al. 2020, arXiv:1910.10683). Knows neither prompts nor files.
+"""The encoders of T5 v1.1 and UMT5. Know neither prompts nor files.
+
+Raffel et al. 2020 (arXiv:1910.10683), Chung et al. 2023 (arXiv:2304.09151).
 
 Module names are those of the weights in files. It is our own and not transformers' T5EncoderModel because weights here
 may be of 8 bits and cast where they are used: that one rounds its activations to the type of such a weight, has a norm
@@ -34,6 +36,7 @@ class T5Shape:
     intermediate: int = 10240
     vocabulary: int = 32128
     buckets: int = 32  # of distances between places
+    each_biased: bool = False  # whether every layer has a bias of distances of its own (UMT5)
 
 
 class Raised:
@@ -148,7 +151,9 @@ class T5Stack(nn.Module):
 
     def __init__(self, shape: T5Shape) -> None:
         super().__init__()
-        self.block = nn.ModuleList(T5Block(shape, has_bias=number == 0) for number in range(shape.layers))
+        self.block = nn.ModuleList(
+            T5Block(shape, has_bias=number == 0 or shape.each_biased) for number in range(shape.layers)
+        )
         self.final_layer_norm = nn.RMSNorm(shape.width, eps=EPSILON)
 
 
@@ -167,17 +172,23 @@ class T5TextModel(nn.Module):
         `layer` -1 is the last hidden state, -2 the one before, put through the final norm; None, or a layer that the
         model does not have, is the last. Raises Interrupted between layers when the user stopped the prompt.
         """
-        first: T5Attention = self.encoder.block[0].layer[0].SelfAttention  # type: ignore[union-attr,index]
-        raised = Raised(first.bias(vectors.shape[1], vectors.device).to(vectors), seen)
+        raised = self.raised(0, vectors, seen)
         stop = len(self.encoder.block) + 1 + layer if layer is not None and layer < 0 else 0
         x = vectors
         for number, transform in enumerate(self.encoder.block, start=1):
             stop_if_asked()
+            if self.shape.each_biased and number > 1:
+                raised = self.raised(number - 1, vectors, seen)
             x = transform(x, raised)
             if number == stop:
                 break
         hidden: Tensor = self.encoder.final_layer_norm(x)
         return Encoded(hidden, None)
+
+    def raised(self, number: int, vectors: Tensor, seen: Tensor | None) -> Raised:
+        """What the scores of token vectors [B, T, C] are raised by in a layer that has a bias of distances."""
+        attention: T5Attention = self.encoder.block[number].layer[0].SelfAttention  # type: ignore[union-attr,index]
+        return Raised(attention.bias(vectors.shape[1], vectors.device).to(vectors), seen)
 
 
 def distance_buckets(way: Tensor, buckets: int) -> Tensor:

@@ -123,8 +123,10 @@ def test_a_text_encoder_of_its_own_reads_as_the_checkpoints(tensors, prefix, tmp
 
 def test_encoders_of_other_kinds_are_refused_by_name(tensors, tmp_path):
     path = saved(tmp_path / "clip.safetensors", {f"text_model.{k}": v for k, v in below(tensors, TEXT).items()})
-    with pytest.raises(ModelFileError, match=r"text encoders for wan are not supported yet; known types: stable_diff"):
-        load_text_encoder([path], "wan", CPU)
+    with pytest.raises(
+        ModelFileError, match=r"text encoders for mochi are not supported yet; known types: stable_diff"
+    ):
+        load_text_encoder([path], "mochi", CPU)
     other = saved(tmp_path / "t5.safetensors", {"encoder.block.0.layer.0.SelfAttention.q.weight": torch.zeros(1)})
     with pytest.raises(ModelFileError, match=r"looks like a T5 text encoder; the CLIP-L text encoder"):
         load_text_encoder([other], "stable_diffusion", CPU)

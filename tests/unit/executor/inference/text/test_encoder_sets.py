@@ -266,7 +266,12 @@ def test_files_come_in_any_order(files, sd3, names):
         ("flux", (T5, T5), r"hold the same text encoder; Flux takes"),
         ("chroma", (L,), r"is CLIP-L; Chroma takes one file: its T5-XXL text encoder"),
         ("sdxl", (L, T5), r"is T5-XXL; SDXL takes two files"),
-        ("wan", (T5,), r"for wan are not supported yet; known types: stable_diffusion, sdxl, sd3, flux, chroma"),
+        (
+            "mochi",
+            (T5,),
+            r"for mochi are not supported yet; known types: stable_diffusion, sdxl, sd3, flux, chroma, wan",
+        ),
+        ("wan", (T5,), r"is T5-XXL; Wan takes one file: its UMT5-XXL text encoder"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(files, kind, names, reason):
