@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from executor.errors import NodeInputError
 from executor.inference.condition_values import CONDConstant, CONDCrossAttn, CONDList, CONDNoiseShape, CONDRegular
@@ -23,6 +22,7 @@ from executor.inference.crossing import sent, sent_like
 from executor.inference.denoiser import ModelSampling
 from executor.inference.extras import Extra, Given, Situation
 from executor.inference.hook_keyframes import sigma_of
+from executor.inference.latent_masks import fitted_mask
 from executor.inference.pixels import repeat_to
 from executor.inference.values import Conditioning
 
@@ -134,7 +134,7 @@ class Condition(Mapping[str, object]):
             return tuple(repeated(each, rows) for each in value)
         if not isinstance(value, Tensor):
             return value
-        return repeated(self.crop(value) if value.ndim == SPATIAL_DIMS else value, rows)
+        return repeated(self.crop(value) if value.ndim >= SPATIAL_DIMS else value, rows)
 
     def on(self, device: torch.device) -> Condition:
         """The same with its tensors on a device, so that no step has to bring them there."""
@@ -149,10 +149,12 @@ class Condition(Mapping[str, object]):
         )
 
     def weight(self, x: Tensor) -> Tensor:
-        """How much its answer counts in each cell of its area, [1 or B, 1, h, w]."""
-        whole = x.new_full((1, 1, *x.shape[-2:]), self.strength)
+        """How much its answer counts in each cell of its area, [1 or B, 1, ..., h, w]; the same in each frame."""
+        frames = (1,) * (x.ndim - SPATIAL_DIMS)
+        whole = x.new_full((1, 1, *frames, *x.shape[-2:]), self.strength)
         if self.mask is not None:
-            whole = whole * sent_like(self.mask, x)[:, None] * self.mask_strength
+            mask = sent_like(self.mask, x)
+            whole = whole * mask.reshape(-1, 1, *frames, *mask.shape[-2:]) * self.mask_strength
         weight = self.crop(whole)
         if self.area is None or self.mask is not None:
             return weight
@@ -282,14 +284,6 @@ def _range(options: Mapping[str, object], sampling: ModelSampling) -> tuple[floa
     return first, last
 
 
-def fitted_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask [H, W] or [B, H, W] or [B, 1, H, W] as [B, h, w], scaled to the latent's size."""
-    planes = mask.reshape(-1, 1, mask.shape[-2], mask.shape[-1]).float()
-    if planes.shape[-2:] != size:
-        planes = functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
-    return planes[:, 0]
-
-
 def _area_in_cells(area: Sequence[object], size: tuple[int, int]) -> Area:
     if area[0] != "percentage":
         height, width, top, left = (int(str(value)) for value in area)
@@ -331,6 +325,7 @@ def with_room(conditions: Sequence[Condition], x: Tensor) -> list[Condition]:
     for each in own:
         each.crop(taken).add_(each.weight(x))
     left = (1.0 - taken[:, 0]).clamp(min=0.0)  # [B, h, w]
+    left = left if left.ndim < SPATIAL_DIMS else left[:, 0]  # weights are those of each frame
     if not bool(left.any()):
         return own
     masks = (left if each.mask is None else left * sent_like(each.mask, left) for each in conditions if each.default)

@@ -16,7 +16,13 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor
 
-from executor.inference.conditions import Condition, completed, fitted_mask, resolve, with_controls, with_counterparts
+from executor.inference.conditions import (
+    Condition,
+    completed,
+    resolve,
+    with_controls,
+    with_counterparts,
+)
 from executor.inference.context_windows import HANDLER, ContextWindows
 from executor.inference.crossing import levels_like, sent, sent_like
 from executor.inference.extras import Situation
@@ -24,9 +30,9 @@ from executor.inference.gligen import grounded
 from executor.inference.guidance import Guider, Inpainting, MaskFunction
 from executor.inference.handle import ModelHandle, copied
 from executor.inference.handle_hooks import hooks_of, with_hook_options
+from executor.inference.latent_masks import noise_mask_like
 from executor.inference.network_calls import KNOWN_CALLS, KnownCalls
 from executor.inference.noise import prepare_noise
-from executor.inference.pixels import repeat_to
 from executor.inference.samplers import Callback, Model, Sampler
 from executor.inference.samplers.base import silent
 from executor.inference.values import Conditioning, Latent
@@ -355,8 +361,7 @@ def _inpainting(
     method: Sampler,
     seed: int,
 ) -> Model:
-    mask = fitted_mask(noise_mask, (start.shape[-2], start.shape[-1]))[:, None]
-    mask = sent_like(repeat_to(mask, start.shape[0]), start)
+    mask = sent_like(noise_mask_like(noise_mask, start.shape), start)
     if method.redraws_kept_noise:
         noise = sent_like(prepare_noise(torch.zeros_like(noise, device="cpu"), seed + REDRAWN_SEED_OFFSET), noise)
     by_level = handle.model_options.get("denoise_mask_function")

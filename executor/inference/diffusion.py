@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -194,8 +195,8 @@ class DiffusionModel:
         return network.repeats_text if isinstance(network, DiffusionNetwork) else True
 
     def working_bytes(self, shape: torch.Size) -> int:
-        """Bytes that one call on latents [B, 4, h, w] needs beside the weights."""
-        return LIVE_MAPS * shape[0] * self.width * shape[-2] * shape[-1] * self.part.dtype.itemsize
+        """Bytes that one call on latents [B, 4, ..., h, w] needs beside the weights."""
+        return LIVE_MAPS * shape[0] * self.width * math.prod(shape[2:]) * self.part.dtype.itemsize
 
     def text_bytes(self, shape: torch.Size) -> int:
         """Bytes that layers keep of the text while latents [B, 4, h, w] are sampled, at one chunk of text for each."""

@@ -17,6 +17,7 @@ class LatentFormat:
     rgb_factors: tuple[tuple[float, float, float], ...]  # [channels][R, G, B]
     rgb_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     downscale: int = 8  # pixels per latent cell, each way
+    latent_dimensions: int = 2  # of a latent's cells: 3 where frames are among them
     mean: tuple[float, ...] = ()  # of each channel, where channels are brought to one scale each
     deviation: tuple[float, ...] = ()
     tiny: str = ""  # what the files of its approximate autoencoder begin with

@@ -22,6 +22,7 @@ from executor.inference.memory import Memory
 from executor.inference.vae import Vae
 
 logger = logging.getLogger("weft.inference")
+PICTURES = 4  # dimensions of latents of pictures
 FIRST = -1  # the higher of a device's two usual priorities
 
 
@@ -91,10 +92,11 @@ class LatentPreview:
 
 
 def latent_pixels(latent: Tensor, latent_format: LatentFormat) -> Tensor:
-    """The first of latents [B, C, H, W] as uint8 [H, W, 3] by the format's colours per channel."""
+    """The first of latents [B, C, H, W], or a video's first frame, as uint8 [H, W, 3] by the format's colours."""
     factors = torch.tensor(latent_format.rgb_factors, dtype=torch.float32)
     bias = torch.tensor(latent_format.rgb_bias, dtype=torch.float32)
-    colours = latent[0].float().cpu().movedim(0, -1) @ factors + bias
+    first = latent[0] if latent.ndim == PICTURES else latent[0, :, 0]
+    colours = first.float().cpu().movedim(0, -1) @ factors + bias
     return ((colours + 1) / 2).clamp(0, 1).mul(255).to(torch.uint8)
 
 

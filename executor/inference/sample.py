@@ -26,6 +26,7 @@ from executor.inference.values import Conditioning, Latent
 
 __all__ = ["Guidance", "KSampler", "fitted_channels", "sample", "sample_conds", "sample_latents", "sample_sigmas"]
 
+VIDEO = 5  # dimensions of latents of videos
 StepCallback: TypeAlias = Callable[[int, Tensor, Tensor, int], None]
 """Told after each step: its number, the denoised latents, the noisy ones, how many steps there are."""
 
@@ -275,9 +276,12 @@ def sample_conds(
 def fitted_channels(samples: Tensor, latent_format: LatentFormat) -> Tensor:
     """Empty latents with the channels of the model's format; others have to have them already.
 
+    Latents of pictures [B, C, h, w] are videos of one frame to a model of videos.
     Raises NodeInputError when a picture's latents are of another kind of model, or there are none.
     """
     channels, dimensions = latent_format.channels, 2 + int(getattr(latent_format, "latent_dimensions", 2))
+    if dimensions == VIDEO and samples.ndim == VIDEO - 1:
+        samples = samples[:, :, None]
     if samples.shape[0] == 0:
         raise NodeInputError("these latents are an empty batch: there is nothing to sample")
     if samples.ndim != dimensions:

@@ -21,7 +21,7 @@ from torch import Tensor
 from executor import context
 from executor.errors import WeftError
 from executor.files import Folders
-from executor.inference import latent_formats
+from executor.inference import latent_formats, video_latent_formats
 from executor.inference.latent_formats import LatentFormat
 from executor.inference.preview import latent_pixels
 from executor.inference.samplers import SAMPLER_NAMES
@@ -32,7 +32,12 @@ from tests.parity.recording import Check, Figure, Recording, absolute, exact
 
 LOSSY = 2 / 255 + 1e-6
 CHANNELS = ("alpha", "red", "green", "blue")
-FORMATS = {each.name: each for each in vars(latent_formats).values() if isinstance(each, LatentFormat)}
+FORMATS = {
+    each.name: each
+    for module in (latent_formats, video_latent_formats)
+    for each in vars(module).values()
+    if isinstance(each, LatentFormat)
+}
 
 
 @dataclass

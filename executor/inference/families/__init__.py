@@ -10,10 +10,11 @@ from executor.inference.families.sd15 import SD15
 from executor.inference.families.sd_x4 import SD_X4
 from executor.inference.families.sdxl import SDXL, SDXL_REFINER
 from executor.inference.families.svd import SV3D, SVD
+from executor.inference.families.wan import WAN
 from executor.inference.families.zero123 import ZERO123
 from executor.inference.seams import seam
 
-FAMILIES: tuple[Family, ...] = (SD15, SD_X4, SD2, SD2_UNCLIP, SDXL_REFINER, SDXL, SVD, SV3D, ZERO123, FLUX_1, SD3)
+FAMILIES: tuple[Family, ...] = (SD15, SD_X4, SD2, SD2_UNCLIP, SDXL_REFINER, SDXL, SVD, SV3D, ZERO123, FLUX_1, SD3, WAN)
 
 
 @seam("supported_models.models")
