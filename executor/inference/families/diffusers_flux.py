@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from executor.inference.families.ldm_unet import count_under
 from executor.inference.flux_names import flux_names
+from executor.inference.fused_layers import original_tensors
 from executor.inference.weights import WeightFile
 
 MARKS = ("single_transformer_blocks.0.proj_mlp.weight", "transformer_blocks.0.attn.add_q_proj.weight")
@@ -41,25 +40,7 @@ def joined(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     blocks = count_under(theirs, "transformer_blocks."), count_under(theirs, "single_transformer_blocks.")
     width = theirs["x_embedder.weight"].shape[0]
     inner = theirs["transformer_blocks.0.ff.net.0.proj.weight"].shape[0]
-    pieces: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
-    for name, place in flux_names(*blocks, width, inner).items():
-        for kind in ("weight", "bias"):
-            tensor = theirs.get(f"{name}.{kind}")
-            if tensor is not None:
-                start = 0 if place.part is None else place.part[1]
-                rows = tensor if place.change is None else place.change(tensor)
-                pieces[f"{place.layer}.{kind}"].append((start, rows))
-    return {name: whole([rows for _, rows in sorted(found, key=first)]) for name, found in pieces.items()}
-
-
-def first(piece: tuple[int, Tensor]) -> int:
-    """Where a piece begins."""
-    return piece[0]
-
-
-def whole(pieces: list[Tensor]) -> Tensor:
-    """Pieces below each other; a single one without a copy."""
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return original_tensors(theirs, flux_names(*blocks, width, inner))
 
 
 def norms(theirs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
