@@ -155,9 +155,9 @@ class Clip:
         answers: dict[str, Encoded] = {}
         chunks = self._chunks(tokens)
         for encoder in self.encoders:
-            if chunks[encoder.name]:
-                self.memory.load(encoder.part, patches=self.patch_set(encoder))
-                answers[encoder.name] = encoder.encode(chunks[encoder.name], self.layer, projected=projected)
+            if read := chunks[encoder.name]:
+                self.memory.load(encoder.part, encoder.working_bytes(read), self.patch_set(encoder))
+                answers[encoder.name] = encoder.encode(read, self.layer, projected=projected)
         return self.joining.joined(answers)
 
     def _chunks(self, tokens: Tokens) -> dict[str, list[Chunk]]:

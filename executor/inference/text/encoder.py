@@ -17,7 +17,7 @@ from executor.inference.text.embeddings import Embeddings
 from executor.inference.text.encoding import encode_weighted
 from executor.inference.text.kinds import EncoderKind, T5Kind, UMT5Kind
 from executor.inference.text.sentencepiece import VOCABULARY, PieceEncoder
-from executor.inference.text.t5_model import T5TextModel
+from executor.inference.text.t5_model import ROWS, T5TextModel
 from executor.inference.text.tokens import (
     Chunk,
     ChunkTokenizer,
@@ -30,6 +30,7 @@ from executor.inference.text.tokens import (
 
 logger = logging.getLogger("weft.inference")
 PROJECTION = "text_projection."
+FLOAT_BYTES = 4
 
 
 class Encoder(ABC):
@@ -69,6 +70,10 @@ class Encoder(ABC):
     def tokenizer_for(self, options: Mapping[str, object]) -> PromptTokenizer:
         """Its tokenizer as a CLIP's options set it."""
         return self.tokenizer
+
+    def working_bytes(self, chunks: Sequence[Chunk]) -> int:
+        """Bytes that reading takes beside the weights; small text models take none worth counting."""
+        return 0
 
     def empty(self) -> Chunk:
         """The chunk of the empty prompt."""
@@ -181,6 +186,14 @@ class T5TextEncoder(Encoder):
         chosen = self.kind.layer if layer is None else layer
         encoded: Encoded = self.part.module(vectors, layer=chosen, seen=seen if self.masks_padding else None)
         return Encoded(encoded.hidden * seen[..., None], None) if self.zeroes_padding else encoded
+
+    def working_bytes(self, chunks: Sequence[Chunk]) -> int:
+        """Bytes of one weight as it is cast, and of what the widest layer makes of the text and the empty one."""
+        shape = cast(T5TextModel, self.part.module).shape
+        places = 2 * max(len(chunk) for chunk in chunks)
+        layer = places * (3 * shape.intermediate + 4 * shape.width)
+        scores = shape.heads * places * min(places, ROWS)
+        return FLOAT_BYTES * (shape.intermediate * shape.width + layer + scores)
 
     def is_seen(self, token: Token) -> bool:
         """Whether a token is more than padding."""

@@ -21,7 +21,7 @@ __getattr__ = joined(__name__, {"calculate_weight": _patching.calculate_weight})
 log = logging.getLogger("weft.packs")
 
 KeyMap = dict[str, object]
-PREFIXES = {"l": ("lora_te_", "lora_te1_"), "g": ("lora_te2_",)}
+PREFIXES = {"l": ("lora_te_", "lora_te1_"), "g": ("lora_te2_",), "t5xxl": ("lora_te3_", "lora_te2_")}
 """What LoRAs call the layers of a text encoder, by its short name."""
 
 
@@ -50,7 +50,8 @@ def model_lora_keys_clip(model: object, key_map: KeyMap | None = None) -> KeyMap
     found: KeyMap = {} if key_map is None else key_map
     for name, encoder in getattr(model, "own_encoders", {"l": model}).items():
         for layer, place in text_layers(encoder.state_dict()).items():
-            key = f"clip_{name}.transformer.text_model.{place.layer}.weight"
+            label = "t5xxl.transformer" if name == "t5xxl" else f"clip_{name}.transformer.text_model"
+            key = f"{label}.{place.layer}.weight"
             for prefix in PREFIXES.get(name, PREFIXES["l"]):
                 found.setdefault(f"{prefix}{layer}", key)
     return found

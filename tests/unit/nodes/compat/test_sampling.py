@@ -13,6 +13,7 @@ from executor.inference import seams
 from executor.inference.handle import ModelHandle
 from executor.inference.sample import sample as core_sample
 from tests.tiny_checkpoint import write_tiny_checkpoint
+from tests.tiny_texts import write_encoders
 from tests.unit.nodes.compat.conftest import Host
 
 SEED, STEPS, CFG = 5, 3, 4.0
@@ -279,3 +280,15 @@ def test_lora_names_of_a_text_encoder_lead_to_weights(bench: Bench):
     keys = bench.host("comfy.lora").model_lora_keys_clip(clip.cond_stage_model, {})
     key = keys["lora_te_text_model_encoder_layers_0_mlp_fc1"]
     assert clip.add_patches({key: ("diff", (torch.zeros(1),))}, 1.0) == [key]
+
+
+def test_lora_names_of_t5_lead_to_its_weights(bench: Bench, tmp_path: Path):
+    files = write_encoders(tmp_path)
+    paths = [str(files["clip_l"]), str(files["t5xxl"])]
+    comfy_sd = bench.host("comfy.sd")
+    clip = comfy_sd.load_clip(paths, clip_type=comfy_sd.CLIPType.FLUX)
+    keys = bench.host("comfy.lora").model_lora_keys_clip(clip.cond_stage_model, {})
+    key = keys["lora_te3_encoder_block_1_layer_0_SelfAttention_q"]
+    assert key == "t5xxl.transformer.encoder.block.1.layer.0.SelfAttention.q.weight"
+    assert clip.add_patches({key: ("diff", (torch.zeros(1),))}, 1.0) == [key]
+    assert keys["lora_te1_text_model_encoder_layers_0_mlp_fc1"].startswith("clip_l.transformer.")

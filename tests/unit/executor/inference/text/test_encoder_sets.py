@@ -335,6 +335,18 @@ def test_all_its_encoders_are_loaded_at_once(files):
     assert all(each.part.placement is not None for each in clip.encoders)
 
 
+def test_room_is_asked_for_what_t5_works_with(flux, monkeypatch):
+    flux.load_model()
+    asked = {}
+    monkeypatch.setattr(CPU, "load", lambda part, working, patches: asked.update({part.name: working}))
+    for text in ("cat", "word " * 600):
+        flux.encode(text)
+        cast = 4 * 2 * T5_WIDTH * T5_WIDTH
+        states = 4 * 2 * len(flux.tokenize(text)["t5xxl"][0]) * T5_WIDTH
+        assert asked["T5-XXL text encoder of t5xxl.safetensors"] > cast + 2 * states
+        assert asked["CLIP-L text encoder of clip_l.safetensors"] == 0
+
+
 def test_the_kinds_are_those_of_the_family(sd3):
     assert [each.kind.name for each in sd3.encoders] == ["l", "g", "t5xxl"]
     assert encoder(sd3, "g").kind is CLIP_G
