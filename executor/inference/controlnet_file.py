@@ -19,7 +19,8 @@ from executor.inference.controlnet_model import HINT_PLACES, ControlNet, Control
 from executor.inference.detect import describe
 from executor.inference.families.diffusers_unet import original_unet_names
 from executor.inference.families.ldm_unet import count_under, read_unet_shape
-from executor.inference.flux_control_file import FLUX_MARK, read_flux_control
+from executor.inference.flux_control_file import MARKS as FLUX_MARKS
+from executor.inference.flux_control_file import read_flux_control
 from executor.inference.memory import Part
 from executor.inference.mmdit_control_file import MARK, read_mmdit_control
 from executor.inference.t2i_adapter_file import adapter_prefix, read_adapter
@@ -60,7 +61,7 @@ def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) 
             return read_net(file, keys, base)
     if "controlnet_cond_embedding.conv_in.weight" in names:
         return read_net(file, original_names(names), base)
-    if FLUX_MARK in names:
+    if any(mark in names for mark in FLUX_MARKS):
         return Read(part=read_flux_control(file))
     if MARK in names:
         return Read(part=read_mmdit_control(file), name=file.path.stem)

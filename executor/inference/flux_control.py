@@ -1,4 +1,4 @@
-"""Networks of Flux.1's ControlNets: copies of its first blocks that also see a picture (InstantX, Shakker Labs 2024).
+"""Networks of Flux.1's ControlNets: copies of its first blocks that also see a picture (XLabs, InstantX 2024).
 
 Layers that Flux.1 has are named as its own, the others as in their files. Know no files and no pictures.
 """
@@ -18,6 +18,8 @@ from executor.inference.hooks import Options
 from executor.inference.interruption import stop_if_asked
 from executor.inference.rotary import axis_widths
 
+MAPS, HALVINGS = 16, 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FluxControlShape:
@@ -26,6 +28,7 @@ class FluxControlShape:
     base: FluxShape  # of the network that it is made like
     hint_features: int  # of the picture's tokens
     kinds: int = 0  # of pictures that it is told apart by a word before the text
+    pixels: bool = False  # whether it makes maps of the picture's pixels itself
 
 
 class FluxControl(nn.Module):
@@ -38,6 +41,7 @@ class FluxControl(nn.Module):
         self.img_in, self.txt_in = nn.Linear(base.in_features, base.width), nn.Linear(base.context, base.width)
         self.time_in, self.vector_in = MLPEmbedder(base.waves, base.width), MLPEmbedder(base.vector, base.width)
         self.guidance_in = MLPEmbedder(base.waves, base.width) if base.guidance else nn.Identity()
+        self.input_hint_block = hint_layers() if shape.pixels else nn.Identity()
         self.controlnet_x_embedder = nn.Linear(shape.hint_features, base.width)
         self.controlnet_mode_embedder = nn.Embedding(shape.kinds, base.width) if shape.kinds else None
         sizes = base.width, base.heads, base.inner
@@ -59,10 +63,11 @@ class FluxControl(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Features [B, N, C] of each double and each single block for latents x [B, C, h, w] and a picture's.
 
+        A network that sees pixels is given those, [B, 3, 8 h, 8 w] in -1..1.
         `context` [B, T, D], `y` [B, V] and `guidance` [B] are as Flux.1 takes them; `kind` is what the picture shows.
         """
         tokens, rows, columns = as_tokens(x)
-        img = self.img_in(tokens) + self.controlnet_x_embedder(as_tokens(hint)[0])
+        img = self.img_in(tokens) + self.controlnet_x_embedder(as_tokens(self.input_hint_block(hint))[0])
         vec = self.time_in(waves(timesteps, self.shape.base.waves, img))
         if self.shape.base.guidance and guidance is not None:
             vec = vec + self.guidance_in(waves(guidance, self.shape.base.waves, img))
@@ -88,3 +93,12 @@ class FluxControl(nn.Module):
             both = single(block, number, both, vec, pe, None, options)
             singles.append(self.controlnet_single_blocks[number](both[:, text:]))
         return doubles, singles
+
+
+def hint_layers() -> nn.Sequential:
+    """Convolutions of a picture [B, 3, 8 h, 8 w] to maps [B, 16, h, w]."""
+    layers: list[nn.Module] = [nn.Conv2d(3, MAPS, 3, padding=1), nn.SiLU()]
+    for _ in range(HALVINGS):
+        layers += [nn.Conv2d(MAPS, MAPS, 3, padding=1), nn.SiLU()]
+        layers += [nn.Conv2d(MAPS, MAPS, 3, padding=1, stride=2), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Conv2d(MAPS, MAPS, 3, padding=1))

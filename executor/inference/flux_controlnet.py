@@ -1,4 +1,4 @@
-"""ControlNets of Flux.1 with their pictures, which they read as latents. Knows neither files nor nodes."""
+"""ControlNets of Flux.1 with their pictures, which most read as latents. Knows neither files nor nodes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ WORDS = "canny, depth, openpose and tile"
 class FluxNetControl(Control):
     """Such a ControlNet with its picture."""
 
-    compression_ratio = 1  # pictures come as latents
-
     def __init__(self, part: Part[FluxControl], memory: Memory) -> None:
         super().__init__()
         self.part, self.memory = part, memory
+        self.compression_ratio = FLUX.downscale if part.module.shape.pixels else 1  # most pictures come as latents
         self.concat_mask = part.module.shape.hint_features > FLUX.channels * CELLS
 
     @property
@@ -45,8 +44,11 @@ class FluxNetControl(Control):
     def scaled_hint(self, size: tuple[int, int]) -> Tensor:
         """The picture's latents [B, C, h, w] of a size in cells, and behind them what is kept of it where it is told.
 
+        For a network that sees pixels, these [B, 3, H, W] in -1..1 of a size in pixels.
         Raises NodeInputError without a VAE, or with another's.
         """
+        if self.part.module.shape.pixels:
+            return super().scaled_hint(size)[:, :3] * 2.0 - 1.0
         if self.vae is None:
             reason = "this ControlNet reads pictures as latents"
             advice = "connect the VAE of the model to the input 'vae' of the node that applies it"
@@ -101,9 +103,9 @@ class FluxNetControl(Control):
             guidance,
             kind,
         )
-        shape = network.shape
+        shape, shared = network.shape, alternating if self.part.module.shape.pixels else spread
         return {
-            "input": spread([each.to(x_noisy.dtype) for each in doubles], shape.double_blocks),
+            "input": shared([each.to(x_noisy.dtype) for each in doubles], shape.double_blocks),
             "output": spread([each.to(x_noisy.dtype) for each in singles], shape.single_blocks),
         }
 
@@ -127,3 +129,8 @@ def spread(features: list[Tensor], blocks: int) -> list[Tensor | None]:
         return []
     each = -(-blocks // len(features))
     return [features[number // each] for number in range(blocks)]
+
+
+def alternating(features: list[Tensor], blocks: int) -> list[Tensor | None]:
+    """As many features as there are blocks, by turns."""
+    return [features[number % len(features)] for number in range(blocks)]

@@ -11,6 +11,8 @@ from torch import nn
 from executor.errors import ModelFileError, NodeInputError
 from executor.inference.checkpoint import load_diffusion_model
 from executor.inference.controlnet import load_controlnet
+from executor.inference.flux_control_file import original_tensors
+from executor.inference.flux_controlnet import alternating
 from executor.inference.latent_formats import FLUX
 from executor.inference.memory import Memory
 from executor.inference.rotary import axis_widths
@@ -56,13 +58,13 @@ def saved(module: nn.Module, tmp_path):
     return tmp_path / "control.safetensors"
 
 
-def asked(module: FluxControlNetModel, x, hint, given, mode=None):
+def asked(module: FluxControlNetModel, x, hint, given, mode=None, pixels=None):
     """What diffusers' network adds."""
     rows, columns = x.shape[-2] // 2, x.shape[-1] // 2
     with torch.no_grad():
         return module(
             hidden_states=packed(x),
-            controlnet_cond=packed(hint),
+            controlnet_cond=packed(hint) if pixels is None else pixels,
             controlnet_mode=None if mode is None else torch.full((len(x), 1), mode),
             encoder_hidden_states=given["context"],
             pooled_projections=given["y"],
@@ -83,6 +85,40 @@ def test_what_it_adds_is_diffusers(form, tmp_path):
     for found, wanted in zip(ours(x, hint, **given, kind=mode), asked(module, x, hint, given, mode), strict=True):
         assert len(found) == len(wanted or [])
         assert all(error(a, b) < BOUND for a, b in zip(found, wanted or [], strict=True))
+
+
+def xlabs(module: FluxControlNetModel) -> dict[str, torch.Tensor]:
+    """diffusers' network that sees pixels, in the names of XLabs' files."""
+    ours = original_tensors(module.state_dict())
+    tensors = {name.replace("controlnet_x_embedder.", "pos_embed_input."): each for name, each in ours.items()}
+    hint, state = module.input_hint_block, module.state_dict()
+    layers = ["conv_in", *(f"blocks.{number}" for number in range(len(hint.blocks))), "conv_out"]
+    for number, layer in enumerate(layers):  # activations are numbered too
+        for kind in ("weight", "bias"):
+            tensors[f"input_hint_block.{2 * number}.{kind}"] = state[f"input_hint_block.{layer}.{kind}"]
+    return {name: each.contiguous() for name, each in tensors.items()}
+
+
+def test_a_network_that_sees_pixels_adds_what_diffusers_does(tmp_path):
+    module = control(num_layers=2, num_single_layers=0, conditioning_embedding_channels=16, patch_size=2)
+    save_file(xlabs(module), tmp_path / "xlabs.safetensors")
+    steering = load_controlnet(tmp_path / "xlabs.safetensors", CPU)
+    x, pixels, given = torch.randn(2, 16, 8, 6), torch.randn(2, 3, 64, 48), inputs(TINY_FLUX)
+    found, _ = steering.part.module(x, pixels, **given)
+    wanted, _ = asked(module, x, None, given, pixels=pixels)
+    assert all(error(a, b) < BOUND for a, b in zip(found, wanted, strict=True))
+    assert steering.compression_ratio == 8
+
+
+def test_features_of_a_network_that_sees_pixels_come_by_turns_and_need_no_vae(bench, tmp_path):
+    module = control(num_layers=2, num_single_layers=0, conditioning_embedding_channels=16, patch_size=2)
+    save_file(xlabs(module), tmp_path / "xlabs.safetensors")
+    steering = load_controlnet(tmp_path / "xlabs.safetensors", CPU)
+    first, second = torch.zeros(1), torch.ones(1)
+    assert [each.item() for each in alternating([first, second], 5)] == [0, 1, 0, 1, 0]
+    steered = drawn(bench, conditioned(bench, control=steering, vae=None), size=(7, 5))
+    plain = drawn(bench, conditioned(bench, control=steering, vae=None, strength=0.0), size=(7, 5))
+    assert not torch.allclose(steered, plain, atol=1e-3)
 
 
 @pytest.fixture
