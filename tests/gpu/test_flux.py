@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from executor.inference.checkpoint import load_diffusion_model
+from executor.inference.denoising import Guidance, sample_sigmas
 from executor.inference.devices import CPU, Ways
 from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.sample import sample
+from executor.inference.samplers import SAMPLERS
+from executor.inference.schedules import ksampler_sigmas
 from executor.settings import VramMode
+from tests.gpu.test_no_waiting import watched
 from tests.tiny_flux import TINY_FLUX, write_flux
 
 pytestmark = pytest.mark.gpu
@@ -54,6 +58,17 @@ def test_a_recorded_sampling_of_flux_is_equal_to_the_bit(device: torch.device, f
     assert recordings is not None
     assert not recordings.is_given_up
     assert len(recordings) == 2  # the sides have texts of two lengths
+
+
+@pytest.mark.parametrize("records", [False, True], ids=["plain", "recorded"])
+def test_no_step_of_flux_waits(device: torch.device, flux: Path, records: bool):
+    model, euler = opened(flux, device, records=records), SAMPLERS["euler"]
+    text = torch.ones(1, 5, TINY_FLUX.context)
+    sides = [[[text, {"reference_latents": [torch.ones(1, 16, 3, 5)]}]], [[-text, {"attention_bias": text[..., 0]}]]]
+    guidance = Guidance(positive=sides[0], negative=sides[1], cfg=3.0)
+    noise, sigmas = torch.ones(1, 16, 7, 8), ksampler_sigmas(model.model_sampling, "simple", "euler", 5)
+    for method in (euler, watched(euler)):  # the first one may wait: it records, where that is asked for
+        sample_sigmas(model, {"samples": torch.zeros_like(noise)}, noise, sigmas, method, guidance, seed=1)
 
 
 def test_streamed_weights_of_flux_draw_the_same(device: torch.device, flux: Path):

@@ -24,6 +24,7 @@ from tests.gpu.test_flux import (  # noqa: F401
     flux,
     test_a_recorded_sampling_of_flux_is_equal_to_the_bit,
     test_flux_draws_near_what_the_cpu_draws,
+    test_no_step_of_flux_waits,
     test_streamed_weights_of_flux_draw_the_same,
     test_weights_of_8_bits_of_flux_draw_near_it,
 )

@@ -418,6 +418,7 @@ def test_a_pack_may_stand_in_for_blocks(model):
     def block(kind: str, number: int):
         def run(arguments, extra):
             seen.append((kind, number))
+            assert arguments["transformer_options"]["block"] == (kind, number)
             found = extra["original_block"](arguments)
             assert set(found) == ({"img", "txt"} if kind == "double_block" else {"img"})
             return found
@@ -471,6 +472,14 @@ def test_a_network_that_a_pack_changed_runs_more_than_itself(model):
 
 
 # ---------------------------------------------------------------- running
+
+
+def test_half_precision_stays_finite_where_layers_answer_more_than_it_holds():
+    module = random_flux().half()
+    module.double_blocks[1].txt_mlp[2].weight.fill_(2000.0)
+    module.single_blocks[1].linear2.weight.fill_(2000.0)
+    x, text = torch.randn(1, 16, 4, 4).half(), torch.randn(1, 5, TINY_FLUX.context).half()
+    assert module(x, torch.tensor([0.5]), text).isfinite().all()
 
 
 def test_its_calls_are_recorded_and_played_back():
