@@ -12,6 +12,7 @@ from torch import Tensor
 from executor.inference.filters import gaussian, sharpened
 
 TINY = 1e-10
+VIDEO = 5  # dimensions of latents of videos
 WHITE_DEVIATIONS = 5.0  # above the mean length lies the length that is white
 
 
@@ -33,6 +34,10 @@ def with_sharp_directions(latent: Tensor, radius: int, sigma: float, alpha: floa
 
     Recorded: the change of latent / length is 10 alpha times its distance to its blur, to 7e-6.
     """
+    if latent.ndim == VIDEO:  # each frame for itself
+        frames = latent.transpose(1, 2)
+        sharp = with_sharp_directions(frames.flatten(0, 1), radius, sigma, alpha)
+        return sharp.reshape(frames.shape).transpose(1, 2)
     length = _length(latent)
     return sharpened(latent / length, gaussian(radius, sigma), alpha) * length
 

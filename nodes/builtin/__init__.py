@@ -66,6 +66,7 @@ MODULES = (
     "text",
     "preview",
     "video_model",
+    "wan",
     "stable3d",
 )
 """Files whose NODES tuples are listed, in the order of the listing."""

@@ -38,9 +38,16 @@ def check_kind(first: Tensor, second: Tensor) -> None:
         )
 
 
-def check_flat(samples: Tensor) -> None:
-    """NodeInputError for latents of videos or sounds where those of pictures are needed."""
-    if samples.ndim != 4:
+def check_length(first: Tensor, second: Tensor) -> None:
+    """NodeInputError for latents of videos that are of different lengths."""
+    if first.shape[2:-2] != second.shape[2:-2]:
+        frames = f"{first.shape[2]} and {second.shape[2]}"
+        raise NodeInputError(f"these latents are of videos of {frames} latent frames, which cannot be joined")
+
+
+def check_cells(samples: Tensor) -> None:
+    """NodeInputError for latents of sounds where those of pictures or videos are needed."""
+    if samples.ndim < 4:
         shape = list(samples.shape)
         raise NodeInputError(f"these latents have the shape {shape}; this node works on pictures' latents")
 
@@ -203,7 +210,7 @@ class LatentRotate:
     def rotate(self, samples: Latent, rotation: str) -> tuple[Latent]:
         """Latents turned clockwise."""
         turns = {"90": 1, "180": 2, "270": 3}.get(rotation.split(" ")[0], 0)
-        return (with_samples(samples, torch.rot90(samples["samples"], k=turns, dims=[3, 2])),)
+        return (with_samples(samples, torch.rot90(samples["samples"], k=turns, dims=[-1, -2])),)
 
 
 class LatentFlip:
@@ -222,7 +229,7 @@ class LatentFlip:
 
     def flip(self, samples: Latent, flip_method: str) -> tuple[Latent]:
         """Latents mirrored top to bottom or left to right."""
-        dim = 2 if flip_method.startswith("x") else 3
+        dim = -2 if flip_method.startswith("x") else -1
         return (with_samples(samples, torch.flip(samples["samples"], dims=[dim])),)
 
 
@@ -250,10 +257,10 @@ class LatentCrop:
     def crop(self, samples: Latent, width: int, height: int, x: int, y: int) -> tuple[Latent]:
         """The rectangle, moved inside so that at least 64 pixels are left from its corner on."""
         old = samples["samples"]
-        check_flat(old)
-        rows, columns = old.shape[2:]
+        check_cells(old)
+        rows, columns = old.shape[-2:]
         left, top = min(x // CELL, columns - CELL), min(y // CELL, rows - CELL)
-        return (with_samples(samples, old[:, :, top : top + height // CELL, left : left + width // CELL]),)
+        return (with_samples(samples, old[..., top : top + height // CELL, left : left + width // CELL]),)
 
 
 class LatentComposite:
@@ -290,14 +297,15 @@ class LatentComposite:
         x, y, feather = x // CELL, y // CELL, feather // CELL
         target, source = samples_to["samples"].clone(), samples_from["samples"]
         check_kind(target, source)
-        check_flat(target)
-        rows, columns = target.shape[2:]
-        source = source[:, :, : max(0, rows - y), : max(0, columns - x)]
-        height, width = source.shape[2:]
+        check_cells(target)
+        check_length(target, source)
+        rows, columns = target.shape[-2:]
+        source = source[..., : max(0, rows - y), : max(0, columns - x)]
+        height, width = source.shape[-2:]
         inner = (x > 0, y > 0, x + width < columns, y + height < rows)
         fade = edge_fade(height, width, *(feather if inside else 0 for inside in inner)).to(target)
-        place = target[:, :, y : y + height, x : x + width]
-        target[:, :, y : y + height, x : x + width] = source * fade + place * (1.0 - fade)
+        place = target[..., y : y + height, x : x + width]
+        target[..., y : y + height, x : x + width] = source * fade + place * (1.0 - fade)
         return (with_samples(samples_to, target),)
 
 
@@ -322,7 +330,8 @@ class LatentBlend:
         first, second = samples1["samples"], samples2["samples"]
         check_kind(first, second)
         if first.shape != second.shape:
-            second = common_upscale(second, first.shape[3], first.shape[2], "bicubic", "center")
+            second = common_upscale(second, first.shape[-1], first.shape[-2], "bicubic", "center")
+        check_length(first, second)
         return (with_samples(samples1, first * blend_factor + second * (1 - blend_factor)),)
 
 
@@ -348,7 +357,7 @@ class LatentFromBatch:
         part = with_samples(samples, old[start:end].clone())
         if "noise_mask" in samples:
             masks = samples["noise_mask"]
-            if masks.shape[0] == 1:
+            if masks.shape[0] == 1 or holds_for_all(masks, old):
                 part["noise_mask"] = masks.clone()
             else:
                 part["noise_mask"] = repeat_to(masks, old.shape[0])[start:end].clone()
@@ -375,13 +384,19 @@ class RepeatLatentBatch:
         old = samples["samples"]
         refuse_unless_fits((amount, *old.shape), f"{amount} times latents of {list(old.shape)}")
         result = with_samples(samples, _tiled(old, amount))
-        if "noise_mask" in samples and samples["noise_mask"].shape[0] > 1:
-            result["noise_mask"] = _tiled(repeat_to(samples["noise_mask"], old.shape[0]), amount)
+        mask = samples.get("noise_mask")
+        if mask is not None and mask.shape[0] > 1 and not holds_for_all(mask, old):
+            result["noise_mask"] = _tiled(repeat_to(mask, old.shape[0]), amount)
         if "batch_index" in samples:
             indices = samples["batch_index"]
             span = max(indices) - min(indices) + 1
             result["batch_index"] = [index + span * turn for turn in range(amount) for index in indices]
         return (result,)
+
+
+def holds_for_all(mask: Tensor, samples: Tensor) -> bool:
+    """Whether the rows of a noise mask are frames of each video, and not one for each of the latents."""
+    return mask.ndim < samples.ndim == 5
 
 
 def _tiled(tensor: Tensor, amount: int) -> Tensor:

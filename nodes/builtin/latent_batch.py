@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from executor.inference.latent_masks import PICTURES, noise_mask_like
 from executor.inference.pixels import common_upscale, repeat_to
 from executor.inference.values import Image, Latent
 from nodes.builtin.inputs import InputTypes, combo, decimal, integer, pixels
-from nodes.builtin.latent import check_kind, with_samples
+from nodes.builtin.latent import check_kind, check_length, with_samples
 
 LATENT = ("LATENT", dict[str, object]())
 PACK = "comfy_extras.nodes_latent"
@@ -24,9 +25,15 @@ def fitted(samples: Tensor, like: Tensor) -> Tensor:
     Raises NodeInputError for latents of another kind of model.
     """
     check_kind(like, samples)
+    return repeat_to(sized(samples, like), like.shape[0])
+
+
+def sized(samples: Tensor, like: Tensor) -> Tensor:
+    """Samples scaled to the size of `like`; NodeInputError for videos of another length."""
     if samples.shape[1:] != like.shape[1:]:
         samples = common_upscale(samples, like.shape[-1], like.shape[-2], "bilinear", "center")
-    return repeat_to(samples, like.shape[0])
+    check_length(like, samples)
+    return samples
 
 
 class _OfTwo:
@@ -158,9 +165,7 @@ class LatentBatch(_OfTwo):
         """The first latents, then the second ones scaled to their size; all keep their noise."""
         first, second = samples1["samples"], samples2["samples"]
         check_kind(first, second)
-        if first.shape[1:] != second.shape[1:]:
-            second = common_upscale(second, first.shape[3], first.shape[2], "bilinear", "center")
-        joined = with_samples(samples1, torch.cat((first, second), dim=0))
+        joined = with_samples(samples1, torch.cat((first, sized(second, first)), dim=0))
         joined["batch_index"] = [
             *(samples1.get("batch_index") or range(first.shape[0])),
             *(samples2.get("batch_index") or range(second.shape[0])),
@@ -231,7 +236,9 @@ def _single_latents(latents: list[Latent]) -> Iterator[Latent]:
         count = samples.shape[0]
         numbers = latent.get("batch_index") or range(first, first + count)
         masks = latent.get("noise_mask")
-        if masks is not None:
+        if masks is not None and samples.ndim > PICTURES:
+            masks = noise_mask_like(masks, samples.shape)
+        elif masks is not None:
             masks = repeat_to(masks.reshape(-1, 1, *masks.shape[-2:]), count)
         for index, number in enumerate(numbers):
             single: Latent = {"samples": samples[index : index + 1], "batch_index": [number]}
@@ -247,11 +254,13 @@ def _joined(group: list[Latent]) -> Latent:
         "samples": torch.cat([item["samples"] for item in group]),
         "batch_index": [number for item in group for number in item["batch_index"]],
     }
-    size = next((item["noise_mask"].shape[-2:] for item in group if "noise_mask" in item), None)
+    size = next((item["noise_mask"].shape[2:] for item in group if "noise_mask" in item), None)
     if size is not None:
         whole = torch.ones(1, 1, *size)
         masks = (item.get("noise_mask", whole) for item in group)
-        batch["noise_mask"] = torch.cat([functional.interpolate(mask, size=size, mode="bilinear") for mask in masks])
+        batch["noise_mask"] = torch.cat(
+            [mask if mask.shape[2:] == size else functional.interpolate(mask, size, mode="bilinear") for mask in masks]
+        )
     return batch
 
 

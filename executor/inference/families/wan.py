@@ -48,8 +48,7 @@ FOREIGN = {
     "face_adapter.": "a Wan Animate model",
     "audio_proj.": "a HuMo model",
     "casual_audio_encoder.": "a Wan model that sound leads",
-    "audio_model.": "a Wan model that sound leads",
-    "text_embedding.2.scale": "a Wan model of another outline",
+    "audio_injector.": "a Wan model that sound leads",
 }
 """Parts of names that only networks have which this version does not run."""
 TAKES = "networks for text, pictures, first and last pictures, VideoX-Fun's controls and VACE fit here"

@@ -13,6 +13,7 @@ from nodes.builtin.post_processing import ImageBlend
 WIDE, NARROW = [[torch.zeros(1, 4, 80), {}]], [[torch.zeros(1, 4, 32), {}]]
 FOUR, SIXTEEN = {"samples": torch.zeros(1, 4, 8, 8)}, {"samples": torch.zeros(1, 16, 8, 8)}
 VIDEO = {"samples": torch.zeros(1, 4, 3, 8, 8)}
+SOUND = {"samples": torch.zeros(1, 64, 8)}
 OF_TWO = {
     LatentAdd: (),
     LatentSubtract: (),
@@ -49,11 +50,11 @@ def test_latents_of_different_kinds_are_refused(node, other):
         getattr(node(), node.FUNCTION)(FOUR, other, *OF_TWO[node])
 
 
-def test_places_in_a_video_are_refused():
+def test_places_in_a_sound_are_refused():
     with pytest.raises(NodeInputError, match=r"works on pictures' latents"):
-        LatentCrop().crop(VIDEO, 64, 64, 0, 0)
+        LatentCrop().crop(SOUND, 64, 64, 0, 0)
     with pytest.raises(NodeInputError, match=r"works on pictures' latents"):
-        LatentComposite().composite(VIDEO, VIDEO, 0, 0)
+        LatentComposite().composite(SOUND, SOUND, 0, 0)
 
 
 def test_a_picture_without_alpha_blends_into_one_with_it_as_opaque():

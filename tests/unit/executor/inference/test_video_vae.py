@@ -88,12 +88,25 @@ def test_what_is_kept_of_frames_before_does_not_grow_with_the_video(vae):
     assert kept(2) == kept(5)
 
 
-def test_tiles_that_share_much_give_nearly_the_whole(vae):
-    latents = vae.encode(pictures(5, 64, 64))
-    whole, tiled = vae.decode(latents), vae.decode_tiled(latents, tile_x=6, tile_y=6, overlap=4)
-    assert tiled.shape == whole.shape
-    assert (tiled - whole).abs().mean() < 0.02
-    assert (tiled - whole).abs().max() > 0
+def test_tiles_are_decoded_each_for_itself_through_all_frames(vae):
+    latents = torch.randn(1, 16, 2, 2, 10)
+    tiled = vae.decode_tiled(latents, tile_x=6, tile_y=6, overlap=2)
+    first, last = vae.decode(latents[..., :6]), vae.decode(latents[..., 4:])
+    assert tiled.shape == (1, 5, 16, 80, 3)
+    assert error(tiled[..., :32, :], first[..., :32, :]) < 1e-5  # where the first tile stands alone
+    assert error(tiled[..., 48:64, :], last[..., 16:32, :]) < 1e-5
+    between, lowest = tiled[..., 32:48, :], torch.minimum(first[..., 32:, :], last[..., :16, :])
+    assert (between >= lowest - 1e-5).all()
+    assert (between <= torch.maximum(first[..., 32:, :], last[..., :16, :]) + 1e-5).all()
+
+
+def test_tiles_are_encoded_each_for_itself_through_all_frames(vae):
+    video = pictures(5, 16, 160)
+    tiled = vae.encode_tiled(video, tile_x=96, tile_y=96, overlap=32)
+    first, last = vae.encode(video[:, :, :96]), vae.encode(video[:, :, 64:])
+    assert tiled.shape == (1, 16, 2, 2, 20)
+    assert error(tiled[..., :8], first[..., :8]) < 1e-5
+    assert error(tiled[..., 12:], last[..., 4:]) < 1e-5
 
 
 def test_one_tile_is_the_whole(vae):
