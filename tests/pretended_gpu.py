@@ -88,6 +88,13 @@ class Graph:
 
     made: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
     is_broken: bool = False
+    held_in: object = None  # the pool of a recording that ended well
+
+    def pool(self) -> object:
+        """Which pool it works in; an error before it is recorded."""
+        if self.held_in is None:
+            raise RuntimeError("Called CUDAGraph::pool() without a preceding successful capture.")
+        return self.held_in
 
     def replay(self) -> None:
         """Run them again."""
@@ -346,6 +353,7 @@ class Capture:
         if self.graph.is_broken:
             raise torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture")
         self.gpu.begun.remove(self.pool)
+        self.graph.held_in = self.pool
         self.gpu.recorded += 1
         self.gpu.emptied.append("recorded")
         self.gpu.current = self.before

@@ -2,8 +2,8 @@
 
 What is kept makes a picture the same tomorrow: another kernel rounds otherwise. Knows no network.
 
-cuDNN's kernel is asked once for a shape and never again where it refused: PyTorch (2.11: seen) then keeps an empty
-plan for that shape, and the next call ends the process by a segmentation fault.
+cuDNN's kernel is asked once for a shape and never again where it refused: PyTorch (2.11 and 2.13) then keeps an
+empty plan for that shape, and the next call ends the process by a segmentation fault.
 """
 
 from __future__ import annotations

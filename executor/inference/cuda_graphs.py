@@ -37,14 +37,17 @@ class CudaRecorder:
             # A pool whose graphs are all gone cannot be recorded into again: `forget` takes the handle.
             pool = self._pool = self._pool or torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
+            has_begun = False
             try:
                 # Other threads may allocate meanwhile (previews): only this one's calls are watched.
                 mode = "thread_local"
                 with own_workspaces(), torch.cuda.graph(graph, pool, self._stream, mode):
+                    has_begun = True
                     before = torch.cuda.memory_reserved(self.device)
                     answer = run()
             except BaseException:
-                self._mend(graph, pool)
+                if has_begun:
+                    self._mend(graph, pool)
                 raise
             finally:
                 torch.cuda.set_stream(computing)  # the end of a broken recording leaves the stream in place
@@ -74,16 +77,21 @@ class CudaRecorder:
         """End what the end of a broken recording leaves under way: `capture_end` raises before it comes to it.
 
         Without this the allocator keeps the pool's memory for good, and a random generator of older PyTorch refuses
-        to draw. A recording that was ended as it should has nothing to mend, which the allocator says by an error.
+        to draw. The pool is released once for each recording that has begun, by the graph itself where it ended well.
         """
+        with suppress(RuntimeError):
+            graph.pool()  # an error, unless it ended as it should: what failed was none of the device's work
+            graph.reset()
+            return
         index = self.device.index
         with suppress(RuntimeError, AttributeError):
-            torch._C._cuda_endAllocateToPool(index, pool)
+            torch._C._cuda_endAllocateToPool(index, pool)  # an error from PyTorch 2.13 on, which came to this itself
+        with suppress(RuntimeError, AttributeError):
             torch._C._cuda_releasePool(index, pool)
-            graph.reset()
-            self._broken.append(graph)  # kept: PyTorch's allocator of pinned memory may still ask it
-            drawing = torch.cuda.default_generators[index]
-            drawing.graphsafe_set_state(drawing.clone_state())
+        graph.reset()
+        self._broken.append(graph)  # kept: PyTorch's allocator of pinned memory may still ask it
+        drawing = torch.cuda.default_generators[index]
+        drawing.graphsafe_set_state(drawing.clone_state())
 
 
 @contextmanager

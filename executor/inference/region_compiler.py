@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from executor.inference.attention_kernels import spare_cudnn
 from executor.inference.regions import Places, Region, TensorForm
 from executor.inference.weights import first_line
 
@@ -61,6 +62,7 @@ def made(form: TensorForm) -> Tensor:
 def serve(threads: int) -> None:
     """Compile what comes until the worker is gone; code for the CPU will run on so many threads as the worker has."""
     torch.set_num_threads(threads)
+    spare_cudnn()  # code holds the kernel of attention that is chosen here
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # compilers print
     os.nice(NICENESS)

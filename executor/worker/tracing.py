@@ -235,7 +235,8 @@ def _operators(found: list[Event]) -> Iterator[None]:
     kinds = [torch.profiler.ProfilerActivity.CPU]
     if torch.cuda.is_available():
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
-    profiler: AbstractContextManager[Any] = torch.profiler.profile(activities=kinds)
+    # Without `acc_events` older PyTorch (2.11) warns that events of earlier cycles go: there are none.
+    profiler: AbstractContextManager[Any] = torch.profiler.profile(activities=kinds, acc_events=True)
     with profiler as told:
         yield
     with tempfile.TemporaryDirectory() as folder:

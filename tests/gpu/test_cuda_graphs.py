@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.checkpoint import Checkpoint, load_checkpoint
+from executor.inference.cuda_graphs import CudaRecorder
 from executor.inference.devices import Ways
 from executor.inference.freeu import FreeUV2
 from executor.inference.memory import Memory
@@ -96,6 +98,25 @@ def test_recordings_give_their_memory_back(device: torch.device, path: Path):
     assert torch.cuda.memory_reserved(device) < before
     drawn(checkpoint)
     assert recorded(checkpoint) == 1
+
+
+def test_a_failed_recording_gives_its_memory_back(device: torch.device):
+    def reading(x: Tensor) -> Tensor:
+        answer = x @ x.mT
+        answer.sum().item()  # not allowed while a graph is recorded
+        return answer
+
+    x, before = torch.ones(512, 512, device=device), private_pools()
+    with pytest.raises(RuntimeError, match="capture"):
+        CudaRecorder(device).record(lambda: reading(x))
+    gc.collect()
+    torch.cuda.empty_cache()
+    assert private_pools() <= before
+
+
+def private_pools() -> set[tuple[int, int]]:
+    """The pools of memory that recordings have."""
+    return {tuple(segment["segment_pool_id"]) for segment in torch.cuda.memory_snapshot()} - {(0, 0)}
 
 
 def test_a_failed_recording_leaves_the_device_usable(device: torch.device, path: Path, monkeypatch: pytest.MonkeyPatch):
