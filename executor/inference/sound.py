@@ -5,9 +5,11 @@ Files go through PyAV (FFmpeg), whose own resampler changes rates: there is no t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,26 +46,30 @@ def read_sound(source: Source, name: str = "", start_s: float = 0.0, seconds: fl
         stream = container.streams.audio[0]
         rate = int(stream.rate or 0)
         resampler = pyav().AudioResampler(format="fltp", rate=rate)
-        parts = [
-            part.to_ndarray()
-            for frame in container.decode(stream)
-            if _is_wanted(frame, start_s, seconds)
-            for part in resampler.resample(frame)
-        ]
+        end_s = math.inf if seconds is None else start_s + seconds
+        begins_s, frames = _wanted(container.decode(stream), start_s, end_s)
+        parts = [part.to_ndarray() for frame in frames for part in resampler.resample(frame)]
         parts += [part.to_ndarray() for part in (resampler.resample(None) if parts else ())]
         channels = int(stream.channels)
     waveform = np.concatenate(parts, axis=1) if parts else np.zeros((channels, 0), dtype=np.float32)
+    waveform = waveform[:, round(max(0.0, start_s - begins_s) * rate) :]
     if seconds is not None:
         waveform = waveform[:, : round(seconds * rate)]
     return {"waveform": torch.from_numpy(waveform.astype(np.float32))[None], "sample_rate": rate}
 
 
-def _is_wanted(frame: AudioFrame, start_s: float, seconds: float | None) -> bool:
-    """Tell whether a decoded piece lies in the wanted time, which begins at a whole piece."""
-    if start_s <= 0 and seconds is None:
-        return True
-    begin = frame.time if frame.time is not None else 0.0
-    return begin + frame.samples / frame.sample_rate > start_s and (seconds is None or begin < start_s + seconds)
+def _wanted(frames: Iterator[AudioFrame], start_s: float, end_s: float) -> tuple[float, Iterator[AudioFrame]]:
+    """When the first decoded piece begins that reaches into a time, and that and all further ones in it."""
+    for first in frames:
+        begins_s = _begin_s(first)
+        if begins_s + first.samples / first.sample_rate > start_s:
+            inside = takewhile(lambda frame: _begin_s(frame) < end_s, chain([first], frames))
+            return begins_s, inside
+    return start_s, iter(())
+
+
+def _begin_s(frame: AudioFrame) -> float:
+    return frame.time if frame.time is not None else 0.0
 
 
 # ---------------------------------------------------------------- values
