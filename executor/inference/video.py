@@ -24,7 +24,7 @@ from executor.inference.frames import Pictures, file_values
 from executor.inference.media import Source, container_options, encoding, parsed, pyav, rate_of, reading, texts
 from executor.inference.sound import fitted, is_ours, read_sound
 from executor.inference.values import Audio, Image
-from executor.inference.video_decoding import read_frames, video_stream
+from executor.inference.video_decoding import read_frames, shown_size, video_stream
 from executor.inference.video_encoding import VideoEncoding, encode_video
 from executor.wholefile import Record, whole
 
@@ -140,10 +140,9 @@ class VideoFromFile(VideoInput):
         return self._file
 
     def get_dimensions(self) -> tuple[int, int]:
-        """Width and height."""
+        """Width and height, as it is shown."""
         with reading(self._file) as container:
-            stream = video_stream(container)
-            return stream.width, stream.height
+            return shown_size(container)
 
     def get_duration(self) -> float:
         """Seconds."""

@@ -14,6 +14,7 @@ from executor.inference.values import Image
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 EARLY_S = 1e-6  # times of frames are rounded
@@ -31,8 +32,21 @@ def _name(container: InputContainer) -> str:
     return str(container.name).replace("\\", "/").rpartition("/")[2] or "the file"
 
 
+def shown_size(container: InputContainer) -> tuple[int, int]:
+    """Width and height of the first video stream as it is shown; its first picture is decoded, which tells the turn."""
+    stream = video_stream(container)
+    first = next(container.decode(stream), None)
+    lies = first is not None and quarter_turns(first) % 2 == 1
+    return (stream.height, stream.width) if lies else (stream.width, stream.height)
+
+
+def quarter_turns(frame: VideoFrame) -> int:
+    """How often a picture is turned by 90 degrees against the clock to be shown: phones film lying and say so."""
+    return round(frame.rotation / 90) % 4
+
+
 def frame_values(container: InputContainer, channels: int = 3, start_s: float = 0.0) -> Iterator[Values]:
-    """Every picture of the first video stream from a time on as 8-bit values [H, W, 3 or 4].
+    """Every picture of the first video stream from a time on, upright, as 8-bit values [H, W, 3 or 4].
 
     Conversion runs on one thread: see `video_encoding`.
     """
@@ -45,7 +59,8 @@ def frame_values(container: InputContainer, channels: int = 3, start_s: float = 
     size = (stream.width, stream.height)  # a stream may change its own on the way
     for frame in container.decode(stream):
         if frame.time is None or frame.time >= start_s - EARLY_S:
-            yield reformatter.reformat(frame, *size, name, threads=1).to_ndarray()
+            values = reformatter.reformat(frame, *size, name, threads=1).to_ndarray()
+            yield np.ascontiguousarray(np.rot90(values, quarter_turns(frame)))
 
 
 def read_frames(container: InputContainer) -> Image:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -80,9 +80,14 @@ def load_video(path: str, name: str, wanted: Wanted) -> Loaded:
         rate = Fraction(stream.average_rate or stream.guessed_rate or 1)
         shown = rate_of(wanted.force_rate, "force_rate") if wanted.force_rate else rate
         channels = RGBA if wanted.alpha and _has_alpha(stream) else RGB
-        size = target_size(stream.width, stream.height, wanted.width, wanted.height, wanted.form.side)
-        source = _source_info(container, stream, rate)
-        frames = sampled(frame_values(container, channels, wanted.start_s), rate, shown)
+        decoded = frame_values(container, channels, wanted.start_s)
+        first = next(decoded, None)
+        if first is None:
+            raise NodeInputError(f"{name}: there are no pictures in it from {wanted.start_s} s on")
+        height, width = first.shape[:2]  # upright, which the stream's own are not
+        size = target_size(width, height, wanted.width, wanted.height, wanted.form.side)
+        source = {**_source_info(container, stream, rate), "source_width": width, "source_height": height}
+        frames = sampled(chain([first], decoded), rate, shown)
         stop = wanted.skip + wanted.cap * wanted.every if wanted.cap else None
         picked = islice(frames, wanted.skip, stop, wanted.every)
         values = list(_checked_often(fitted_values(frame, *size) for frame in picked))
@@ -105,8 +110,6 @@ def _source_info(container: InputContainer, stream: VideoStream, rate: Fraction)
         "source_fps": float(rate),
         "source_frame_count": count,
         "source_duration": duration or float(count / rate),
-        "source_width": stream.width,
-        "source_height": stream.height,
     }
 
 

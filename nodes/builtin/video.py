@@ -108,7 +108,7 @@ class LoadVideo:
         return {"required": {"file": ("COMBO", {"multiselect": False, "options": listed, "video_upload": True})}}
 
     def load(self, file: str) -> tuple[VideoInput]:
-        """The video, of which nothing is read yet but its size; NodeInputError when it is no video."""
+        """The video, of which nothing is read yet but its first picture; NodeInputError when it is no video."""
         video = VideoFromFile(str(input_path(file, "file")))
         video.get_dimensions()
         return (video,)

@@ -62,3 +62,15 @@ def read(path):
             metadata=dict(container.metadata),
             sounds=[(sound.codec.name, sound.rate, sound.channels) for sound in container.streams.audio],
         )
+
+
+def turned(path, target_path, degrees):
+    """Copy a video so that players turn it by so many degrees against the clock, as phones write theirs."""
+    with av.open(str(path)) as source, av.open(str(target_path), mode="w") as target:
+        pictures = source.streams.video[0]
+        copy = target.add_stream_from_template(pictures, opaque=True)
+        copy.set_display_rotation(degrees)
+        for packet in source.demux(pictures):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)

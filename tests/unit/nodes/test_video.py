@@ -20,7 +20,7 @@ from executor.inference.video import VideoCodec, VideoComponents, VideoContainer
 from nodes.builtin.svg import SaveSVGNode
 from nodes.builtin.video import CreateVideo, GetVideoComponents, LoadVideo, SaveVideo, SaveWEBM
 from nodes.builtin.webcam import WebcamCapture
-from tests.unit.nodes.media_files import bar_of, bars, read, tone
+from tests.unit.nodes.media_files import bar_of, bars, read, tone, turned
 
 PROMPT, EXTRA = {"1": {"class_type": "Ünï"}}, {"workflow": {"nodes": [1, "a=b;c#d"]}}
 
@@ -114,6 +114,17 @@ def test_loaded_video_is_taken_apart(place, clip):
     assert [bar_of(frame) for frame in images.numpy()] == [0, 1, 2, 3]
     assert float((images - bars()).abs().mean()) < 0.03
     assert (audio["waveform"].shape[:2], audio["sample_rate"]) == ((1, 2), 44100)
+
+
+def test_a_video_filmed_lying_is_taken_apart_upright(place, clip):
+    images = torch.zeros(2, 48, 64, 3)
+    images[:, :, :32] = 1.0
+    made(images).save_to(str(clip))
+    turned(clip, clip.with_name("phone.mp4"), -90)  # players turn it clockwise: the left side comes up
+    (video,) = LoadVideo().load("phone.mp4")
+    (upright, _, _) = GetVideoComponents().take_apart(video)
+    assert video.get_dimensions() == (48, 64) == (upright.shape[2], upright.shape[1])
+    assert (upright[:, :30].min() > 0.9, upright[:, 34:].max() < 0.1) == (True, True)
 
 
 def test_what_a_file_tells_of_itself(clip):
