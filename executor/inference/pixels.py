@@ -201,12 +201,14 @@ def _ramps(size: int, first: int, last: int, late: int) -> Tensor:
 def paste(target: Tensor, source: Tensor, x: int, y: int, mask: Tensor | None) -> Tensor:
     """`target` [B, C, H, W] with `source` [B', C, h, w] on it at (x, y), where `mask` [M, h', w'] lets it through.
 
-    A source that reaches over an edge, also over the left or upper one (x or y < 0), is cut; batches are repeated.
+    Both may have frames [B, C, T, H, W], all of which a mask is for. A source that reaches over an edge, also over the
+    left or upper one (x or y < 0), is cut; batches are repeated.
     """
     result = target.clone()
     height, width = source.shape[-2:]
     weight = torch.ones(1, 1, height, width) if mask is None else mask.reshape(-1, 1, mask.shape[-2], mask.shape[-1])
     weight = functional.interpolate(weight, size=(height, width), mode="bilinear").to(target)
+    weight = weight.reshape(-1, *[1] * (target.ndim - 3), height, width)
     left, top, skip_x, skip_y = max(x, 0), max(y, 0), max(-x, 0), max(-y, 0)
     seen = (slice(skip_y, skip_y + target.shape[-2] - top), slice(skip_x, skip_x + target.shape[-1] - left))
     source = repeat_to(source, target.shape[0])[(..., *seen)]

@@ -8,7 +8,8 @@ from executor.inference.pixels import common_upscale, paste, resize_images, with
 from executor.inference.porter_duff import MODES, composite
 from executor.inference.values import Image, Latent, Mask
 from nodes.builtin.inputs import InputTypes, combo, flag, pixels, socket
-from nodes.builtin.latent import CELL, check_kind, with_samples
+from nodes.builtin.latent import CELL, check_cells, check_kind, check_length, with_samples
+from nodes.builtin.mask_edit import planes
 
 MASK_PACK = "comfy_extras.nodes_mask"
 PACK = "comfy_extras.nodes_compositing"
@@ -69,9 +70,11 @@ class LatentCompositeMasked:
     ) -> tuple[Latent]:
         """`source` at (x, y), in pixels, where the mask is 1."""
         below, above = destination["samples"], source["samples"]
+        check_cells(below)
         check_kind(below, above)
         if resize_source:
-            above = functional.interpolate(above, size=below.shape[-2:], mode="bilinear")
+            above = common_upscale(above, below.shape[-1], below.shape[-2], "bilinear", "disabled")
+        check_length(below, above)
         return (with_samples(destination, paste(below, above, x // CELL, y // CELL, mask)),)
 
 
@@ -150,7 +153,13 @@ class PorterDuffImageComposite:
     def lay(
         self, source: Image, source_alpha: Mask, destination: Image, destination_alpha: Mask, mode: str
     ) -> tuple[Image, Mask]:
-        """The pictures and masks (1 - alpha) of the result; everything is scaled to the destination's size."""
+        """The pictures and masks (1 - alpha) of the result; everything is scaled to the destination's size.
+
+        Where one picture has an alpha channel of its own and the other none, that of the latter is opaque.
+        """
+        source_alpha, destination_alpha = planes(source_alpha), planes(destination_alpha)
+        channels = max(source.shape[-1], destination.shape[-1])
+        source, destination = with_channels(source, channels), with_channels(destination, channels)
         count = min(len(source), len(source_alpha), len(destination), len(destination_alpha))
         height, width = destination.shape[1:3]
         above = resize_images(source[:count], width, height, "bicubic", "center")

@@ -37,11 +37,14 @@ def first_entry(conditioning_from: Conditioning) -> tuple[Tensor, Options]:
     return found
 
 
-def check_width(to: Tensor, other: Tensor) -> None:
-    """NodeInputError for texts [B, T, C] of two families of models, which cannot be mixed."""
+def check_mixable(to: Tensor, other: Tensor) -> None:
+    """NodeInputError for texts [B, T, C] of two families of models, or of unlike numbers neither of which is one."""
     if to.shape[-1] != other.shape[-1]:
         widths = f"'conditioning_to' has width {to.shape[-1]} and 'conditioning_from' {other.shape[-1]}"
         raise NodeInputError(f"{widths}: they come from text encoders of different models. Encode both with the same")
+    if to.shape[0] != other.shape[0] and 1 not in (to.shape[0], other.shape[0]):
+        counts = f"'conditioning_to' is for {to.shape[0]} latents and 'conditioning_from' for {other.shape[0]}"
+        raise NodeInputError(f"{counts}: they cannot be mixed; one for all, or one for each, can")
 
 
 def with_values(conditioning: Conditioning, values: Options) -> Conditioning:
@@ -133,7 +136,7 @@ class ConditioningAverage:
         mixed: list[tuple[Tensor, Options]] = []
         for tensor, options in entries(conditioning_to):
             result = options.copy()
-            check_width(tensor, other)
+            check_mixable(tensor, other)
             pooled = options.get("pooled_output", other_pooled)
             if isinstance(pooled, Tensor) and isinstance(other_pooled, Tensor):
                 pooled = _mix(pooled, other_pooled, conditioning_to_strength)
@@ -173,8 +176,10 @@ class ConditioningConcat:
         tail, _ = first_entry(conditioning_from)
         joined: list[tuple[Tensor, Options]] = []
         for tensor, options in entries(conditioning_to):
-            check_width(tensor, tail)
-            joined.append((torch.cat((tensor, tail), dim=1), options.copy()))
+            check_mixable(tensor, tail)
+            batch = max(tensor.shape[0], tail.shape[0])
+            parts = [part.expand(batch, -1, -1) for part in (tensor, tail)]
+            joined.append((torch.cat(parts, dim=1), options.copy()))
         return (packed(joined),)
 
 

@@ -45,6 +45,17 @@ def check_length(first: Tensor, second: Tensor) -> None:
         raise NodeInputError(f"these latents are of videos of {frames} latent frames, which cannot be joined")
 
 
+def check_sizes(first: Tensor, second: Tensor, besides: int) -> None:
+    """NodeInputError for latents of one kind whose sizes differ along another dimension than the batch and `besides`.
+
+    `besides` counts from the end.
+    """
+    others = [dim for dim in range(2, first.ndim) if dim - first.ndim != besides]
+    if any(first.shape[dim] != second.shape[dim] for dim in others):
+        shapes = f"{list(first.shape)} and {list(second.shape)}"
+        raise NodeInputError(f"these latents have the shapes {shapes}: cut or scale one to the size of the other first")
+
+
 def check_cells(samples: Tensor) -> None:
     """NodeInputError for latents of sounds where those of pictures or videos are needed."""
     if samples.ndim < 4:
@@ -210,6 +221,7 @@ class LatentRotate:
     def rotate(self, samples: Latent, rotation: str) -> tuple[Latent]:
         """Latents turned clockwise."""
         turns = {"90": 1, "180": 2, "270": 3}.get(rotation.split(" ")[0], 0)
+        check_cells(samples["samples"])
         return (with_samples(samples, torch.rot90(samples["samples"], k=turns, dims=[-1, -2])),)
 
 
@@ -230,6 +242,7 @@ class LatentFlip:
     def flip(self, samples: Latent, flip_method: str) -> tuple[Latent]:
         """Latents mirrored top to bottom or left to right."""
         dim = -2 if flip_method.startswith("x") else -1
+        check_cells(samples["samples"])
         return (with_samples(samples, torch.flip(samples["samples"], dims=[dim])),)
 
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from executor.errors import NodeInputError
 from executor.inference.latent_masks import PICTURES, noise_mask_like
 from executor.inference.pixels import common_upscale, repeat_to
 from executor.inference.values import Image, Latent
 from nodes.builtin.inputs import InputTypes, combo, decimal, integer, pixels
-from nodes.builtin.latent import check_kind, check_length, with_samples
+from nodes.builtin.latent import check_kind, check_length, check_sizes, with_samples
 
 LATENT = ("LATENT", dict[str, object]())
 PACK = "comfy_extras.nodes_latent"
@@ -125,11 +126,13 @@ class LatentConcat(_OfTwo):
     def concat(self, samples1: Latent, samples2: Latent, dim: str) -> tuple[Latent]:
         """Along x, y or time; with a minus the second one comes first."""
         first = samples1["samples"]
+        axis = DIMENSIONS[dim[-1]]
         check_kind(first, samples2["samples"])
+        check_sizes(first, samples2["samples"], axis)
         parts = [first, repeat_to(samples2["samples"], first.shape[0])]
         if dim.startswith("-"):
             parts.reverse()
-        return (with_samples(samples1, torch.cat(parts, dim=DIMENSIONS[dim[-1]])),)
+        return (with_samples(samples1, torch.cat(parts, dim=axis)),)
 
 
 class LatentCut:
@@ -282,9 +285,14 @@ class RebatchImages:
         return {"required": {"images": ("IMAGE", {}), "batch_size": integer(1, 1, 4096)}}
 
     def rebatch(self, images: list[Image], batch_size: list[int]) -> tuple[list[Image]]:
-        """Batches in the given order; RuntimeError when pictures of different sizes meet in one."""
+        """Batches in the given order; NodeInputError when pictures of different sizes meet in one."""
         singles = [image[index : index + 1] for image in images for index in range(image.shape[0])]
         size = batch_size[0]
+        for start in range(0, len(singles), size):
+            sizes = sorted({tuple(single.shape[1:]) for single in singles[start : start + size]})
+            if len(sizes) > 1:
+                reason = f"pictures of {sizes[0]} and {sizes[1]} (height, width, channels) cannot be in one batch"
+                raise NodeInputError(f"input 'images': {reason}; scale them to one size first, or take batches of 1")
         return ([torch.cat(singles[start : start + size]) for start in range(0, len(singles), size)],)
 
 

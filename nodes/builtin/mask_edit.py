@@ -2,6 +2,7 @@
 
 import torch
 
+from executor.errors import NodeInputError
 from executor.inference.morphology import dilate
 from executor.inference.pixels import edge_fade
 from executor.inference.values import Mask
@@ -57,8 +58,14 @@ class MaskComposite:
         }
 
     def combine(self, destination: Mask, source: Mask, x: int, y: int, operation: str) -> tuple[Mask]:
-        """`destination` with `source` worked in at (x, y), cut to 0..1; and, or, xor round both to 0 and 1 first."""
+        """`destination` with `source` worked in at (x, y), cut to 0..1; and, or, xor round both to 0 and 1 first.
+
+        NodeInputError unless there is one source for all, or one for each destination.
+        """
         result, top = planes(destination).clone(), planes(source)
+        if len(top) not in (1, len(result)):
+            counts = f"{len(top)} masks cannot be worked into {len(result)}"
+            raise NodeInputError(f"input 'source': {counts}; give one, or as many as there are destinations")
         place = result[:, y : y + top.shape[1], x : x + top.shape[2]]
         top = top[:, : place.shape[1], : place.shape[2]]
         place.copy_(_combined(place, top, operation))

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from executor.errors import NodeInputError
 from executor.inference.filters import filtered, gaussian, sharpened, with_fewer_colours
 from executor.inference.pixels import resize_images, to_pil, with_channels
 from executor.inference.values import Image
@@ -35,8 +36,12 @@ class ImageBlend:
     def blend_images(self, image1: Image, image2: Image, blend_factor: float, blend_mode: str) -> tuple[Image]:
         """`image1` with so much of the blend of both; `image2` is cut and resized to its size.
 
-        A missing alpha channel of `image2` counts as opaque.
+        A missing alpha channel of `image2` counts as opaque. NodeInputError for batches of unlike numbers, unless one
+        of them is of one picture.
         """
+        if len(image1) != len(image2) and 1 not in (len(image1), len(image2)):
+            counts = f"{len(image1)} pictures cannot be blended with {len(image2)}"
+            raise NodeInputError(f"input 'image2': {counts}; give one, or as many")
         above = with_channels(image2, image1.shape[-1]).to(image1)
         if above.shape[1:3] != image1.shape[1:3]:
             above = resize_images(above, image1.shape[2], image1.shape[1], "bicubic", crop="center")
