@@ -35,6 +35,7 @@ FRAMES = "num_video_frames"
 
 SPATIAL = 2  # the last dimensions of latents
 CHANNELS = 1
+VIDEO = 5  # dimensions of latents of videos
 LEAST_RELATIVE = 0.01
 
 
@@ -202,6 +203,8 @@ def of_window(name: str, value: object, window: Window, x: Tensor) -> Any:  # no
         return window.rows(value) if window.dim == 0 else window.like(value, x)
     if isinstance(value, tuple) and window.dim == 0:
         return tuple(window.rows(each) for each in value)
+    if isinstance(value, tuple) and x.ndim == VIDEO:
+        return tuple(window.like(each, x) for each in value)
     return len(window.indices) if name == FRAMES and window.dim == 0 else value
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from executor.inference.interruption import stop_if_asked
 from executor.inference.network import LayerPlace
 from executor.inference.rotary import rotations
 from executor.inference.unet_layers import timestep_embedding
-from executor.inference.wan_layers import Head, MLPProj, VaceWanAttentionBlock, WanAttentionBlock
+from executor.inference.wan_layers import NORM_EPS, Head, MLPProj, VaceWanAttentionBlock, WanAttentionBlock
 from executor.inference.wan_names import wan_names
 
 SIDE = 2
@@ -55,6 +55,34 @@ class Grid(NamedTuple):
     columns: int
 
 
+def kind_of(shape: WanShape) -> str:
+    """What a network of these sizes is called by packs."""
+    if shape.vace_blocks:
+        return "vace"
+    return "i2v" if shape.picture or shape.in_channels > shape.out_channels else "t2v"
+
+
+def wan_sizes(shape: WanShape) -> dict[str, object]:
+    """Sizes by the names that packs read them by."""
+    return {
+        "image_model": "wan2.1",
+        "model_type": kind_of(shape),
+        "in_dim": shape.in_channels,
+        "out_dim": shape.out_channels,
+        "dim": shape.width,
+        "ffn_dim": shape.inner,
+        "num_heads": shape.heads,
+        "num_layers": shape.blocks,
+        "text_dim": shape.context,
+        "freq_dim": shape.waves,
+        "patch_size": PATCH,
+        "window_size": (-1, -1),
+        "qk_norm": True,
+        "cross_attn_norm": True,
+        "eps": NORM_EPS,
+    }
+
+
 class Wan(nn.Module):
     """Noisy latents of a video, times and text to a velocity."""
 
@@ -70,7 +98,7 @@ class Wan(nn.Module):
         self.out_channels = self.out_dim = shape.out_channels
         self.dim, self.num_heads, self.ffn_dim = shape.width, shape.heads, shape.inner
         self.freq_dim, self.text_dim, self.num_layers = shape.waves, shape.context, shape.blocks
-        self.model_type = self._kind()
+        self.model_type = kind_of(shape)
         width, leads = shape.width, bool(shape.picture)
         self.patch_embedding = nn.Conv3d(shape.in_channels, width, PATCH, stride=PATCH)
         self.text_embedding = two_layers(shape.context, width, nn.GELU(approximate="tanh"))
@@ -99,29 +127,7 @@ class Wan(nn.Module):
     @property
     def sizes(self) -> dict[str, object]:
         """Its sizes by the names that packs read them by."""
-        shape = self.shape
-        return {
-            "image_model": "wan2.1",
-            "model_type": self.model_type,
-            "in_dim": shape.in_channels,
-            "out_dim": shape.out_channels,
-            "dim": shape.width,
-            "ffn_dim": shape.inner,
-            "num_heads": shape.heads,
-            "num_layers": shape.blocks,
-            "text_dim": shape.context,
-            "freq_dim": shape.waves,
-            "patch_size": PATCH,
-            "window_size": (-1, -1),
-            "qk_norm": True,
-            "cross_attn_norm": True,
-            "eps": 1e-6,
-        }
-
-    def _kind(self) -> str:
-        if self.shape.vace_blocks:
-            return "vace"
-        return "i2v" if self.shape.picture or self.shape.in_channels > self.shape.out_channels else "t2v"
+        return wan_sizes(self.shape)
 
     @property
     def text_width(self) -> int:
@@ -141,48 +147,35 @@ class Wan(nn.Module):
         context: Tensor,
         clip_fea: Tensor | None = None,
         time_dim_concat: Tensor | None = None,
-        reference_latent: Tensor | None = None,
-        vace_context: Sequence[Tensor] = (),
-        vace_strength: Tensor | None = None,
         kept: Tensor | None = None,
         drawn: Tensor | None = None,
         transformer_options: Options | None = None,
+        **beside: Any,  # noqa: ANN401  (what `forward_orig` takes)
     ) -> Tensor:
         """The velocity [B, C, F, h, w] for latents x at times [B] under text [B, T, D].
 
         `clip_fea` [B, T, P] is a leading picture as a vision model sees it; `time_dim_concat` [B, C, f, h, w] frames
-        that are seen behind the video, `reference_latent` [B, C, h, w] one before it; `vace_context` what it is to keep
-        to, each at its `vace_strength` [B, V]. Where `drawn` [B, 1, F, 1 or h, 1 or w] is 0, the latents are `kept` and
-        their time is 0. Sizes that are odd are filled up by the other side's cells.
+        that are seen behind the video. Where `drawn` [B, 1, F, 1 or h, 1 or w] is 0, the latents are `kept` and their
+        time is 0. `beside` is what the network's kind takes: `reference_latent`, `vace_context` and `vace_strength`.
+        Sizes that are odd are filled up by the other side's cells.
         """
         frames, height, width = x.shape[-3:]
         options: Options = {**(transformer_options or {}), "original_shape": list(x.shape)}
+        times = timesteps
         if drawn is not None and kept is not None:
             x = torch.cat([torch.lerp(kept, x[:, : kept.shape[1]], drawn), x[:, kept.shape[1] :]], dim=1)
-        times = timesteps[:, None] if drawn is None else row_times(timesteps, drawn)
+            times = row_times(timesteps, drawn)
         if time_dim_concat is not None:
             behind = functional.pad(time_dim_concat, (0, 0, 0, 0, 0, 0, 0, x.shape[1] - time_dim_concat.shape[1]))
             x, times = torch.cat([x, behind], dim=2), lengthened(times, frames, behind=behind.shape[2])
         x = filled_up(x)
-        tokens = self.patch_embedding(x)
-        grid, before = Grid(*tokens.shape[-3:]), 0
-        tokens = tokens.flatten(2).transpose(1, 2).contiguous()
-        if reference_latent is not None and self.shape.reference:
-            first = self.ref_conv(filled_up(reference_latent)).flatten(2).transpose(1, 2)
-            tokens, before = torch.cat([first, tokens], dim=1), first.shape[1]
-            times, grid = lengthened(times, grid.frames, before=1), grid._replace(frames=grid.frames + 1)
-        answer = self.forward_orig(
-            tokens,
-            times,
-            context,
-            clip_fea,
-            rotations(places(grid, x.device), axis_widths(self.shape.width // self.shape.heads)),
-            options,
-            vace_context=[filled_up(each) for each in vace_context],
-            vace_strength=vace_strength,
-        )
-        cells = as_latents(answer[:, before:], grid._replace(frames=grid.frames - bool(before)))
-        return cells[..., :frames, :height, :width].contiguous()
+        if beside.get("reference_latent") is not None:
+            times = lengthened(times, x.shape[2], before=1)
+        more = int(beside.get("reference_latent") is not None)
+        grid = Grid(x.shape[2] + more, x.shape[3] // SIDE, x.shape[4] // SIDE)
+        freqs = rotations(places(grid, x.device), axis_widths(self.shape.width // self.shape.heads))
+        answer = self.forward_orig(x, times, context, clip_fea, freqs, options, **beside)
+        return answer[..., :frames, :height, :width].contiguous()
 
     # ---------------------------------------------------------------- tokens
 
@@ -194,14 +187,26 @@ class Wan(nn.Module):
         clip_fea: Tensor | None = None,
         freqs: Tensor | None = None,
         transformer_options: Options | None = None,
+        reference_latent: Tensor | None = None,
         vace_context: Sequence[Tensor] = (),
         vace_strength: Tensor | None = None,
     ) -> Tensor:
-        """Features [B, N, out] of tokens x [B, N, C] at times t [B, R]; the name is one that packs replace it by."""
+        """The velocity for latents x [B, C, F, h, w] of even sides at times t [B], or [B, R] of rows of tokens.
+
+        `freqs` turn the tokens by their places. `reference_latent` [B, C, h, w] is seen before the first frame;
+        `vace_context` is what the video is to keep to, each at its `vace_strength` [B, V]. The name is one that packs
+        replace it by.
+        """
         options = {} if transformer_options is None else transformer_options
+        x = self.patch_embedding(x)
+        grid, before = Grid(*x.shape[-3:]), 0
+        x = x.flatten(2).transpose(1, 2).contiguous()
+        if reference_latent is not None:
+            first = self.ref_conv(filled_up(reference_latent)).flatten(2).transpose(1, 2)
+            x, before = torch.cat([first, x], dim=1), first.shape[1]
         waves = timestep_embedding(t.flatten(), self.shape.waves).to(x)
-        e = self.time_embedding(waves).unflatten(0, t.shape)
-        rows = self.time_projection(e).unflatten(2, (6, -1))
+        e = self.time_embedding(waves).reshape(*t.shape, -1)
+        rows = self.time_projection(e).reshape(*t.shape, 6, -1)
         context, seen = self.text_embedding(context), 0
         if clip_fea is not None and self.img_emb is not None:
             picture = self.img_emb(clip_fea)
@@ -214,7 +219,11 @@ class Wan(nn.Module):
             x = changed(block, number, {**given, "img": x}, seen, options)
             if number in hints:
                 x = x + hints.pop(number)
-        return self.head(x, e)  # type: ignore[no-any-return]
+        return self.unpatchify(self.head(x, e)[:, before:], grid)
+
+    def unpatchify(self, x: Tensor, grid_sizes: Sequence[int]) -> Tensor:
+        """Latents [B, C, F, h, w] of tokens [B, N, 4 C] that stand behind, below and beside each other."""
+        return as_latents(x, Grid(*grid_sizes))
 
     def hints(
         self,
@@ -232,7 +241,7 @@ class Wan(nn.Module):
         apart = len(self.blocks) // len(self.vace_blocks)
         for place, control in enumerate(controls):
             strength = x.new_ones(1, 1, 1) if strengths is None else strengths[:, place, None, None].to(x)
-            own = self.vace_patch_embedding(control.to(x)).flatten(2).transpose(1, 2)
+            own = self.vace_patch_embedding(filled_up(control).to(x)).flatten(2).transpose(1, 2)
             c = functional.pad(own, (0, 0, 0, x.shape[1] - own.shape[1]))
             for number, block in enumerate(self.vace_blocks):
                 stop_if_asked()
@@ -271,8 +280,8 @@ def row_times(timesteps: Tensor, drawn: Tensor) -> Tensor:
 
 
 def lengthened(times: Tensor, frames: int, *, before: int = 0, behind: int = 0) -> Tensor:
-    """Times [B, R] for more frames than these, at the time of the last; one time for all stays one."""
-    if times.shape[1] == 1:
+    """Times [B, R] for more frames than these, at the time of the last; [B], one time for all, stay so."""
+    if times.ndim == 1:
         return times
     each = times.shape[1] // frames
     last = times[:, -1:]

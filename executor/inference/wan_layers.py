@@ -108,9 +108,10 @@ class WanAttentionBlock(nn.Module):
         context_img_len: int = 0,
         transformer_options: Options | None = None,
     ) -> Tensor:
-        """Tokens [B, N, C] at times e [B, R, 6, C], turned by `freqs`, under context [B, T, C] to the same shape."""
+        """Tokens [B, N, C] at times e [B, R, 6, C] or [B, 6, C], turned by `freqs`, under context [B, T, C]."""
         options = {} if transformer_options is None else transformer_options
-        parts = (self.modulation.to(e)[:, None] + e).unbind(2)
+        rows = e[:, None] if e.ndim == 3 else e
+        parts = (self.modulation.to(e)[:, None] + rows).unbind(2)
         first, second = Modulated(*parts[:BRANCHES]), Modulated(*parts[BRANCHES:])
         x = first.added(x, self.self_attn(first.of(self.norm1(x)), freqs, options))
         x = x + self.cross_attn(self.norm3(x), context, options, context_img_len)
@@ -148,8 +149,9 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.empty(1, 2, width))
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
-        """x [B, N, C] at times e [B, R, C] to [B, N, out]."""
-        shift, scale = (self.modulation.to(e)[:, None] + e[:, :, None]).unbind(2)
+        """x [B, N, C] at times e [B, R, C] or [B, C] to [B, N, out]."""
+        rows = e[:, None] if e.ndim == 2 else e
+        shift, scale = (self.modulation.to(e)[:, None] + rows[:, :, None]).unbind(2)
         return self.head(torch.addcmul(spread(shift, x), self.norm(x), 1 + spread(scale, x)))  # type: ignore[no-any-return]
 
 

@@ -79,4 +79,22 @@ class ModelMergeFlux1(_ByLayer):
     )
 
 
-NODES = (ModelMergeSD1, ModelMergeSD2, ModelMergeSDXL, ModelMergeSD3_2B, ModelMergeSD35_Large, ModelMergeFlux1)
+class ModelMergeWAN2_1(_ByLayer):  # noqa: N801  (the ecosystem's name)
+    """Mixes two Wan models."""
+
+    LAYERS = (
+        *("patch_embedding.", "time_embedding.", "time_projection.", "text_embedding.", "img_emb."),
+        *numbered("blocks", 40),
+        "head.",
+    )
+
+
+NODES = (
+    ModelMergeSD1,
+    ModelMergeSD2,
+    ModelMergeSDXL,
+    ModelMergeSD3_2B,
+    ModelMergeSD35_Large,
+    ModelMergeFlux1,
+    ModelMergeWAN2_1,
+)

@@ -46,6 +46,24 @@ class SD3(BaseModel, metaclass=OfSizes):
     sizes: ClassVar[Mapping[str, object]] = {"in_channels": 16, "pos_embed_scaling_factor": None}
 
 
+class WAN21(BaseModel, metaclass=OfSizes):
+    """Wan 2.1 and 2.2."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1"}
+
+
+class WAN21_Vace(WAN21):  # noqa: N801  (the ecosystem's name)
+    """Wan whose videos are kept to others."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1", "model_type": "vace"}
+
+
+class WAN22(WAN21):
+    """Wan 2.2 at 5 billion weights."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1", "out_dim": 48}
+
+
 class SDXL(BaseModel, metaclass=OfSizes):
     """Stable Diffusion XL."""
 

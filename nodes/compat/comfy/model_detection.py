@@ -14,9 +14,11 @@ from comfy.supported_models_base import BASE
 from executor.inference.families.flux import is_flux, read_flux_shape
 from executor.inference.families.ldm_unet import read_unet_shape
 from executor.inference.families.mmdit_file import is_mmdit, read_mmdit_shape
+from executor.inference.families.wan import is_wan, read_wan_shape
 from executor.inference.flux import flux_sizes
 from executor.inference.mmdit import mmdit_sizes
 from executor.inference.network_config import unet_config
+from executor.inference.wan import wan_sizes
 from nodes.placeholders import fallback
 
 __getattr__ = fallback(__name__)
@@ -52,6 +54,8 @@ def detect_unet_config(
         return flux_sizes(read_flux_shape(tensors))
     if is_mmdit(tensors):
         return mmdit_sizes(read_mmdit_shape(tensors))
+    if is_wan(tensors):
+        return wan_sizes(read_wan_shape(tensors))
     for mark, found in OTHER_KINDS:
         if any(mark in name for name in tensors):
             return dict(found)

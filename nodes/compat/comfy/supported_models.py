@@ -121,9 +121,45 @@ class FluxSchnell(FluxInpaint):
     prediction = ModelType.FLOW
 
 
+class WAN22_T2V(BASE):  # noqa: N801  (the ecosystem's name)
+    """Wan 2.2 at 5 billion weights."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1", "model_type": "t2v", "out_dim": 48}
+    sampling_settings: ClassVar[Mapping[str, object]] = {"shift": 8.0}
+    latent_format = latent_formats.Wan22
+    prediction = ModelType.FLOW
+    vae_key_prefix: ClassVar[list[str]] = ["vae."]
+    text_encoder_key_prefix: ClassVar[list[str]] = ["text_encoders."]
+
+
+class WAN21_T2V(WAN22_T2V):  # noqa: N801  (the ecosystem's name)
+    """Wan that draws videos from texts."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1", "model_type": "t2v"}
+    latent_format = latent_formats.Wan21
+
+
+class WAN21_FunControl2V(WAN21_T2V):  # noqa: N801  (the ecosystem's name)
+    """VideoX-Fun's networks that a control leads."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1", "model_type": "i2v", "in_dim": 48}
+
+
+class WAN21_I2V(WAN21_T2V):  # noqa: N801  (the ecosystem's name)
+    """Wan that a picture leads."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1", "model_type": "i2v"}
+
+
+class WAN21_Vace(WAN21_T2V):  # noqa: N801  (the ecosystem's name)
+    """Wan whose videos are kept to others."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "wan2.1", "model_type": "vace"}
+
+
 KNOWN: tuple[type[BASE], ...] = (
     SD15_instructpix2pix, SD15, SD21UnclipL, SD21UnclipH, SD_X4Upscaler, SD20, SDXLRefiner, SDXL_instructpix2pix, SDXL,
-    SVD_img2vid, SD3, FluxInpaint, Flux, FluxSchnell,
+    SVD_img2vid, SD3, FluxInpaint, Flux, FluxSchnell, WAN22_T2V, WAN21_T2V, WAN21_FunControl2V, WAN21_I2V, WAN21_Vace,
 )  # fmt: skip
 """The classes that a network's sizes are matched against, in this order; of SD1.x and SD2.x any width."""
 
@@ -140,6 +176,7 @@ STANDS_FOR = {
     "svd": SVD_img2vid,
     "sd3": SD3,
     "flux": Flux,
+    "wan": WAN21_T2V,
 }
 """Weft's family → the class whose place in the list lets it be matched; others are as long as any of KNOWN is there."""
 

@@ -15,6 +15,7 @@ from executor.inference.memory import Memory
 from executor.inference.text.loading import load_text_encoder
 from executor.inference.vae import load_vae
 from executor.inference.video_latent_formats import WAN21, WAN22
+from nodes.builtin.context_windows import WanContextWindowsManual
 from nodes.builtin.latent import (
     EmptyHunyuanLatentVideo,
     LatentBlend,
@@ -29,6 +30,8 @@ from nodes.builtin.latent import (
 from nodes.builtin.latent_batch import LatentAdd, LatentBatch, RebatchLatents
 from nodes.builtin.latent_io import LoadLatent, SaveLatent
 from nodes.builtin.latent_operations import LatentApplyOperation, LatentOperationSharpen
+from nodes.builtin.merging_by_layer import ModelMergeWAN2_1
+from nodes.builtin.model_patches import SkipLayerGuidanceDiT
 from nodes.builtin.model_saving import CheckpointSave, CLIPSave, ModelSave
 from nodes.builtin.sampling import KSamplerAdvanced
 from nodes.builtin.vae import VAEDecode
@@ -416,3 +419,37 @@ def test_a_network_is_saved_by_itself(place, tmp_path):
     ModelSave().save(model, "diffusion_models/mine")
     [path] = place.folders.root("output").rglob("*.safetensors")
     assert load_diffusion_model(path, CPU).model.part.module.shape == model.model.part.module.shape
+
+
+def test_networks_are_mixed_layer_by_layer(tmp_path):
+    models = [load_diffusion_model(write_wan(tmp_path / f"{seed}.safetensors", seed=seed), CPU) for seed in (0, 1)]
+    first, second = (each.patched_weights() for each in models)
+    (mixed,) = ModelMergeWAN2_1().merge(*models, **{"patch_embedding.": 1.0, "blocks.1.": 0.25, "head.": 0.0})
+    found = mixed.patched_weights()
+    for key, share in {"blocks.1.modulation": 0.25, "head.head.weight": 0.0, "patch_embedding.weight": 1.0}.items():
+        torch.testing.assert_close(found[key], share * first[key] + (1 - share) * second[key])
+
+
+def test_layers_may_be_skipped_on_the_negative_side(tmp_path):
+    model = load_diffusion_model(write_wan(tmp_path / "wan.safetensors"), CPU)
+    [empty] = EmptyHunyuanLatentVideo().generate(32, 16, 9)
+    settings = {"double_layers": "1", "single_layers": "", "scale": 3.0, "start_percent": 0.0, "end_percent": 1.0}
+    (skipping,) = SkipLayerGuidanceDiT().skip_guidance(model, **settings, rescaling_scale=0.0)
+    plain, led = (sampled(each, TEXT, NOTHING, empty)["samples"] for each in (model, skipping))
+    assert error(led, plain) > 1e-3
+
+
+def test_windows_along_the_frames_are_set_by_their_node(tmp_path):
+    model = load_diffusion_model(write_wan(tmp_path / "wan.safetensors"), CPU)
+    ways = {"context_schedule": "standard_static", "context_stride": 1, "closed_loop": False, "fuse_method": "pyramid"}
+    [cut] = WanContextWindowsManual().execute(model, context_length=5, context_overlap=1, **ways)
+    [empty] = EmptyHunyuanLatentVideo().generate(32, 16, 17)
+    seen = []
+
+    def spied(network, called):
+        seen.append(called["input"].shape[2])
+        return network(called["input"], called["timestep"], **called["c"])
+
+    cut.set_model_unet_function_wrapper(spied)
+    assert sampled(cut, TEXT, NOTHING, empty)["samples"].shape == (1, 16, 5, 2, 4)
+    assert set(seen) == {2}

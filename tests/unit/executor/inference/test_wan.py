@@ -366,7 +366,17 @@ def test_windows_see_their_part_of_what_a_video_keeps_to(tmp_path):
     model = made(tmp_path, **VACE).clone()
     model.model_options[HANDLER] = ContextWindows(length=2, overlap=1, dim=2)
     kept_to = {"vace_frames": [torch.randn(1, 32, 3, 6, 4)], "vace_mask": [torch.ones(1, 64, 3, 6, 4)]}
+    [whole] = given(model, kept_to)["vace_context"]
+    seen: list[Tensor] = []
+
+    def spied(network, called):
+        seen.extend(called["c"]["vace_context"])
+        return network(called["input"], called["timestep"], **called["c"])
+
+    model.set_model_unet_function_wrapper(spied)
     assert sampled(model, conditioning(**kept_to)).shape == SIZE
+    torch.testing.assert_close(seen[0], whole[:, :, :2])
+    torch.testing.assert_close(seen[1], whole[:, :, 1:])
 
 
 def test_latents_behind_the_video_are_seen(model):

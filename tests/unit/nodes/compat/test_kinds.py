@@ -13,6 +13,7 @@ from executor.inference.families import families as known_families
 from executor.inference.memory import Memory
 from tests.tiny_flux import flux_tensors, random_flux, write_flux
 from tests.tiny_sd3 import TinyMMDiT, network_tensors
+from tests.tiny_wan import random_wan, wan_tensors, write_wan
 from tests.unit.nodes.compat.conftest import Host
 from tests.unit.nodes.compat.test_sampling import Bench, bench
 
@@ -298,3 +299,57 @@ def test_packs_turn_tokens_and_let_them_see_each_other_as_flux_does(host: Host):
     torch.testing.assert_close(maths.attention(q, k, v, turns), wanted)
     waves = layers.timestep_embedding(torch.tensor([0.5]), 8)
     torch.testing.assert_close(waves[0, 0], torch.tensor(500.0).cos())
+
+
+WAN_KINDS = {
+    "WAN21_T2V": {},
+    "WAN21_I2V": {"in_channels": 36, "picture": 20},
+    "WAN21_FunControl2V": {"in_channels": 48},
+    "WAN21_Vace": {"blocks": 4, "vace_blocks": 2, "vace_channels": 96},
+    "WAN22_T2V": {"in_channels": 48, "out_channels": 48},
+}
+
+
+@pytest.mark.parametrize("kind", WAN_KINDS)
+def test_networks_of_wan_are_told_apart_by_their_sizes(host: Host, kind: str):
+    tensors = wan_tensors("model.diffusion_model.", **WAN_KINDS[kind])
+    detection, models = host("comfy.model_detection"), host("comfy.supported_models")
+    found = detection.model_config_from_unet(tensors, "model.diffusion_model.")
+    assert type(found) is getattr(models, kind)
+    assert (found.unet_config["dim"], found.sampling_settings) == (48, {"shift": 8.0})
+    formats = host("comfy.latent_formats")
+    assert isinstance(found.latent_format, formats.Wan22 if kind == "WAN22_T2V" else formats.Wan21)
+
+
+def test_a_model_of_wan_tells_its_kind(host: Host, tmp_path):
+    model = load_diffusion_model(write_wan(tmp_path / "wan.safetensors"), Memory(mode="cpu")).model
+    base, names = host("comfy.model_base"), host("comfy.ldm.wan.model")
+    assert isinstance(model, base.WAN21)
+    assert not isinstance(model, base.WAN22)
+    assert not isinstance(model, base.WAN21_Vace)
+    assert not isinstance(model, base.Flux)
+    assert model.model_type is base.ModelType.FLOW
+    assert isinstance(model.diffusion_model, names.WanModel)
+    assert isinstance(model.diffusion_model.blocks[0], names.WanAttentionBlock)
+
+
+def test_a_pack_may_write_wans_way_through_its_blocks_anew(host: Host):
+    """The way that packs which skip steps write it."""
+    names, network = host("comfy.ldm.wan.model"), random_wan()
+
+    def forward_orig(x, t, context, clip_fea=None, freqs=None, transformer_options=None, **others):
+        x = network.patch_embedding(x.float()).to(x.dtype)
+        grid_sizes = x.shape[2:]
+        x = x.flatten(2).transpose(1, 2)
+        waves = names.sinusoidal_embedding_1d(network.freq_dim, t).to(dtype=x[0].dtype)
+        e = network.time_embedding(waves)
+        e0 = network.time_projection(e).unflatten(1, (6, network.dim))
+        context = network.text_embedding(context)
+        for block in network.blocks:
+            x = block(x, e=e0, freqs=freqs, context=context, context_img_len=0)
+        return network.unpatchify(network.head(x, e), grid_sizes)
+
+    x, text, times = torch.randn(2, 16, 3, 4, 6), torch.randn(2, 5, 24), torch.tensor([900.0, 30.0])
+    plain = network(x, times, text)
+    network.forward_orig = forward_orig
+    torch.testing.assert_close(network(x, times, text), plain)
