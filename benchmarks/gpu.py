@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.figures import Figure, absent, median, table
 from benchmarks.gpu_files import write_layout
 from benchmarks.gpu_http import OVER_HTTP, pictures
-from benchmarks.gpu_peers import built, compiled, step_of
+from benchmarks.gpu_peers import built, compiled, pytorchs_attention, step_of
 from benchmarks.model_files import CHOSEN, KEPT
 from executor.inference.checkpoint import Checkpoint, load_checkpoint
 from executor.inference.denoising import Guidance, sample_sigmas
@@ -241,7 +241,7 @@ def peer_per_s(case: Case, device: torch.device, prepared: Callable[[Any], Calla
     rows = 2 if case.is_video else 2 * case.batch
     like = {"device": device, "dtype": dtype, "rows": rows, "frames": case.batch, "size": case.size}
     step = step_of(prepared(built(case.layout, device, dtype)), case.layout, like)
-    with torch.inference_mode():
+    with torch.inference_mode(), pytorchs_attention():
         for _ in range(3):
             step()
         return 1.0 / median(timed(step, device, turns=max(3, case.steps)))

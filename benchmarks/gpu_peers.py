@@ -5,11 +5,14 @@ A peer's step is one call of its network with both sides of the guidance and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from executor.inference.attention_kernels import CUDNN, refusals
 
 Step = Callable[[], Tensor]
 
@@ -62,6 +65,20 @@ def step_of(network: Callable[..., Any], layout: str, like: Mapping[str, Any]) -
     if layout == "sdxl":
         more["added_cond_kwargs"] = {"text_embeds": numbers(rows, 1280), "time_ids": numbers(rows, 6)}
     return lambda: network(x, time, encoder_hidden_states=text, return_dict=False, **more)[0]
+
+
+@contextmanager
+def pytorchs_attention() -> Iterator[None]:
+    """Lets PyTorch choose among all attention kernels within a with block, as it does for whoever runs diffusers alone.
+
+    Not cuDNN's where it refused a shape in this process: asked again for that one it would end it.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(all(name != CUDNN for name, _ in refusals()))
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def compiled(network: nn.Module) -> Callable[..., Any]:

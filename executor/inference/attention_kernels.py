@@ -30,7 +30,8 @@ from executor.wholefile import write_whole
 
 logger = logging.getLogger("weft.inference")
 
-CANDIDATES = ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION")
+CUDNN = "CUDNN_ATTENTION"
+CANDIDATES = ("FLASH_ATTENTION", CUDNN, "EFFICIENT_ATTENTION")
 ARITHMETIC = "MATH"  # products and a softmax, of whatever size
 WORTH = 0.95  # of the usual kernel's time: what gains less is noise
 TURNS = 5  # of which the median counts

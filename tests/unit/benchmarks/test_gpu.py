@@ -16,7 +16,8 @@ from benchmarks import gpu, gpu_http, gpu_peers
 from benchmarks.figures import Figure, table
 from benchmarks.gpu import CASES, Case
 from benchmarks.gpu_files import drawn
-from benchmarks.gpu_peers import CONFIGS, built, step_of
+from benchmarks.gpu_peers import CONFIGS, built, pytorchs_attention, step_of
+from executor.inference.attention_kernels import CUDNN, refusals
 from executor.inference.checkpoint import load_checkpoint
 from executor.inference.devices import CPU
 from executor.inference.memory import Memory
@@ -24,6 +25,22 @@ from tests.full.random_checkpoint import KEYS
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 SMALL = Case(name="small", layout="sd15", width=64, height=64, batch=2, steps=2)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_peer_may_choose_cudnns_attention_unless_it_refused_something(refused: bool):
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    refusals.cache_clear()
+    if refused:
+        refusals().add((CUDNN, "a shape"))
+    try:
+        with pytorchs_attention():
+            assert torch.backends.cuda.cudnn_sdp_enabled() is not refused
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+        refusals.cache_clear()
 
 
 @pytest.mark.parametrize("layout", sorted(CONFIGS))
