@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
+from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 from torch import Tensor
 
 from executor.inference.wan import Wan, WanShape, axis_widths, row_times
@@ -220,3 +221,10 @@ def test_times_are_of_frames_or_of_tokens():
 @pytest.mark.parametrize(("width", "axes"), [(128, (44, 42, 42)), (64, (24, 20, 20)), (24, (8, 8, 8))])
 def test_a_heads_numbers_are_shared_out_to_the_axes(width, axes):
     assert axis_widths(width) == axes
+
+
+@pytest.mark.parametrize("change", [{}, LED, VACE], ids=["text", "picture", "kept to"])
+def test_names_are_those_that_diffusers_converts(change):
+    ours = random_wan(replace(TINY_WAN, **change))
+    converted = convert_wan_transformer_to_diffusers(dict(ours.state_dict()))
+    assert converted.keys() == theirs(ours).state_dict().keys()

@@ -32,6 +32,8 @@ QUICK = (
     "pretended_stream",
     "text_is_read",
     "of_flux",
+    "of_wan",
+    "videos_are",
 )
 QUICK_SAMPLERS = ("recorded-euler]", "recorded-dpmpp_2m_sde]", "step_wait[recorded]", "caught[recorded]")
 

@@ -50,5 +50,14 @@ from tests.gpu.test_parity import (  # noqa: F401
 )
 from tests.gpu.test_previews import test_a_picture_made_beside_is_the_same  # noqa: F401
 from tests.gpu.test_texts import folder, test_a_text_is_read_as_on_the_cpu  # noqa: F401
+from tests.gpu.test_wan import (  # noqa: F401
+    test_a_recorded_sampling_of_wan_is_equal_to_the_bit,
+    test_no_step_of_wan_waits,
+    test_streamed_weights_of_wan_draw_the_same,
+    test_videos_are_encoded_and_decoded_near_what_the_cpu_makes,
+    test_wan_draws_near_what_the_cpu_draws,
+    test_weights_of_8_bits_of_wan_draw_near_it,
+    wans,
+)
 
 pytestmark: list[pytest.MarkDecorator] = []

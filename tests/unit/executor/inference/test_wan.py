@@ -172,6 +172,18 @@ def test_weights_of_8_bits_compute_what_rounded_ones_do(tmp_path, stored):
     torch.testing.assert_close(sampled(model), sampled(whole), rtol=1e-4, atol=1e-5)
 
 
+def test_weights_of_8_bits_with_scales_are_multiplied(tmp_path, model):
+    tensors = wan_tensors()
+    for name in [each for each in tensors if each.endswith((".q.weight", "ffn.0.weight", "text_embedding.0.weight"))]:
+        scale = tensors[name].abs().max() / 448
+        tensors[name] = (tensors[name] / scale).to(torch.float8_e4m3fn)
+        tensors[f"{name.removesuffix('weight')}scale_weight"] = scale
+    tensors["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    save_file(tensors, tmp_path / "scaled.safetensors", metadata=CONFIG)
+    scaled, plain = sampled(load_diffusion_model(tmp_path / "scaled.safetensors", CPU)), sampled(model)
+    assert float((scaled - plain).norm() / plain.norm()) < 0.05
+
+
 # ---------------------------------------------------------------- latents of five dimensions
 
 
@@ -446,6 +458,15 @@ def test_a_lora_changes_the_layer_that_it_means(model, name, ends, key):
     changed, _ = apply_lora(file, model, None, 0.5, 1.0)
     torch.testing.assert_close(changed.patched_weights()[key], pristine + 0.5 * up @ down)
     assert list(changed.patches) == [f"diffusion_model.{key}"]
+
+
+def test_a_lora_of_the_first_layer_changes_its_cells(model):
+    key, name = "patch_embedding.weight", "diffusion_model.patch_embedding"
+    up, down = torch.randn(48, 2, 1, 1, 1), torch.randn(2, 16, 1, 2, 2)
+    tensors = {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down, f"{name}.alpha": torch.tensor(1.0)}
+    changed, _ = apply_lora(WeightFile(path=Path("x.safetensors"), tensors=tensors), model, None, 1.0, 1.0)
+    more = (up.flatten(1) @ down.flatten(1)).reshape(48, 16, 1, 2, 2) / 2
+    torch.testing.assert_close(changed.patched_weights()[key], model.model.part.weights[key] + more)
 
 
 def test_differences_of_weights_and_biases_are_added(model):
