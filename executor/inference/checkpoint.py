@@ -19,7 +19,7 @@ from executor.inference.grey_latent import show_grey
 from executor.inference.handle import ModelHandle
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
-from executor.inference.text.encoder import encoder_of
+from executor.inference.text.encoders import encoder_of
 from executor.inference.vae import Vae, vae_of
 from executor.inference.weights import WeightFile, read_weights
 

@@ -1,4 +1,4 @@
-"""Qwen-Image (Wu et al. 2025, arXiv:2508.02324): a transformer over the tokens of text and picture, named as in its files.
+"""Qwen-Image (Wu et al. 2025, arXiv:2508.02324): a transformer over tokens of text and picture, named as in its files.
 
 A token is a square of 2 x 2 latent cells. Ours and not diffusers': packs take the place of blocks by number, and
 attention is chosen as for all networks here. Knows neither files nor noise.
@@ -137,7 +137,8 @@ class QwenImage(nn.Module):
         )
         rows, columns = grids[0].rows, grids[0].columns
         cells = as_latents(answer[:, : tokens[0].shape[1]].reshape(len(x) * frames, rows * columns, -1), rows, columns)
-        return cells.unflatten(0, (len(x), frames)).transpose(1, 2)[..., :height, :width].contiguous()
+        whole = cells.reshape(len(x), frames, *cells.shape[1:]).transpose(1, 2)
+        return whole[..., :height, :width].contiguous()
 
     # ---------------------------------------------------------------- tokens
 
@@ -186,4 +187,4 @@ class Grid(NamedTuple):
 def frame_tokens(x: Tensor) -> tuple[Tensor, Grid]:
     """Tokens [B, N, 4 C] of latents [B, C, F, h, w], frame after frame, and how they stand."""
     tokens, rows, columns = as_tokens(x.transpose(1, 2).flatten(0, 1))
-    return tokens.unflatten(0, (len(x), x.shape[2])).flatten(1, 2), Grid(x.shape[2], rows, columns)
+    return tokens.reshape(len(x), -1, tokens.shape[2]), Grid(x.shape[2], rows, columns)

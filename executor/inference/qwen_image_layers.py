@@ -96,7 +96,7 @@ class Attention(nn.Module):
     def forward(
         self, img: Tensor, txt: Tensor, turns: Tensor, mask: Tensor | None, options: Options
     ) -> tuple[Tensor, Tensor]:
-        """Tokens of the picture [B, N, C] and of the text [B, T, C] to the same shapes; `turns` are the text's first."""
+        """Tokens of picture [B, N, C] and text [B, T, C] to the same shapes; `turns` are the text's first."""
         of_text = self.by_heads(
             (self.add_q_proj(txt), self.add_k_proj(txt), self.add_v_proj(txt)), self.norm_added_q, self.norm_added_k
         )
@@ -107,7 +107,7 @@ class Attention(nn.Module):
 
     def by_heads(self, triple: Triple, norm_q: nn.Module, norm_k: nn.Module) -> Triple:
         """Queries, keys and values [B, N, C] as [B, heads, N, C / heads], the first two normed."""
-        query, key, values = (each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in triple)
+        query, key, values = (each.reshape(*each.shape[:2], self.heads, -1).transpose(1, 2) for each in triple)
         return norm_q(query), norm_k(key), values
 
 

@@ -99,9 +99,10 @@ class Clip:
     def tokenize(self, text: str, return_word_ids: bool = False, **options: object) -> Tokens:
         """The weighted tokens of a prompt by encoder, in chunks, each with the number of its word if asked.
 
-        CLIP's chunks are of 77 places, T5's only one is of any length.
+        CLIP's chunks are of 77 places, T5's and Qwen's only one is of any length. Options are for this text alone.
         """
-        tokenizers = {each.name: each.tokenizer_for(self.tokenizer_options) for each in self.encoders}
+        told = {**self.tokenizer_options, **options}
+        tokenizers = {each.name: each.tokenizer_for(told) for each in self.encoders}
         if return_word_ids:
             return {name: cast("list[Chunk]", each.numbered(text)) for name, each in tokenizers.items()}
         return {name: each.tokenize(text) for name, each in tokenizers.items()}

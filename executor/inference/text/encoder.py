@@ -205,10 +205,3 @@ def ids_by(kind: T5Kind, name: str) -> Callable[[str], list[int]]:
     if isinstance(kind, UMT5Kind) and kind.vocabulary is not None:
         return PieceEncoder(kind.vocabulary, name)
     return sequence_ids_of
-
-
-def encoder_of(kind: EncoderKind, part: Part[nn.Module], embedding_folders: Sequence[Path] = ()) -> Encoder:
-    """The encoder of a kind with a module's weights."""
-    if isinstance(kind, T5Kind):
-        return T5TextEncoder(kind=kind, part=part, embedding_folders=embedding_folders)
-    return ClipTextEncoder(kind=kind, part=part, embedding_folders=embedding_folders)

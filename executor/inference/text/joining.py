@@ -79,3 +79,5 @@ CHROMA = Joining(beside=("t5xxl",))
 """T5's states alone."""
 WAN = Joining(beside=("umt5xxl",))
 """UMT5's states alone."""
+QWEN_IMAGE = Joining(beside=("qwen25_7b",))
+"""Qwen2.5-VL's states alone."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from executor.inference.text.bpe import END
 from executor.inference.text.clip_model import Activation
+from executor.inference.text.qwen_bpe import PAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,24 @@ class UMT5Kind(T5Kind):
         return "UMT5-XXL"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QwenKind(EncoderKind):
+    """How a family uses Qwen2.5-VL, which reads conversations."""
+
+    name: str = "qwen25_7b"
+    pad: int = PAD
+
+    @property
+    def label(self) -> str:
+        """What packs call its weights by, and people its file."""
+        return self.name
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "Qwen2.5-VL"
+
+
 CLIP_L = EncoderKind(name="l", activation="quick_gelu", pad=END)
 """SD1.x."""
 CLIP_L_RAW = EncoderKind(name="l", activation="quick_gelu", layer=-2, normed=False, pad=END)
@@ -88,3 +107,5 @@ T5_CHROMA = T5Kind(min_length=1, masks_padding=True)
 """Chroma's only one."""
 UMT5_WAN = UMT5Kind()
 """Wan's only one."""
+QWEN_IMAGE = QwenKind()
+"""Qwen-Image's only one."""

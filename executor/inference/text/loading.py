@@ -14,8 +14,9 @@ from executor.inference.devices import CPU
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
 from executor.inference.text.clip_file import FIRST_LAYER
-from executor.inference.text.encoder import encoder_of
+from executor.inference.text.encoders import encoder_of
 from executor.inference.text.joining import CHROMA, FLUX, SD3, WAN, Joining
+from executor.inference.text.joining import QWEN_IMAGE as QWEN_JOINING
 from executor.inference.text.kinds import (
     CLIP_G,
     CLIP_H,
@@ -23,6 +24,7 @@ from executor.inference.text.kinds import (
     CLIP_L_FLUX,
     CLIP_L_RAW,
     CLIP_L_SD3,
+    QWEN_IMAGE,
     T5_CHROMA,
     T5_FLUX,
     T5_SD3,
@@ -31,6 +33,7 @@ from executor.inference.text.kinds import (
 )
 from executor.inference.text.open_clip import MARK
 from executor.inference.text.places import build_text, clip_shape, told
+from executor.inference.text.qwen_file import qwen_prefix
 from executor.inference.text.t5_file import is_umt5, refuse_others, t5_prefix
 from executor.inference.weights import WeightFile, read_weights
 
@@ -42,6 +45,8 @@ BY_NAME = {"l": CLIP_L, "g": CLIP_G, "h": CLIP_H}
 SHORTENED_H = 23
 """Layers of CLIP-H in diffusers' folders, which leave out the last one."""
 T5 = "t5xxl"
+OTHERS = (T5, UMT5_WAN.name, QWEN_IMAGE.name)
+"""Encoders that are no CLIP."""
 G_WIDTH = 1280
 
 
@@ -75,13 +80,19 @@ WANTED: Mapping[str, Wanted] = MappingProxyType(
         "chroma": Wanted(
             kinds=(T5_CHROMA,), fewest=1, fits="Chroma takes one file: its T5-XXL text encoder", joining=CHROMA
         ),
+        "qwen_image": Wanted(
+            kinds=(QWEN_IMAGE,),
+            fewest=1,
+            fits="Qwen-Image takes one file: its Qwen2.5-VL text encoder",
+            joining=QWEN_JOINING,
+        ),
         "wan": Wanted(kinds=(UMT5_WAN,), fewest=1, fits="Wan takes one file: its UMT5-XXL text encoder", joining=WAN),
     }
 )
 KINDS = (SINGLE, *WANTED)
 Chosen: TypeAlias = tuple[WeightFile, str, EncoderKind]
 """A file, the prefix of the text model in it, and how that one is used."""
-TITLES = {each.name: each.title for each in (CLIP_L, CLIP_G, CLIP_H, T5_SD3, UMT5_WAN)}
+TITLES = {each.name: each.title for each in (CLIP_L, CLIP_G, CLIP_H, T5_SD3, UMT5_WAN, QWEN_IMAGE)}
 
 
 def load_text_encoder(
@@ -130,6 +141,9 @@ class Found:
 
 def found_in(file: WeightFile, wanted: Wanted) -> Found:
     """The text model in a file; ModelFileError when there is none, or a T5 of another kind."""
+    prefix = qwen_prefix(file.tensors)
+    if prefix is not None:
+        return Found(file=file, prefix=prefix, name=QWEN_IMAGE.name)
     prefix = t5_prefix(file.tensors)
     if prefix is not None:
         inside = {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
@@ -173,11 +187,11 @@ def matched(found: Sequence[Found], kind: str, wanted: Wanted) -> list[Chosen]:
 
 def names_of(found: Sequence[Found], wanted: Wanted) -> list[str]:
     """Which encoder each file holds: of two CLIPs of any widths the wider one is CLIP-G."""
-    widths = {each.width for each in found if each.name not in (T5, UMT5_WAN.name)}
+    widths = {each.width for each in found if each.name not in OTHERS}
     has_g = any(each.name == CLIP_G.name for each in wanted.kinds)
     names = []
     for each in found:
-        if each.name in (T5, UMT5_WAN.name, CLIP_H.name):
+        if each.name in (*OTHERS, CLIP_H.name):
             names.append(each.name)
         elif len(widths) > 1 and has_g:
             names.append(CLIP_G.name if each.width == max(widths) else CLIP_L.name)

@@ -16,13 +16,16 @@ from executor.inference.text.kinds import (
     CLIP_G,
     CLIP_L_FLUX,
     CLIP_L_SD3,
+    QWEN_IMAGE,
     T5_FLUX,
     T5_SD3,
     UMT5_WAN,
     EncoderKind,
+    QwenKind,
     T5Kind,
     UMT5Kind,
 )
+from executor.inference.text.qwen_file import build_qwen
 from executor.inference.text.t5_file import build_t5, vocabulary_of
 from executor.inference.weights import WeightFile
 
@@ -46,6 +49,7 @@ FLUX_TEXTS = (whole_place(CLIP_L_FLUX), whole_place(T5_FLUX))
 SD3_TEXTS = (whole_place(CLIP_L_SD3), whole_place(CLIP_G), whole_place(T5_SD3))
 
 WAN_TEXTS = (whole_place(UMT5_WAN),)
+QWEN_IMAGE_TEXTS = (whole_place(QWEN_IMAGE),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,8 @@ def build_text(file: WeightFile, prefix: str, kind: EncoderKind) -> Part[nn.Modu
     Raises ModelFileError when it is of another kind, or tensors are missing or do not fit together.
     """
     what = f"{kind.title} text encoder"
+    if isinstance(kind, QwenKind):
+        return build_qwen(file, prefix, what)
     if isinstance(kind, T5Kind):
         return build_t5(file, prefix, what, umt5=isinstance(kind, UMT5Kind))
     return build_text_model(file, prefix, clip_shape(file, prefix, kind), what)

@@ -13,7 +13,7 @@ from executor.inference.families.saving import checkpoint_texts
 from executor.inference.memory import Memory
 from executor.inference.sample import sample
 from executor.inference.text.clip import Clip
-from executor.inference.text.encoder import encoder_of
+from executor.inference.text.encoders import encoder_of
 from executor.inference.text.kinds import CLIP_H
 from executor.inference.text.loading import load_text_encoder
 from nodes.builtin.inputs import held

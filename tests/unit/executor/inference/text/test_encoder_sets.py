@@ -12,7 +12,8 @@ from executor.inference.conditioning_hooks import create_hook_lora
 from executor.inference.lora import apply_lora
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
-from executor.inference.text.encoder import Encoder, encoder_of
+from executor.inference.text.encoder import Encoder
+from executor.inference.text.encoders import encoder_of
 from executor.inference.text.joining import FLUX, SD3
 from executor.inference.text.kinds import CLIP_G, CLIP_L, T5_SD3
 from executor.inference.text.loading import load_text_encoder
@@ -269,7 +270,7 @@ def test_files_come_in_any_order(files, sd3, names):
         (
             "mochi",
             (T5,),
-            r"for mochi are not supported yet; known types: stable_diffusion, sdxl, sd3, flux, chroma, wan",
+            r"for mochi are not supported yet; known types: stable_diffusion, sdxl, sd3, flux, chroma, qwen_image, wan",
         ),
         ("wan", (T5,), r"is T5-XXL; Wan takes one file: its UMT5-XXL text encoder"),
     ],

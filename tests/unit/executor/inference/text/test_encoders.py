@@ -11,7 +11,7 @@ from executor.errors import ModelFileError, NodeInputError
 from executor.inference.lora import apply_lora
 from executor.inference.memory import Memory
 from executor.inference.text.clip import Clip
-from executor.inference.text.encoder import encoder_of
+from executor.inference.text.encoders import encoder_of
 from executor.inference.text.kinds import CLIP_G, CLIP_H
 from executor.inference.text.loading import load_text_encoder
 from executor.inference.weights import WeightFile
