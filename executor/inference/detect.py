@@ -37,6 +37,7 @@ FOREIGN: tuple[tuple[str, str, str], ...] = (
     ("effnet_mapper.", "a Stable Cascade model", ""),
     ("scale_shift_table", "a diffusion transformer (PixArt, LTX)", ""),
     ("model.diffusion_model.", "a diffusion checkpoint", ""),
+    ("transformer_blocks.0.img_mod.", "a Qwen-Image model", "it belongs into models/diffusion_models"),
     ("model.layers.0.", "a language model", ""),
     ("lm_head.", "a language model", ""),
     ("transformer.h.0.", "a language model", ""),

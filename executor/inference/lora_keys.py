@@ -37,6 +37,7 @@ OWN_PREFIXES = {
         "text_encoder_2.",  # diffusers calls T5 so where there is no CLIP-G; layers have other names than that one's
     ),
     "umt5xxl": ("text_encoders.umt5xxl.transformer.", "umt5xxl.transformer.", "umt5xxl.", "lora_te1_", "text_encoder."),
+    "qwen25_7b": ("text_encoders.qwen25_7b.transformer.", "qwen25_7b.transformer.", "qwen25_7b.", "lora_te1_"),
     "h": ("text_encoders.clip_h.transformer.", "clip_h.transformer.", "clip_h."),
 }
 ONLY_PREFIXES = ("lora_te1_", "lora_te_", "lycoris_te_", "text_encoder.")

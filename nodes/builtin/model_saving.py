@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PACK = "comfy_extras.nodes_model_merging"
 DIFFUSION, VAE = "model.diffusion_model.", "first_stage_model."
 # what the names of a text encoder's weights start with → what its file is called by
-ENCODERS = ("clip_l", "clip_g", "clip_h", "t5xxl", "umt5xxl")
+ENCODERS = ("clip_l", "clip_g", "clip_h", "t5xxl", "umt5xxl", "qwen25_7b")
 
 
 class _Saving:

@@ -17,7 +17,7 @@ from executor.inference.families.svd import SVD
 from executor.inference.text.clip_file import WRAPPER
 from executor.inference.text.encoder import PROJECTION
 from executor.inference.text.open_clip import original_names
-from executor.inference.text.places import FLUX_TEXTS, SD3_TEXTS, WAN_TEXTS, TextPlace
+from executor.inference.text.places import FLUX_TEXTS, QWEN_IMAGE_TEXTS, SD3_TEXTS, WAN_TEXTS, TextPlace
 from executor.inference.vision_names import open_clip_names
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 WITH_VISION: tuple[LatentDiffusion, ...] = (SVD,)
 SAVED: tuple[LatentDiffusion, ...] = (SD15, SD2, SDXL, SDXL_REFINER)
 OPEN_CLIP_PREFIX = "model."
-WHOLE: Mapping[str, Sequence[TextPlace]] = MappingProxyType({"sd3": SD3_TEXTS, "flux": FLUX_TEXTS, "wan": WAN_TEXTS})
+WHOLE: Mapping[str, Sequence[TextPlace]] = MappingProxyType(
+    {"sd3": SD3_TEXTS, "flux": FLUX_TEXTS, "wan": WAN_TEXTS, "qwen_image": QWEN_IMAGE_TEXTS}
+)
 """Families whose checkpoints hold text encoders under the names of the encoders' own files, and which."""
 
 
@@ -36,7 +38,7 @@ VAE, NEWER_VAE = "first_stage_model.", "vae."
 
 def checkpoint_vae(family: str) -> str:
     """What the names of a VAE begin with in a family's checkpoints."""
-    return NEWER_VAE if family in ("flux", "wan") else VAE
+    return NEWER_VAE if family in ("flux", "wan", "qwen_image") else VAE
 
 
 def checkpoint_texts(family: str, clip: Clip) -> dict[str, Tensor]:

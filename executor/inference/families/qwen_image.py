@@ -1,0 +1,138 @@
+"""Qwen-Image and Qwen-Image-Edit (Wu et al. 2025, arXiv:2508.02324), at any width and depth.
+
+Edit has other weights, and conditionings with the pictures that it sees; files do not tell one from the other.
+Latents are Wan's, of one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from executor.errors import ModelFileError
+from executor.inference.building import build_part
+from executor.inference.denoiser import ModelSampling, flow
+from executor.inference.families.base import Detection, Diffusion, Parts
+from executor.inference.families.latent_diffusion import below, mapped_names, read_shape
+from executor.inference.families.ldm_unet import count_under
+from executor.inference.memory import Part, most_common_dtype
+from executor.inference.qwen_image import QwenImage, QwenImageShape
+from executor.inference.qwen_image_extras import SeenPictures
+from executor.inference.text.joining import QWEN_IMAGE as JOINING
+from executor.inference.text.places import QWEN_IMAGE_TEXTS, build_texts
+from executor.inference.video_latent_formats import WAN21
+from executor.inference.wan_vae_file import build_wan_vae, wan_vae_prefix
+from executor.inference.weights import WeightFile
+
+PREFIX = "model.diffusion_model."
+VAES = ("vae.", "first_stage_model.")
+FIRST = "transformer_blocks.0."
+NORM = f"{FIRST}attn.norm_q.weight"
+TIME = "time_text_embed.timestep_embedder.linear_1.weight"
+MARKS = (f"{FIRST}img_mod.1.weight", NORM, "txt_norm.weight", TIME)
+"""Tensors that all its networks have."""
+SHIFT = 1.15  # of the noise levels
+LAYERED = "time_text_embed.addition_t_embedding.weight"
+TAKES = "networks of 64 features per token fit here: Qwen-Image and Qwen-Image-Edit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Sizes of the network that a file holds, and where its autoencoder stands."""
+
+    network: QwenImageShape
+    vae_prefix: str | None
+
+
+class QwenImageFamily:
+    """Files of Qwen-Image."""
+
+    name = "qwen_image"
+    latent_format = WAN21
+
+    def sampling(self, file: WeightFile, network: Part[nn.Module]) -> ModelSampling:
+        """Velocity, noise levels shifted a little to the noisy side; the level itself is the time."""
+        return flow(SHIFT, 1.0)
+
+    def detect(self, file: WeightFile) -> Detection | None:
+        """The sizes of a checkpoint; None for others. Text encoder and VAE may be missing.
+
+        Raises ModelFileError when it lacks something, or is of a kind that this version does not run.
+        """
+        tensors = below(file.tensors, PREFIX)
+        if not is_qwen_image(tensors):
+            return None
+        config = Config(network=qwen_image_shape(file, tensors), vae_prefix=wan_vae_prefix(file.tensors, VAES))
+        prefixes = {"diffusion": PREFIX, "vae": config.vae_prefix or VAES[0]}
+        return Detection(family=self.name, config=config, dtype=most_common_dtype(tensors), prefixes=prefixes)
+
+    def build(self, file: WeightFile, detection: Detection) -> Parts:
+        """The parts of a detected file, weights mapped; ModelFileError when they do not fit together."""
+        config = detection.config
+        assert isinstance(config, Config)  # detect() made it
+        names = mapped_names(file, PREFIX, lambda name: name)
+        vae = None if config.vae_prefix is None else build_wan_vae(file, config.vae_prefix)
+        texts = build_texts(file, QWEN_IMAGE_TEXTS)
+        return Parts(
+            diffusion=self._diffusion(file, config.network, names),
+            texts=texts.built,
+            joining=JOINING,
+            vae=vae,
+            missing=(*texts.missing, *(("VAE",) if vae is None else ())),
+        )
+
+    def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
+        """The network of a file; None for one of another family.
+
+        Raises ModelFileError when tensors are missing or do not fit together.
+        """
+        tensors = {original: file.tensors[name] for name, original in names.items()}
+        return self._diffusion(file, qwen_image_shape(file, tensors), names) if is_qwen_image(tensors) else None
+
+    def _diffusion(self, file: WeightFile, shape: QwenImageShape, names: Mapping[str, str]) -> Diffusion:
+        part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: QwenImage(shape), names)
+        return Diffusion(
+            part=part,
+            width=shape.width // 2,  # as Flux's: a token of four cells has some 24 rows of its width alive
+            sampling=self.sampling(file, part),
+            latent_format=self.latent_format,
+            extras=(SeenPictures(latent_format=self.latent_format),),
+        )
+
+
+def is_qwen_image(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are tensors of such a network."""
+    return all(mark in tensors for mark in MARKS)
+
+
+def qwen_image_shape(file: WeightFile, tensors: Mapping[str, Tensor]) -> QwenImageShape:
+    """Sizes of a network; ModelFileError where a tensor lacks, or sizes are none that can be."""
+    if LAYERED in tensors:
+        raise ModelFileError(file.path, "is a Qwen-Image-Layered model, which this version does not run", TAKES)
+    shape = read_shape(file, "network", lambda: read_qwen_image_shape(tensors))
+    if shape.width % shape.heads or (shape.width // shape.heads) % 2:
+        raise ModelFileError(file.path, f"{shape.heads} attention heads do not divide its width {shape.width}")
+    if (shape.in_channels, shape.out_channels) != (WAN21.channels, WAN21.channels):
+        sides = f"{shape.in_features} input features and {shape.out_features} output features"
+        raise ModelFileError(file.path, f"is a Qwen-Image model of {sides}", TAKES)
+    return shape
+
+
+def read_qwen_image_shape(tensors: Mapping[str, Tensor]) -> QwenImageShape:
+    """Sizes of a network from its tensors; KeyError when it lacks one that tells them."""
+    width, features = tensors["img_in.weight"].shape
+    return QwenImageShape(
+        in_features=features,
+        out_features=tensors["proj_out.weight"].shape[0],
+        width=width,
+        heads=max(1, width // tensors[NORM].shape[0]),
+        inner=tensors[f"{FIRST}img_mlp.net.0.proj.weight"].shape[0],
+        blocks=count_under(tensors, "transformer_blocks."),
+        context=tensors["txt_in.weight"].shape[1],
+        waves=tensors[TIME].shape[1],
+    )
+
+
+QWEN_IMAGE = QwenImageFamily()
