@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
+from transformers import Qwen2_5_VLModel
 
 from executor import context
 from executor.context import InterruptFlag
@@ -16,6 +16,7 @@ from executor.inference.text.qwen_file import build_qwen, qwen_prefix
 from executor.inference.weights import WeightFile
 from tests.tiny_checkpoint import random_tensors
 from tests.tiny_qwen import text_shapes, vision_shapes
+from tests.transformers_qwen import patches, their_qwen
 
 ROWS, WIDTH, PICTURE = 60, 384, 55
 
@@ -30,36 +31,7 @@ def tensors() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def theirs(tensors) -> Qwen2_5_VLModel:
     """transformers' model with the same weights."""
-    rope = {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": ROWS,
-            "hidden_size": WIDTH,
-            "intermediate_size": 96,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 3,
-            "num_key_value_heads": 1,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": rope,
-            "pad_token_id": 0,
-            "bos_token_id": 0,
-            "eos_token_id": 0,
-        },
-        vision_config={
-            "depth": 8,
-            "hidden_size": 160,
-            "intermediate_size": 96,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-            "fullatt_block_indexes": [1, 3, 5, 7],
-            "window_size": 112,
-        },
-        image_token_id=PICTURE,
-    )
-    model = Qwen2_5_VLModel(config).eval()
-    renamed = {name.replace("model.", "language_model.", 1): tensor for name, tensor in tensors.items()}
-    model.load_state_dict(renamed)
-    return model
+    return their_qwen(tensors, layers=3, heads=3, picture=PICTURE)
 
 
 def built(tensors: dict[str, Tensor], prefix: str = ""):
@@ -93,26 +65,12 @@ def test_earlier_layers_go_through_the_final_norm(tensors, theirs, ids):
     assert torch.equal(module(vectors, layer=-1).hidden, module(vectors).hidden)
 
 
-def patches(pixels: Tensor) -> Tensor:
-    """The patches of a picture [1, 3, H, W] as transformers takes them, those of a token in turn, twice in time."""
-    colours, height, width = pixels.shape[1:]
-    blocks = pixels.reshape(colours, height // 28, 2, 14, width // 28, 2, 14).permute(1, 4, 2, 5, 0, 3, 6)
-    twice = blocks[:, :, :, :, :, None].expand(-1, -1, -1, -1, -1, 2, -1, -1)
-    return twice.reshape(height // 14 * (width // 14), -1)
-
-
-def as_trained(pixels: Tensor) -> Tensor:
-    """Colours in 0..1 as transformers scales them."""
-    mean, deviation = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-    return (pixels - torch.tensor(mean).reshape(1, 3, 1, 1)) / torch.tensor(deviation).reshape(1, 3, 1, 1)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 8), (5, 7), (9, 3)])
 def test_it_sees_pictures_as_transformers_does(tensors, theirs, rows, columns):
     pixels = torch.rand(1, 3, 28 * rows, 28 * columns, generator=torch.Generator().manual_seed(rows))
     grid = torch.tensor([[1, 2 * rows, 2 * columns]])
-    wanted = theirs.visual(patches(as_trained(pixels)), grid_thw=grid).pooler_output
+    wanted = theirs.visual(patches(pixels), grid_thw=grid).pooler_output
     assert relative(built(tensors).module.visual(pixels), wanted) < 1e-5
 
 
@@ -127,7 +85,7 @@ def test_pictures_stand_among_the_words_as_in_transformers(tensors, theirs):
         input_ids=torch.tensor([ids]),
         mm_token_type_ids=torch.tensor([kinds]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-        pixel_values=torch.cat([patches(as_trained(each.movedim(-1, 1))) for each in pictures]),
+        pixel_values=torch.cat([patches(each.movedim(-1, 1)) for each in pictures]),
         image_grid_thw=torch.tensor([[1, 6, 10], [1, 4, 6]]),
     ).last_hidden_state
     assert relative(encoder.encode_chunks([row]).hidden, wanted) < 1e-5
