@@ -81,19 +81,7 @@ class QwenImage(nn.Module):
     @property
     def sizes(self) -> dict[str, object]:
         """Its sizes by the names that packs read them by."""
-        shape = self.shape
-        head = shape.width // shape.heads
-        return {
-            "image_model": "qwen_image",
-            "in_channels": shape.in_features,
-            "out_channels": shape.out_channels,
-            "patch_size": SIDE,
-            "num_layers": shape.blocks,
-            "attention_head_dim": head,
-            "num_attention_heads": shape.heads,
-            "joint_attention_dim": shape.context,
-            "axes_dims_rope": axis_widths(head),
-        }
+        return qwen_image_sizes(self.shape)
 
     @property
     def text_width(self) -> int:
@@ -161,6 +149,22 @@ class QwenImage(nn.Module):
             img, txt = double(block, number, img, txt, vec, pe, None, options)
             added(img, control, "input", number)
         return self.proj_out(self.norm_out(img, vec))  # type: ignore[no-any-return]
+
+
+def qwen_image_sizes(shape: QwenImageShape) -> dict[str, object]:
+    """Sizes of a network by the names that packs read them by."""
+    head = shape.width // shape.heads
+    return {
+        "image_model": "qwen_image",
+        "in_channels": shape.in_features,
+        "out_channels": shape.out_channels,
+        "patch_size": SIDE,
+        "num_layers": shape.blocks,
+        "attention_head_dim": head,
+        "num_attention_heads": shape.heads,
+        "joint_attention_dim": shape.context,
+        "axes_dims_rope": axis_widths(head),
+    }
 
 
 class Grid(NamedTuple):

@@ -33,6 +33,7 @@ MODULES = (
     "flux",
     "sd3",
     "sd3_texts",
+    "qwen",
     "photomaker",
     "sd_upscale",
     "sampling",

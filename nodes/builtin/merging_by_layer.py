@@ -89,6 +89,16 @@ class ModelMergeWAN2_1(_ByLayer):  # noqa: N801  (the ecosystem's name)
     )
 
 
+class ModelMergeQwenImage(_ByLayer):
+    """Mixes two Qwen-Image models."""
+
+    LAYERS = (
+        *("pos_embeds.", "img_in.", "txt_norm.", "txt_in.", "time_text_embed."),
+        *numbered("transformer_blocks", 60),
+        "proj_out.",
+    )
+
+
 NODES = (
     ModelMergeSD1,
     ModelMergeSD2,
@@ -97,4 +107,5 @@ NODES = (
     ModelMergeSD35_Large,
     ModelMergeFlux1,
     ModelMergeWAN2_1,
+    ModelMergeQwenImage,
 )

@@ -36,6 +36,7 @@ MODULES = frozenset(
         "flux",
         "sd3",
         "edit_model",
+        "qwen",
         "cond",
         "model_advanced",
         "model_merging",

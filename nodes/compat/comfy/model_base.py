@@ -40,6 +40,12 @@ class Flux(BaseModel, metaclass=OfSizes):
     sizes: ClassVar[Mapping[str, object]] = {"image_model": "flux"}
 
 
+class QwenImage(BaseModel, metaclass=OfSizes):
+    """Qwen-Image and Qwen-Image-Edit."""
+
+    sizes: ClassVar[Mapping[str, object]] = {"image_model": "qwen_image"}
+
+
 class SD3(BaseModel, metaclass=OfSizes):
     """Stable Diffusion 3 and 3.5."""
 

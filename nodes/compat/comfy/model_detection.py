@@ -14,10 +14,12 @@ from comfy.supported_models_base import BASE
 from executor.inference.families.flux import is_flux, read_flux_shape
 from executor.inference.families.ldm_unet import read_unet_shape
 from executor.inference.families.mmdit_file import is_mmdit, read_mmdit_shape
+from executor.inference.families.qwen_image import is_qwen_image, read_qwen_image_shape
 from executor.inference.families.wan import is_wan, read_wan_shape
 from executor.inference.flux import flux_sizes
 from executor.inference.mmdit import mmdit_sizes
 from executor.inference.network_config import unet_config
+from executor.inference.qwen_image import qwen_image_sizes
 from executor.inference.wan import wan_sizes
 from nodes.placeholders import fallback
 
@@ -56,6 +58,8 @@ def detect_unet_config(
         return mmdit_sizes(read_mmdit_shape(tensors))
     if is_wan(tensors):
         return wan_sizes(read_wan_shape(tensors))
+    if is_qwen_image(tensors):
+        return qwen_image_sizes(read_qwen_image_shape(tensors))
     for mark, found in OTHER_KINDS:
         if any(mark in name for name in tensors):
             return dict(found)

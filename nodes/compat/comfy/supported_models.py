@@ -121,6 +121,17 @@ class FluxSchnell(FluxInpaint):
     prediction = ModelType.FLOW
 
 
+class QwenImage(BASE):
+    """Qwen-Image and Qwen-Image-Edit."""
+
+    unet_config: ClassVar[Mapping[str, object]] = {"image_model": "qwen_image"}
+    sampling_settings: ClassVar[Mapping[str, object]] = {"multiplier": 1.0, "shift": 1.15}
+    latent_format = latent_formats.Wan21
+    prediction = ModelType.FLOW
+    vae_key_prefix: ClassVar[list[str]] = ["vae."]
+    text_encoder_key_prefix: ClassVar[list[str]] = ["text_encoders."]
+
+
 class WAN22_T2V(BASE):  # noqa: N801  (the ecosystem's name)
     """Wan 2.2 at 5 billion weights."""
 
@@ -160,6 +171,7 @@ class WAN21_Vace(WAN21_T2V):  # noqa: N801  (the ecosystem's name)
 KNOWN: tuple[type[BASE], ...] = (
     SD15_instructpix2pix, SD15, SD21UnclipL, SD21UnclipH, SD_X4Upscaler, SD20, SDXLRefiner, SDXL_instructpix2pix, SDXL,
     SVD_img2vid, SD3, FluxInpaint, Flux, FluxSchnell, WAN22_T2V, WAN21_T2V, WAN21_FunControl2V, WAN21_I2V, WAN21_Vace,
+    QwenImage,
 )  # fmt: skip
 """The classes that a network's sizes are matched against, in this order; of SD1.x and SD2.x any width."""
 
@@ -177,6 +189,7 @@ STANDS_FOR = {
     "sd3": SD3,
     "flux": Flux,
     "wan": WAN21_T2V,
+    "qwen_image": QwenImage,
 }
 """Weft's family → the class whose place in the list lets it be matched; others are as long as any of KNOWN is there."""
 

@@ -12,6 +12,7 @@ from executor.inference.families import FAMILIES
 from executor.inference.families import families as known_families
 from executor.inference.memory import Memory
 from tests.tiny_flux import flux_tensors, random_flux, write_flux
+from tests.tiny_qwen_image import qwen_image_tensors, write_qwen_image
 from tests.tiny_sd3 import TinyMMDiT, network_tensors
 from tests.tiny_wan import random_wan, wan_tensors, write_wan
 from tests.unit.nodes.compat.conftest import Host
@@ -258,6 +259,19 @@ def test_a_flux_model_tells_its_kind(host: Host, tmp_path):
     assert model.model_type is base.ModelType.FLUX
     assert isinstance(model.diffusion_model, host("comfy.ldm.flux.model").Flux)
     assert isinstance(model.diffusion_model.double_blocks[0], host("comfy.ldm.flux.layers").DoubleStreamBlock)
+
+
+def test_a_qwen_image_model_tells_its_kind(host: Host, tmp_path):
+    tensors = qwen_image_tensors("model.diffusion_model.")
+    found = host("comfy.model_detection").model_config_from_unet(tensors, "model.diffusion_model.")
+    assert isinstance(found, host("comfy.supported_models").QwenImage)
+    assert isinstance(found.latent_format, host("comfy.latent_formats").Wan21)
+    model = load_diffusion_model(write_qwen_image(tmp_path / "qwen.safetensors"), Memory(mode="cpu")).model
+    base = host("comfy.model_base")
+    assert isinstance(model, base.QwenImage)
+    assert not isinstance(model, base.Flux)
+    assert model.model_type is base.ModelType.FLOW
+    assert isinstance(model.diffusion_model, host("comfy.ldm.qwen_image.model").QwenImageTransformer2DModel)
 
 
 def test_a_pack_may_write_fluxs_way_through_its_blocks_anew(host: Host):
