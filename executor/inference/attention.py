@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import torch
@@ -65,3 +65,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
 def attend_masked(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, **options: object) -> Tensor:
     """The same for calls with a mask, which packs replace apart."""
     return mixed_by_torch(q, k, v, heads, mask, **options)  # type: ignore[arg-type]
+
+
+def is_own(options: Mapping[str, object]) -> bool:
+    """Whether no pack computes the attention of a call under these options."""
+    replaced = attend.is_replaced or attend_masked.is_replaced
+    return not replaced and not callable(options.get("optimized_attention_override"))

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from executor.inference import attention
 from executor.inference.hooks import Options
+from executor.inference.overwriting import Gelu, gelu, plus
 from executor.inference.rotary import rotated, rotations
 
 NORM_EPS = 1e-6
@@ -105,16 +106,22 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B, heads, N, C / heads] of tokens [B, N, C]."""
-        query, key, values = by_heads(self.qkv(x), self.num_heads)
-        query, key = self.norm(query, key)
-        return query, key, values
+        """Queries, keys and values [B, N, heads, C / heads] of tokens [B, N, C]."""
+        return by_heads(self.qkv(x), self.num_heads, self.norm)
 
 
-def by_heads(joined: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values [B, heads, N, C / heads] of three side by side, [B, N, 3 C]."""
-    query, key, values = joined.reshape(*joined.shape[:-1], 3, heads, -1).permute(2, 0, 3, 1, 4)
-    return query, key, values
+def by_heads(joined: Tensor, heads: int, norm: QKNorm) -> tuple[Tensor, Tensor, Tensor]:
+    """Normed queries and keys, and values, [B, N, heads, C / heads], of three side by side, [B, N, 3 C].
+
+    A token's heads stay side by side, as layers leave them and take them back: else each norm would lay them out anew.
+    """
+    query, key, values = joined.reshape(*joined.shape[:-1], 3, heads, -1).unbind(2)
+    return *norm(query, key), values
+
+
+def heads_first(x: Tensor) -> Tensor:
+    """A view [B, heads, N, C] of [B, N, heads, C]."""
+    return x.transpose(1, 2)
 
 
 def mixed(q: Tensor, k: Tensor, v: Tensor, turns: Tensor, mask: Tensor | None, options: Options, heads: int) -> Tensor:
@@ -130,7 +137,7 @@ def mixed(q: Tensor, k: Tensor, v: Tensor, turns: Tensor, mask: Tensor | None, o
 
 def mlp(width: int, inner: int) -> nn.Sequential:
     """Two linear layers around a GELU."""
-    return nn.Sequential(nn.Linear(width, inner), nn.GELU(approximate="tanh"), nn.Linear(inner, width))
+    return nn.Sequential(nn.Linear(width, inner), Gelu(), nn.Linear(inner, width))
 
 
 def bounded(x: Tensor) -> Tensor:
@@ -166,13 +173,13 @@ class DoubleStreamBlock(nn.Module):
         assert txt_second is not None
         of_text = self.txt_attn.projected(txt_first.of(self.txt_norm1(txt)))
         of_picture = self.img_attn.projected(img_first.of(self.img_norm1(img)))
-        q, k, v = (torch.cat(pair, dim=2) for pair in zip(of_text, of_picture, strict=True))
+        q, k, v = (heads_first(torch.cat(pair, dim=1)) for pair in zip(of_text, of_picture, strict=True))
         both = mixed(q, k, v, pe, attn_mask, transformer_options or {}, self.num_heads)
         txt_mixed, img_mixed = both[:, : txt.shape[1]], both[:, txt.shape[1] :]
-        img = img + img_first.gate * self.img_attn.proj(img_mixed)
-        img = img + img_second.gate * self.img_mlp(img_second.of(self.img_norm2(img)))
-        txt = txt + txt_first.gate * self.txt_attn.proj(txt_mixed)
-        txt = txt + txt_second.gate * self.txt_mlp(txt_second.of(self.txt_norm2(txt)))
+        img = torch.addcmul(img, img_first.gate, self.img_attn.proj(img_mixed))
+        img = plus(img, img_second.gate, self.img_mlp(img_second.of(self.img_norm2(img))))
+        txt = torch.addcmul(txt, txt_first.gate, self.txt_attn.proj(txt_mixed))
+        txt = plus(txt, txt_second.gate, self.txt_mlp(txt_second.of(self.txt_norm2(txt))))
         return img, bounded(txt)
 
 
@@ -198,14 +205,25 @@ class SingleStreamBlock(nn.Module):
     ) -> Tensor:
         """Tokens [B, T + N, C] under a vector [B, C] to the same shape."""
         modulated, _ = self.modulation(vec)
-        joined, inner = self.linear1(modulated.of(self.pre_norm(x))).split(
-            (3 * self.hidden_size, self.mlp_hidden_dim), dim=-1
-        )
-        query, key, values = by_heads(joined, self.num_heads)
-        query, key = self.norm(query, key)
-        answer = mixed(query, key, values, pe, attn_mask, transformer_options or {}, self.num_heads)
-        output = self.linear2(torch.cat((answer, self.mlp_act(inner)), dim=2))
-        return bounded(x + modulated.gate * output)
+        joined = self.linear1(modulated.of(self.pre_norm(x)))
+        q, k, v = map(heads_first, by_heads(joined[..., : 3 * self.hidden_size], self.num_heads, self.norm))
+        options = transformer_options or {}
+        answer = mixed(q, k, v, pe, attn_mask, options, self.num_heads)
+        output = self.linear2(self.beside(answer, joined, options).flatten(0, 1)).unflatten(0, x.shape[:2])
+        return bounded(torch.addcmul(x, modulated.gate, output))
+
+    def beside(self, answer: Tensor, joined: Tensor, options: Options) -> Tensor:
+        """The attention's answer [B, N, C] beside the activated numbers at the end of [B, N, 3 C + inner].
+
+        It is put where the values were, which nobody needs any more, so that nothing is copied but the answer.
+        """
+        inner = joined[..., 3 * self.hidden_size :]
+        if joined.requires_grad or answer.requires_grad or not attention.is_own(options):  # packs may keep values
+            return torch.cat((answer, self.mlp_act(inner)), dim=2)
+        gelu(inner)
+        both = joined[..., 2 * self.hidden_size :]
+        both[..., : self.hidden_size] = answer
+        return both
 
 
 class LastLayer(nn.Module):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from executor.inference import attention
 from executor.inference.hooks import Options
+from executor.inference.overwriting import gelu, plus
 
 EPSILON = 1e-6
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -66,7 +66,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., C] to the same shape."""
-        return self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
+        return self.fc2(gelu(self.fc1(x)))  # type: ignore[no-any-return]
 
 
 class Projections(nn.Module):
@@ -136,11 +136,10 @@ class HalfBlock(nn.Module):
     def joined(self, x: Tensor, mixed: Tensor, numbers: tuple[Tensor, ...], second: Tensor | None = None) -> Tensor:
         """Tokens x [B, N, C] with what attention gave (and a second one), then with the feed-forward's answer."""
         _, _, gate, shift, scale, last_gate = numbers[:6]
-        x = x + gate[:, None] * self.attn.proj(mixed)
+        x = torch.addcmul(x, gate[:, None], self.attn.proj(mixed))
         if second is not None:
             x = x + second
-        answer: Tensor = x + last_gate[:, None] * self.mlp(modulated(self.norm2(x), shift, scale))
-        return answer
+        return plus(x, last_gate[:, None], self.mlp(modulated(self.norm2(x), shift, scale)))
 
 
 class JointBlock(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from executor.inference import attention
 from executor.inference.hooks import Options
+from executor.inference.overwriting import Gelu, plus, summed
 from executor.inference.rotary import rotated
 
 NORM_EPS = 1e-6
@@ -28,7 +29,11 @@ class Modulated(NamedTuple):
 
     def added(self, x: Tensor, answer: Tensor) -> Tensor:
         """x [B, N, C] with as much of the branch's answer as counts."""
-        return torch.addcmul(x, answer, spread(self.gate, x))
+        return torch.addcmul(x, spread(self.gate, x), answer)
+
+    def added_to_own(self, x: Tensor, answer: Tensor) -> Tensor:
+        """The same in the place of x."""
+        return plus(x, spread(self.gate, x), answer)
 
 
 def spread(rows: Tensor, tokens: Tensor) -> Tensor:
@@ -96,7 +101,7 @@ class WanAttentionBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width, eps=NORM_EPS)
         self.self_attn = WanSelfAttention(width, heads)
         self.cross_attn = WanCrossAttention(width, heads, sees_picture=sees_picture)
-        self.ffn = nn.Sequential(nn.Linear(width, inner), nn.GELU(approximate="tanh"), nn.Linear(inner, width))
+        self.ffn = nn.Sequential(nn.Linear(width, inner), Gelu(), nn.Linear(inner, width))
         self.modulation = nn.Parameter(torch.empty(1, 2 * BRANCHES, width))
 
     def forward(
@@ -114,8 +119,8 @@ class WanAttentionBlock(nn.Module):
         parts = (self.modulation.to(e)[:, None] + rows).unbind(2)
         first, second = Modulated(*parts[:BRANCHES]), Modulated(*parts[BRANCHES:])
         x = first.added(x, self.self_attn(first.of(self.norm1(x)), freqs, options))
-        x = x + self.cross_attn(self.norm3(x), context, options, context_img_len)
-        return second.added(x, self.ffn(second.of(self.norm2(x))))
+        x = summed(x, self.cross_attn(self.norm3(x), context, options, context_img_len))
+        return second.added_to_own(x, self.ffn(second.of(self.norm2(x))))
 
 
 class VaceWanAttentionBlock(WanAttentionBlock):

@@ -452,6 +452,19 @@ def test_a_pack_may_compute_the_attention(model):
     assert heads == {(2, 5 + 6)}
 
 
+def test_values_that_a_pack_keeps_stay_what_they_were(model):
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def own(attend, q, k, v, count, **options):
+        kept.append((v, v.clone()))
+        return attend(q, k, v, count, **options)
+
+    changed = model.clone()
+    changed.model_options["transformer_options"]["optimized_attention_override"] = own
+    sampled(changed)
+    assert all(torch.equal(values, before) for values, before in kept)
+
+
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_features_of_a_control_are_added_behind_their_block(side):
     module, features = random_flux(), torch.randn(1, 6, WIDTH)
