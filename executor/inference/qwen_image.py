@@ -19,9 +19,11 @@ from executor.inference.flux_tokens import CELLS, SIDE, as_latents, as_tokens
 from executor.inference.hooks import Control, Options
 from executor.inference.interruption import stop_if_asked
 from executor.inference.network import LayerPlace
-from executor.inference.qwen_image_layers import NORM_EPS, LastNorm, TimeEmbedder, TransformerBlock
+from executor.inference.qwen_image_layers import DRAWN, NORM_EPS, LastNorm, TimeEmbedder, TransformerBlock
 from executor.inference.rotary import axis_widths, rotations
 
+AT_ZERO = "__index_timestep_zero__"
+"""A tensor of no meaning but that: files have it with one number or none."""
 AXES = 3
 """Of a token's place: its picture, row and column."""
 
@@ -38,6 +40,7 @@ class QwenImageShape:
     blocks: int = 60
     context: int = 3584  # width of the text's tokens
     waves: int = 256  # that stand for a time
+    mark: tuple[int, ...] | None = None  # shape of what says that further pictures have time 0 (Edit 2511)
 
     @property
     def in_channels(self) -> int:
@@ -69,6 +72,8 @@ class QwenImage(nn.Module):
         self.transformer_blocks = nn.ModuleList(
             TransformerBlock(shape.width, shape.heads, shape.inner) for _ in range(shape.blocks)
         )
+        if shape.mark is not None:
+            self.register_buffer(AT_ZERO, torch.empty(shape.mark, dtype=torch.uint8))  # files: of any type
         self.norm_out, self.proj_out = LastNorm(shape.width), nn.Linear(shape.width, shape.out_features)
 
     # ---------------------------------------------------------------- what it tells of itself
@@ -122,6 +127,7 @@ class QwenImage(nn.Module):
             rotations(turned, axis_widths(self.shape.width // self.shape.heads)),
             control,
             options,
+            tokens[0].shape[1],
         )
         rows, columns = grids[0].rows, grids[0].columns
         cells = as_latents(answer[:, : tokens[0].shape[1]].reshape(len(x) * frames, rows * columns, -1), rows, columns)
@@ -138,17 +144,24 @@ class QwenImage(nn.Module):
         pe: Tensor,
         control: Control | None = None,
         transformer_options: Options | None = None,
+        drawn: int | None = None,
     ) -> Tensor:
-        """Features [B, N, out] of the pictures' tokens [B, N, in] turned by `pe`, which begins with the text's."""
+        """Features [B, N, out] of the pictures' tokens [B, N, in] turned by `pe`, which begins with the text's.
+
+        The first `drawn` tokens, all by default, are of the picture that is drawn.
+        """
         options = {} if transformer_options is None else transformer_options
         img, txt = self.img_in(img), self.txt_in(self.txt_norm(txt))
-        vec = self.time_text_embed(waves(timesteps, self.shape.waves, img))
+        last = vec = self.time_text_embed(waves(timesteps, self.shape.waves, img))
+        if self.shape.mark is not None and drawn is not None and drawn < img.shape[1]:
+            at_zero = self.time_text_embed(waves(torch.zeros_like(timesteps), self.shape.waves, img))
+            vec, options[DRAWN] = torch.stack([vec, at_zero], dim=1), drawn
         options["total_blocks"] = len(self.transformer_blocks)
         for number, block in enumerate(self.transformer_blocks):
             stop_if_asked()
             img, txt = double(block, number, img, txt, vec, pe, None, options)
             added(img, control, "input", number)
-        return self.proj_out(self.norm_out(img, vec))  # type: ignore[no-any-return]
+        return self.proj_out(self.norm_out(img, last))  # type: ignore[no-any-return]
 
 
 def qwen_image_sizes(shape: QwenImageShape) -> dict[str, object]:

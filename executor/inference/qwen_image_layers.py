@@ -6,7 +6,7 @@ A block sees the tokens of text and picture together, with weights of its own fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from executor.inference.hooks import Options
 
 NORM_EPS = 1e-6
 BRANCHES = 2
+DRAWN = "weft.drawn"
+"""What the options call how many of the pictures' tokens are drawn, where the others have a time of their own."""
+ONE = 2  # dimensions of one row for each picture of a batch
 Triple = tuple[Tensor, Tensor, Tensor]
 
 
@@ -49,7 +52,7 @@ class Modulated(NamedTuple):
 
     shift: Tensor
     scale: Tensor
-    gate: Tensor  # [B, 1, C] each
+    gate: Tensor  # [B, 1 or N, C] each
 
     def of(self, x: Tensor) -> Tensor:
         """A normed input [B, N, C], changed."""
@@ -131,15 +134,19 @@ class TransformerBlock(nn.Module):
         attn_mask: Tensor | None = None,
         transformer_options: Options | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens of the picture [B, N, C] and of the text [B, T, C] under a vector [B, C] to the same shapes."""
-        img_first, img_second = branches(self.img_mod(vec))
-        txt_first, txt_second = branches(self.txt_mod(vec))
+        """Tokens of the picture [B, N, C] and of the text [B, T, C] under a vector [B, C] to the same shapes.
+
+        Of two vectors [B, 2, C] the first is the text's and that of what is drawn, the second is for further pictures.
+        """
+        options = transformer_options or {}
+        img_first, img_second = branches(self.img_mod(vec), img.shape[1], options)
+        txt_first, txt_second = branches(self.txt_mod(vec if vec.ndim == ONE else vec[:, 0]), txt.shape[1], options)
         img_mixed, txt_mixed = self.attn(
             img_first.of(self.img_norm1(img)),
             txt_first.of(self.txt_norm1(txt)),
             pe,
             attn_mask,
-            transformer_options or {},
+            options,
         )
         img = torch.addcmul(img, img_first.gate, img_mixed)
         img = torch.addcmul(img, img_second.gate, self.img_mlp(img_second.of(self.img_norm2(img))))
@@ -166,7 +173,12 @@ def modulation(width: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * BRANCHES * width))
 
 
-def branches(numbers: Tensor) -> Sequence[Modulated]:
-    """The two branches' changes side by side [B, 6 C], apart."""
-    parts = numbers[:, None].chunk(3 * BRANCHES, dim=-1)
+def branches(numbers: Tensor, tokens: int, options: Options) -> Sequence[Modulated]:
+    """The two branches' changes, side by side [B, 6 C], apart; of two rows [B, 2, 6 C] each for its tokens."""
+    rows = numbers[:, None] if numbers.ndim == ONE else numbers
+    parts = rows.chunk(3 * BRANCHES, dim=-1)
+    if rows.shape[1] > 1:
+        drawn = cast(int, options[DRAWN])
+        repeats = torch.tensor([drawn, tokens - drawn], device=rows.device)
+        parts = tuple(part.repeat_interleave(repeats, dim=1, output_size=tokens) for part in parts)
     return Modulated(*parts[:3]), Modulated(*parts[3:])

@@ -9,7 +9,7 @@ import torch
 from diffusers import QwenImageTransformer2DModel
 from torch import Tensor
 
-from executor.inference.qwen_image import QwenImage, QwenImageShape
+from executor.inference.qwen_image import AT_ZERO, QwenImage, QwenImageShape
 from executor.inference.rotary import axis_widths
 from tests.maths.recordings import error
 from tests.tiny_qwen_image import TINY_QWEN_IMAGE, random_qwen_image
@@ -28,8 +28,9 @@ def theirs(ours: QwenImage) -> QwenImageTransformer2DModel:
         num_attention_heads=shape.heads,
         joint_attention_dim=shape.context,
         axes_dims_rope=axis_widths(shape.width // shape.heads),
+        zero_cond_t=shape.mark is not None,
     )
-    module.load_state_dict(ours.state_dict())
+    module.load_state_dict({name: each for name, each in ours.state_dict().items() if name != AT_ZERO})
     return module.requires_grad_(False).eval()
 
 
@@ -93,6 +94,16 @@ def test_further_pictures_are_seen_in_layers_of_their_own():
     answer = ours(x, **given, ref_latents=pictures)
     assert error(packed(answer), answered(theirs(ours), x, given, pictures)) < BOUND
     assert error(answer, ours(x, **given)) > 1e-3
+
+
+def test_further_pictures_may_have_time_0_as_in_diffusers():
+    ours = random_qwen_image(replace(TINY_QWEN_IMAGE, mark=(0,)))
+    x, given = torch.randn(2, 16, 1, 8, 6), inputs()
+    pictures = [torch.randn(2, 16, 1, 6, 4), torch.randn(2, 16, 1, 4, 14)]
+    answer = ours(x, **given, ref_latents=pictures)
+    assert error(packed(answer), answered(theirs(ours), x, given, pictures)) < BOUND
+    assert error(answer, random_qwen_image()(x, **given, ref_latents=pictures)) > 1e-3
+    assert error(packed(ours(x, **given)), answered(theirs(ours), x, given)) < BOUND
 
 
 def test_odd_sizes_are_filled_up_by_the_other_sides_cells():

@@ -18,7 +18,7 @@ from executor.inference.families.base import Detection, Diffusion, Parts
 from executor.inference.families.latent_diffusion import below, mapped_names, read_shape
 from executor.inference.families.ldm_unet import count_under
 from executor.inference.memory import Part, most_common_dtype
-from executor.inference.qwen_image import QwenImage, QwenImageShape
+from executor.inference.qwen_image import AT_ZERO, QwenImage, QwenImageShape
 from executor.inference.qwen_image_extras import SeenPictures
 from executor.inference.text.joining import QWEN_IMAGE as JOINING
 from executor.inference.text.places import QWEN_IMAGE_TEXTS, build_texts
@@ -132,6 +132,7 @@ def read_qwen_image_shape(tensors: Mapping[str, Tensor]) -> QwenImageShape:
         blocks=count_under(tensors, "transformer_blocks."),
         context=tensors["txt_in.weight"].shape[1],
         waves=tensors[TIME].shape[1],
+        mark=tuple(tensors[AT_ZERO].shape) if AT_ZERO in tensors else None,
     )
 
 

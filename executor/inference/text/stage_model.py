@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from executor.inference.text.tokens import ChunkTokenizer
+
 if TYPE_CHECKING:
     from executor.inference.text.clip import Clip, Tokens
     from executor.inference.text.encoder import Encoder
@@ -40,7 +42,7 @@ class StageEncoder:
         self.transformer = Transformer(encoder)
         self.layer_idx = encoder.kind.layer
         self.layer = "last" if encoder.kind.layer is None else "hidden"
-        self.max_length = LONGEST if encoder.name == "t5xxl" else 77
+        self.max_length = 77 if isinstance(encoder.tokenizer, ChunkTokenizer) else LONGEST
 
     def state_dict(self) -> dict[str, Tensor]:
         """Its weights by the text model's own names."""

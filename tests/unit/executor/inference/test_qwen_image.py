@@ -19,6 +19,7 @@ from executor.inference.handle import ModelHandle
 from executor.inference.lora import apply_lora, read_layers
 from executor.inference.memory import Memory
 from executor.inference.network_config import ModelType
+from executor.inference.qwen_image import AT_ZERO
 from executor.inference.recordings import Recordings
 from executor.inference.sample import sample
 from executor.inference.streaming import Stream
@@ -82,6 +83,18 @@ def test_sizes_are_those_of_the_tensors(tmp_path, changes):
     model = load_diffusion_model(write_qwen_image(tmp_path / "qwen.safetensors", **changes), CPU)
     shape = model.model.part.module.shape
     assert {name: getattr(shape, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize("mark", [torch.zeros(0), torch.tensor(1)], ids=["none", "one number"])
+def test_files_say_whether_further_pictures_have_time_0(tmp_path, mark):
+    save_file(qwen_image_tensors() | {AT_ZERO: mark}, tmp_path / "edit.safetensors")
+    marked = load_diffusion_model(tmp_path / "edit.safetensors", CPU)
+    save_file(qwen_image_tensors(), tmp_path / "plain.safetensors")
+    plain = load_diffusion_model(tmp_path / "plain.safetensors", CPU)
+    seeing = conditioning(reference_latents=[torch.ones(1, 16, 1, 3, 5)])
+    assert not torch.allclose(sampled(marked, seeing), sampled(plain, seeing), atol=1e-3)
+    torch.testing.assert_close(sampled(marked), sampled(plain))
+    assert AT_ZERO in marked.patched_weights()
 
 
 def test_noise_levels_are_times_and_shifted_a_little(model):

@@ -10,6 +10,7 @@ from transformers import Qwen2_5_VLModel
 from executor import context
 from executor.context import InterruptFlag
 from executor.errors import Interrupted, ModelFileError, NodeInputError
+from executor.inference.memory import Memory
 from executor.inference.text.kinds import QWEN_IMAGE
 from executor.inference.text.qwen_encoder import QwenTextEncoder
 from executor.inference.text.qwen_file import build_qwen, qwen_prefix
@@ -129,3 +130,24 @@ def test_a_file_without_what_sees_is_the_language_part_alone(tensors):
     encoder = QwenTextEncoder(kind=QWEN_IMAGE, part=part)
     with pytest.raises(NodeInputError, match="sees no pictures"):
         encoder.encode_chunks([[1, torch.zeros(1, 28, 28, 3)]])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scaled", [False, True])
+def test_weights_of_8_bits_compute_what_rounded_ones_do(tensors, ids, scaled):
+    eight, stored, meant = torch.float8_e4m3fn, dict(tensors), dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2 or not scaled:
+            scale = tensor.abs().max() / 448 if scaled and "embed" not in name else torch.tensor(1.0)
+            stored[name] = (tensor / scale).to(eight)
+            meant[name] = stored[name].float() * scale
+            if scaled:
+                stored[name.replace(".weight", ".scale_weight")] = scale
+    picture = torch.rand(1, 56, 84, 3, generator=torch.Generator().manual_seed(4))
+    row = [*ids[0, :9].tolist(), picture, 3]
+    found, wanted = [], []
+    for kept, answers in ((stored, found), (meant, wanted)):
+        part = built(kept)
+        Memory(mode="cpu").load(part)
+        answers.append(QwenTextEncoder(kind=QWEN_IMAGE, part=part).encode_chunks([row]).hidden)
+    assert relative(found[0], wanted[0]) < 1e-4
