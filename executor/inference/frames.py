@@ -19,6 +19,7 @@ from executor.inference.values import Image, Latent
 if TYPE_CHECKING:
     from PIL._imaging import PixelAccess
 
+VIDEO = 5  # dimensions of latents or pictures of videos
 DECODED_PIXELS = 1920 * 1080 * 16
 """Pixels that are decoded at a time (reference/vhs_video_combine.md section 2)."""
 Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -32,8 +33,12 @@ class Decoder(Protocol):
         """Pixels per latent cell, each way."""
         ...
 
+    def temporal_compression_decode(self) -> int | None:
+        """Pictures per latent frame; None: it knows single pictures."""
+        ...
+
     def decode(self, samples: Tensor) -> Image:
-        """Pictures [B, H, W, C]."""
+        """Pictures [B, H, W, C]; of latents of videos [B, F, H, W, C]."""
         ...
 
 
@@ -53,22 +58,27 @@ class Pictures:
 
 
 class DecodedLatents:
-    """The pictures of latents by their number, decoded when they are asked for."""
+    """The pictures of latents by their number, decoded when they are asked for; those of a video together."""
 
     def __init__(self, latent: Latent, vae: Decoder) -> None:
         self._samples, self._vae = latent["samples"], vae
         height, width = (side * vae.downscale_ratio for side in self._samples.shape[-2:])
-        self._group = max(1, DECODED_PIXELS // (width * height))
+        self._group, self._each = max(1, DECODED_PIXELS // (width * height)), 1
+        if self._samples.ndim == VIDEO:
+            self._group = 1
+            self._each = 1 + (self._samples.shape[2] - 1) * (vae.temporal_compression_decode() or 1)
         self._begin, self._decoded = 0, None  # type: int, Image | None
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._samples) * self._each
 
     def __getitem__(self, number: int) -> Tensor:
-        begin = number - number % self._group
+        begin = number - number % (self._group * self._each)
         if self._decoded is None or self._begin != begin:
             self._decoded = None  # let go before the next ones are made
-            self._decoded = self._vae.decode(self._samples[begin : begin + self._group])
+            first = begin // self._each
+            decoded = self._vae.decode(self._samples[first : first + self._group])
+            self._decoded = decoded.flatten(0, 1) if decoded.ndim == VIDEO else decoded
             self._begin = begin
         return self._decoded[number - begin]
 

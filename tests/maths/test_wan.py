@@ -11,7 +11,7 @@ from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 from torch import Tensor
 
-from executor.inference.wan import Wan, WanShape, axis_widths, row_times
+from executor.inference.wan import Wan, WanShape, axis_widths, lengthened, row_times
 from tests.maths.recordings import error
 from tests.tiny_wan import LED, TINY_WAN, VACE, random_wan
 
@@ -228,3 +228,20 @@ def test_names_are_those_that_diffusers_converts(change):
     ours = random_wan(replace(TINY_WAN, **change))
     converted = convert_wan_transformer_to_diffusers(dict(ours.state_dict()))
     assert converted.keys() == theirs(ours).state_dict().keys()
+
+
+def test_more_frames_have_the_last_ones_time():
+    rows = torch.tensor([[0.0, 5.0]])
+    assert lengthened(rows, 2, before=1, behind=2).tolist() == [[5.0, 0.0, 5.0, 5.0, 5.0]]
+    assert lengthened(torch.tensor([[0.0, 1.0, 5.0, 6.0]]), 2, before=1).tolist() == [[6.0, 6.0, 0.0, 1.0, 5.0, 6.0]]
+    assert lengthened(torch.tensor([3.0]), 2, before=1).tolist() == [3.0]
+
+
+def test_kept_parts_and_a_picture_before_the_video_go_together():
+    ours, given = random_wan(replace(TINY_WAN, reference=16)), inputs(TINY_WAN)
+    x, kept, first = torch.randn(2, 16, 3, 6, 4), torch.randn(1, 16, 3, 6, 4), torch.randn(2, 16, 6, 4)
+    whole = torch.ones(1, 1, 3, 1, 1)
+    plain = ours(x, **given, reference_latent=first)
+    assert error(ours(x, **given, reference_latent=first, kept=kept, drawn=whole), plain) < BOUND
+    whole[:, :, 0] = 0.0
+    assert error(ours(x, **given, reference_latent=first, kept=kept, drawn=whole), plain) > 1e-3

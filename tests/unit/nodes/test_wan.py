@@ -11,6 +11,7 @@ from torch import Tensor
 
 from executor.errors import NodeInputError
 from executor.inference.checkpoint import load_checkpoint, load_diffusion_model
+from executor.inference.frames import DecodedLatents
 from executor.inference.memory import Memory
 from executor.inference.text.loading import load_text_encoder
 from executor.inference.vae import load_vae
@@ -453,3 +454,12 @@ def test_windows_along_the_frames_are_set_by_their_node(tmp_path):
     cut.set_model_unet_function_wrapper(spied)
     assert sampled(cut, TEXT, NOTHING, empty)["samples"].shape == (1, 16, 5, 2, 4)
     assert set(seen) == {2}
+
+
+def test_latents_of_videos_are_combined_to_their_pictures(vae):
+    samples = torch.randn(2, 16, 3, 2, 4)
+    frames = DecodedLatents({"samples": samples}, vae)
+    whole = vae.decode(samples).flatten(0, 1)
+    assert len(frames) == len(whole) == 18
+    assert all(error(frames[number], whole[number]) < 1e-6 for number in (0, 8, 9, 17, 3))
+    assert len(DecodedLatents({"samples": samples[:, :, 0]}, vae)) == 2

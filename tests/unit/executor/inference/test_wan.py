@@ -259,6 +259,20 @@ def test_a_conditionings_mask_is_where_it_counts(model):
     torch.testing.assert_close(both[..., 3:, :], lower[..., 3:, :], rtol=1e-4, atol=1e-4)
 
 
+def test_each_video_of_a_batch_may_have_a_mask_of_its_own(model):
+    masks = torch.zeros(2, 6, 4)
+    masks[0, :3], masks[1, 3:] = 1.0, 1.0
+    parts = [*conditioning(5, mask=masks), *conditioning(6, mask=1.0 - masks)]
+    settings = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    empty = {"samples": torch.zeros(2, *SIZE[1:])}
+    first, second, both = (
+        sample(model, empty, positive=each, negative=conditioning(5), **settings)
+        for each in (conditioning(5), conditioning(6), parts)
+    )
+    torch.testing.assert_close(both[0, ..., :3, :], first[0, ..., :3, :], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(both[1, ..., :3, :], second[1, ..., :3, :], rtol=1e-4, atol=1e-4)
+
+
 def test_default_conditionings_fill_what_others_leave(model):
     mask = torch.zeros(1, 6, 4)
     mask[:, :3] = 1.0
