@@ -18,6 +18,8 @@ from executor.inference.scaled_weights import MEANT, can_scale
 from executor.inference.weights import WeightFile
 
 MISSING_SHOWN = 3
+SCALES = ("scale_weight", "weight_scale")
+"""What files call the number beside a weight of 8 bits."""
 MAKING = frozenset({torch.empty, torch.ones, torch.zeros, torch.full, torch.rand, torch.randn})
 FILLING = frozenset(
     {
@@ -46,46 +48,56 @@ def assign(
         shown = ", ".join(missing[:MISSING_SHOWN])
         raise ModelFileError(file.path, f"its {what} lacks {len(missing)} tensors, such as {shown}")
     for key, blank in empty.items():
-        if weights[key].shape != blank.shape:
-            found, implied = tuple(weights[key].shape), tuple(blank.shape)
-            raise ModelFileError(
-                file.path, f"its {what} has {key} of shape {found} where {implied} follows from the rest"
-            )
-        if blank.is_floating_point() and not weights[key].is_floating_point():
+        if blank.is_floating_point() and not weights[key].is_floating_point():  # those of 4 bits differ in shape too
             kind = str(weights[key].dtype).removeprefix("torch.")
             raise ModelFileError(
                 file.path,
                 f"its {what} holds {key} as {kind}",
                 "weights of type float32, float16, bfloat16 or float8 fit",
             )
+        if weights[key].shape != blank.shape:
+            found, implied = tuple(weights[key].shape), tuple(blank.shape)
+            raise ModelFileError(
+                file.path, f"its {what} has {key} of shape {found} where {implied} follows from the rest"
+            )
     set_weights(module, weights.items())
     module.eval()
 
 
 def scale_beside(tensors: Mapping[str, Tensor], name: str) -> Tensor | None:
-    """What a weight is to be multiplied with: files of 8 bits may store that beside it, as `x.scale_weight`."""
+    """What a weight is to be multiplied with: files of 8 bits may store that beside it, under one of two names."""
     stem, _, kind = name.rpartition(".")
-    return tensors.get(f"{stem}.scale_weight") if kind == "weight" else None
+    if kind != "weight":
+        return None
+    return next((tensors[f"{stem}.{each}"] for each in SCALES if f"{stem}.{each}" in tensors), None)
 
 
 def stored_weights(
-    tensors: Mapping[str, Tensor], module: nn.Module, keys: Mapping[str, str]
+    file: WeightFile, module: nn.Module, keys: Mapping[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The weights of a module by its names as they are stored, and what its layers multiply some of them with.
 
-    Weights whose scale their layers cannot take are multiplied now.
+    Weights whose scale their layers cannot take are multiplied now. Raises ModelFileError for scales of parts of rows.
     """
     weights: dict[str, Tensor] = {}
     scales: dict[str, float] = {}
     for name, key in keys.items():
-        weights[key], scale = tensors[name], scale_beside(tensors, name)
-        if scale is None:
+        weights[key], scale = file.tensors[name], scale_beside(file.tensors, name)
+        if scale is None or not weights[key].is_floating_point():
             continue
-        if tensors[name].dtype in EIGHT_BITS and scale.numel() == 1 and can_scale(module, key):
+        if weights[key].dtype in EIGHT_BITS and scale.numel() == 1 and can_scale(module, key):
             scales[key] = float(scale.item())
         else:
-            weights[key] = (tensors[name].float() * scale.float()).to(MEANT)
+            weights[key] = (weights[key].float() * by_rows(scale, weights[key], file, key)).to(MEANT)
     return weights, scales
+
+
+def by_rows(scale: Tensor, weight: Tensor, file: WeightFile, key: str) -> Tensor:
+    """A scale as a weight [out, ...] is multiplied with it: one number, or one for each row."""
+    if scale.is_floating_point() and scale.numel() in (1, len(weight)):
+        return scale.float().reshape(-1, *([1] * (weight.ndim - 1)))
+    found = f"{tuple(scale.shape)} scales for {key} of shape {tuple(weight.shape)}"
+    raise ModelFileError(file.path, f"holds {found}", "files with one scale for each weight or each of its rows fit")
 
 
 def build_part(
@@ -99,7 +111,7 @@ def build_part(
     module = hollow(build)
     empty = module.state_dict()
     keys = {name: key for name, key in keys.items() if key in empty}
-    weights, scales = stored_weights(file.tensors, module, keys)
+    weights, scales = stored_weights(file, module, keys)
     for key, blank in empty.items():
         # the original keeps some linear layers as 1x1 convolutions
         if key in weights and blank.ndim == 2 and weights[key].ndim == 4:

@@ -1,4 +1,5 @@
-"""Weights that are stored in 8 bits beside a number they are to be multiplied with (`x.weight`, `x.scale_weight`).
+"""Weights that are stored in 8 bits beside a number they are to be multiplied with (`x.weight`, `x.scale_weight` or
+`x.weight_scale`).
 
 They stay as stored and are multiplied where a layer casts them; whatever else asks for one (patches, saving, merging)
 gets it as it is meant. Knows no file and no device.

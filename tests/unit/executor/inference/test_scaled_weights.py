@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.casting import CastLinear
 from executor.inference.memory import Memory, Part
@@ -115,12 +116,42 @@ def test_a_module_that_is_placed_in_another_type_holds_them_multiplied(tensors):
     torch.testing.assert_close(part.module.layer.weight, wanted, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [torch.full((3, 1), SCALE), torch.tensor([SCALE])], ids=["each row", "one"])
+EACH = torch.full((3,), SCALE)
+
+
+@pytest.mark.parametrize(
+    "scale", [EACH[:, None], EACH, torch.tensor([SCALE])], ids=["each row", "each row in a line", "one"]
+)
 @torch.no_grad()
 def test_scales_of_any_shape_count(tensors, scale):
     part = built({**tensors, "layer.scale_weight": scale})
     Memory(mode="cpu").load(part)
     torch.testing.assert_close(part.module(IDS), answer(tensors), rtol=1e-2, atol=1e-2)
+
+
+@torch.no_grad()
+def test_the_newer_name_of_a_scale_counts_too(tensors):
+    renamed = {name.replace("scale_weight", "weight_scale"): tensor for name, tensor in tensors.items()}
+    part = built(renamed | {"layer.comfy_quant": torch.zeros(30, dtype=torch.uint8)})
+    Memory(mode="cpu").load(part)
+    assert part.scales.keys() == {"table.weight", "layer.weight"}
+    torch.testing.assert_close(part.module(IDS), answer(tensors))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"layer.weight_scale": torch.ones(3, 2)}, r"holds \(3, 2\) scales for layer\.weight of shape \(3, 4\)"),
+        ({"layer.weight_scale": torch.ones(3, dtype=torch.uint8)}, r"one scale for each weight or each of its rows"),
+        ({"layer.weight": torch.ones(3, 2, dtype=torch.uint8)}, r"holds layer\.weight as uint8; weights of type float"),
+        ({"layer.weight": torch.ones(6, 1, dtype=torch.uint8)}, r"holds layer\.weight as uint8; weights of type float"),
+    ],
+    ids=["scales of parts", "scales of 8 bits", "4 bits with scales", "4 bits in a line"],
+)
+def test_other_ways_to_store_few_bits_are_refused(tensors, changes, told):
+    plain = {name: tensor for name, tensor in tensors.items() if "scale_weight" not in name}
+    with pytest.raises(ModelFileError, match=told):
+        built(plain | changes)
 
 
 def test_layers_without_a_scale_multiply_nothing():
