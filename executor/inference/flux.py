@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from executor.inference.block_patches import double, replaced
 from executor.inference.flux_layers import DoubleStreamBlock, EmbedND, LastLayer, MLPEmbedder, SingleStreamBlock
-from executor.inference.flux_names import flux_names
+from executor.inference.flux_names import flux_names, xlabs_names
 from executor.inference.flux_tokens import CELLS, OFFSET, SIDE, among_all, as_latents, as_tokens, grid, standing
 from executor.inference.hooks import Control, Options
 from executor.inference.interruption import stop_if_asked
@@ -108,8 +108,9 @@ class Flux(nn.Module):
         return self.shape.vector
 
     def other_names(self) -> Mapping[str, LayerPlace]:
-        """Its layers by the names they have in diffusers' FluxTransformer2DModel."""
-        return flux_names(self.shape.double_blocks, self.shape.single_blocks, self.shape.width, self.shape.inner)
+        """Its layers by the names they have in diffusers' FluxTransformer2DModel and in XLabs' LoRAs."""
+        doubles, singles, width = self.shape.double_blocks, self.shape.single_blocks, self.shape.width
+        return flux_names(doubles, singles, width, self.shape.inner) | xlabs_names(doubles, singles, width)
 
     # ---------------------------------------------------------------- latents
 

@@ -1,4 +1,4 @@
-"""Names of Flux.1's layers in diffusers' form, where several of its layers are one of the original."""
+"""Names of Flux.1's layers elsewhere: diffusers', where several of its layers are one of the original, and XLabs'."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ DOUBLE = {
     "ff_context.net.2": "txt_mlp.2",
 }
 SINGLE = {"norm.linear": "modulation.lin", "proj_out": "linear2"}
+XLABS = ("qkv", "proj")
 PICTURE_PARTS, TEXT_PARTS = ("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_proj")
 
 
@@ -43,4 +44,18 @@ def flux_names(double_blocks: int, single_blocks: int, width: int, inner: int) -
         names |= {f"{theirs}.{name}": LayerPlace(f"{ours}.{layer}") for name, layer in SINGLE.items()}
         names |= parts(f"{theirs}.attn", PICTURE_PARTS, f"{ours}.linear1", width)
         names[f"{theirs}.proj_mlp"] = LayerPlace(f"{ours}.linear1", (0, 3 * width, inner))
+    return names
+
+
+def xlabs_names(double_blocks: int, single_blocks: int, width: int) -> dict[str, LayerPlace]:
+    """The names that XLabs' LoRAs call attentions by, which stand in processors beside them there."""
+    names: dict[str, LayerPlace] = {}
+    for number in range(double_blocks):
+        block = f"double_blocks.{number}"
+        for side, attention in ((1, "img_attn"), (2, "txt_attn")):
+            names |= {f"{block}.{layer}_lora{side}": LayerPlace(f"{block}.{attention}.{layer}") for layer in XLABS}
+    for number in range(single_blocks):
+        block = f"single_blocks.{number}"
+        names[f"{block}.qkv"] = LayerPlace(f"{block}.linear1", (0, 0, 3 * width))
+        names[f"{block}.proj"] = LayerPlace(f"{block}.linear2")
     return names

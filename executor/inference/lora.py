@@ -1,7 +1,7 @@
 """LoRA files: which layers they change and how. Knows neither folders nor nodes.
 
 Reads LoRA and LoCon (Hu et al. 2021, arXiv:2106.09685), LoHa, LoKr, DoRA, GLoRA, OFT and BOFT (papers: adapters.py) and
-whole differences, under the names of kohya, diffusers, OneTrainer and LyCORIS.
+whole differences, under the names of kohya, diffusers, OneTrainer, LyCORIS and XLabs.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ ENDINGS: tuple[tuple[str, str], ...] = (
     ("_lora.down.weight", "down"),
     (".lora_A.weight", "down"),
     (".lora_B.weight", "up"),
+    (".up.weight", "up"),
+    (".down.weight", "down"),
     (".lora_B.bias", "diff_b"),
     (".lora_A", "down"),
     (".lora_B", "up"),

@@ -17,7 +17,6 @@ DIFFUSION_PREFIXES = (
     "diffusion_model.",
     "lora_transformer_",
     "lora_unet_",
-    "lora_transformer_",
     "lycoris_unet_",
     "lycoris_",
     "transformer.",

@@ -177,8 +177,8 @@ def matched(found: Sequence[Found], kind: str, wanted: Wanted) -> list[Chosen]:
             use = ", the text encoder of Stable Diffusion 2.x" if name == CLIP_H.name else ""
             raise ModelFileError(each.file.path, f"is {TITLES[name]}{use}", wanted.fits)
         if name in by_name:
-            same = f"text encoders of the same width {each.width}" if each.width else "the same text encoder"
-            raise ModelFileError(each.file.path, f"and {by_name[name].file.path.name} hold {same}", wanted.fits)
+            other = by_name[name].file.path.name
+            raise ModelFileError(each.file.path, f"is {TITLES[name]}, and so is {other}", wanted.fits)
         if name == CLIP_G.name and not each.has_projection:
             raise ModelFileError(each.file.path, "has no text projection, which CLIP-G needs", wanted.fits)
         by_name[name] = each

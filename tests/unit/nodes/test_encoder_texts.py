@@ -110,9 +110,7 @@ def test_chroma_takes_t5_alone(files):
 
 
 def test_three_files_of_two_encoders_are_refused(files):
-    with pytest.raises(
-        ModelFileError, match=r"t5xxl\.safetensors hold the same text encoder; Stable Diffusion 3 takes"
-    ):
+    with pytest.raises(ModelFileError, match=r"is T5-XXL, and so is t5xxl\.safetensors; Stable Diffusion 3 takes"):
         TripleCLIPLoader().load_clip(T5, T5, L)
 
 

@@ -311,6 +311,7 @@ def test_room_is_made_for_further_pictures(model, monkeypatch):
 # ---------------------------------------------------------------- LoRAs
 
 KOHYA, PEFT = (".lora_up.weight", ".lora_down.weight"), (".lora_B.weight", ".lora_A.weight")
+XLABS = (".up.weight", ".down.weight")
 QKV = "double_blocks.1.img_attn.qkv.weight"
 LORAS = {
     "kohya": ("lora_unet_double_blocks_1_img_attn_qkv", KOHYA, QKV, slice(0, 3 * WIDTH)),
@@ -342,6 +343,28 @@ LORAS = {
         slice(WIDTH),
     ),
     "top": ("transformer.x_embedder", PEFT, "img_in.weight", slice(WIDTH)),
+    "bare": ("transformer_blocks.1.attn.to_k", PEFT, QKV, slice(WIDTH, 2 * WIDTH)),
+    "fal": ("base_model.model.double_blocks.1.img_attn.qkv", PEFT, QKV, slice(0, 3 * WIDTH)),
+    "LyCORIS": ("lycoris_transformer_blocks_1_attn_to_k", KOHYA, QKV, slice(WIDTH, 2 * WIDTH)),
+    "XLabs": ("double_blocks.1.processor.qkv_lora1", XLABS, QKV, slice(0, 3 * WIDTH)),
+    "XLabs' text": (
+        "diffusion_model.double_blocks.0.processor.proj_lora2",
+        XLABS,
+        "double_blocks.0.txt_attn.proj.weight",
+        slice(WIDTH),
+    ),
+    "XLabs' single": (
+        "single_blocks.2.processor.qkv_lora",
+        XLABS,
+        "single_blocks.2.linear1.weight",
+        slice(0, 3 * WIDTH),
+    ),
+    "XLabs' single's output": (
+        "single_blocks.2.processor.proj_lora",
+        XLABS,
+        "single_blocks.2.linear2.weight",
+        slice(WIDTH),
+    ),
 }
 
 

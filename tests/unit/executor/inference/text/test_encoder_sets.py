@@ -263,8 +263,8 @@ def test_files_come_in_any_order(files, sd3, names):
     ("kind", "names", "reason"),
     [
         ("flux", (L,), r"is one of 1 files for flux; Flux takes two files: its CLIP-L and its T5-XXL"),
-        ("flux", (L, L), r"clip_l\.safetensors: and clip_l\.safetensors hold text encoders of the same width 32"),
-        ("flux", (T5, T5), r"hold the same text encoder; Flux takes"),
+        ("flux", (L, L), r"clip_l\.safetensors: is CLIP-L, and so is clip_l\.safetensors; Flux takes"),
+        ("flux", (T5, T5), r"is T5-XXL, and so is t5xxl\.safetensors; Flux takes"),
         ("chroma", (L,), r"is CLIP-L; Chroma takes one file: its T5-XXL text encoder"),
         ("sdxl", (L, T5), r"is T5-XXL; SDXL takes two files"),
         (

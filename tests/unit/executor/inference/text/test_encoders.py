@@ -129,7 +129,7 @@ def test_published_widths_tell_the_encoder(width, layers, name, layer, tmp_path)
     ("kind", "chosen", "reason"),
     [
         ("sdxl", "l", r"is one of 1 files for sdxl; SDXL takes two files"),
-        ("sdxl", "ll", r"hold text encoders of the same width 32; SDXL takes two files"),
+        ("sdxl", "ll", r"is CLIP-L, and so is \w+\.safetensors; SDXL takes two files"),
         ("stable_diffusion", "lg", r"is one of 2 files for stable_diffusion; the CLIP-L text encoder"),
     ],
 )
