@@ -20,6 +20,8 @@ from executor.inference.memory import Memory, Part
 from executor.inference.mmdit_control import MMDiTControl
 from executor.inference.mmdit_controlnet import MMDiTNetControl
 from executor.inference.pixels import common_upscale
+from executor.inference.qwen_image_control import QwenImageControl
+from executor.inference.qwen_image_controlnet import QwenNetControl
 from executor.inference.t2i_adapter import T2IAdapter, grey, spread
 from executor.inference.union_controlnet import UnionControlNet
 from executor.inference.values import Image, Mask
@@ -168,6 +170,8 @@ def control_of(read: Read, memory: Memory) -> Control:
         return AdapterControl(cast("Part[T2IAdapter]", read.part), memory)
     if isinstance(read.part.module, FluxControl):
         return FluxNetControl(cast("Part[FluxControl]", read.part), memory)
+    if isinstance(read.part.module, QwenImageControl):
+        return QwenNetControl(cast("Part[QwenImageControl]", read.part), memory)
     if isinstance(read.part.module, MMDiTControl):
         return MMDiTNetControl(cast("Part[MMDiTControl]", read.part), memory, read.name)
     control = NetControl(cast("Part[ControlNet]", read.part), memory)

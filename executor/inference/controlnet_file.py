@@ -23,6 +23,7 @@ from executor.inference.flux_control_file import MARKS as FLUX_MARKS
 from executor.inference.flux_control_file import read_flux_control
 from executor.inference.memory import Part
 from executor.inference.mmdit_control_file import MARK, read_mmdit_control
+from executor.inference.qwen_image_control_file import is_qwen_control, read_qwen_control
 from executor.inference.t2i_adapter_file import adapter_prefix, read_adapter
 from executor.inference.unet import UNetShape
 from executor.inference.union_controlnet import UnionControlNet, UnionShape
@@ -61,6 +62,8 @@ def read_controlnet(file: WeightFile, base: Mapping[str, Tensor] | None = None) 
             return read_net(file, keys, base)
     if "controlnet_cond_embedding.conv_in.weight" in names:
         return read_net(file, original_names(names), base)
+    if is_qwen_control(names):
+        return Read(part=read_qwen_control(file))
     if any(mark in names for mark in FLUX_MARKS):
         return Read(part=read_flux_control(file))
     if MARK in names:

@@ -116,15 +116,11 @@ class QwenImage(nn.Module):
         (frames, height, width), length = x.shape[-3:], context.shape[1]
         options: Options = {**(transformer_options or {}), "original_shape": list(x.shape)}
         tokens, grids = zip(*(frame_tokens(each) for each in (x, *(ref_latents or ()))), strict=True)
-        places = [grid.places(number, x.device) for number, grid in enumerate(grids)]
-        behind = max(grid.end for grid in grids)
-        text = torch.arange(behind, behind + length, device=x.device, dtype=torch.float32)
-        turned = torch.cat([text[:, None].expand(-1, AXES), *places]).expand(len(x), -1, -1)
         answer = self.forward_orig(
             torch.cat(tokens, dim=1),
             context,
             timesteps,
-            rotations(turned, axis_widths(self.shape.width // self.shape.heads)),
+            turns_of(grids, length, x, self.shape.width // self.shape.heads),
             control,
             options,
             tokens[0].shape[1],
@@ -199,6 +195,15 @@ class Grid(NamedTuple):
         found[..., 1] = (torch.arange(self.rows, device=device) - -(-self.rows // 2))[:, None]
         found[..., 2] = torch.arange(self.columns, device=device) - -(-self.columns // 2)
         return found.flatten(0, 2)
+
+
+def turns_of(grids: Sequence[Grid], length: int, x: Tensor, width: int) -> Tensor:
+    """Turns of heads of a width for a text of a length and the pictures behind it, for each of latents x."""
+    places = [grid.places(number, x.device) for number, grid in enumerate(grids)]
+    behind = max(grid.end for grid in grids)
+    text = torch.arange(behind, behind + length, device=x.device, dtype=torch.float32)
+    turned = torch.cat([text[:, None].expand(-1, AXES), *places]).expand(len(x), -1, -1)
+    return rotations(turned, axis_widths(width))
 
 
 def frame_tokens(x: Tensor) -> tuple[Tensor, Grid]:
