@@ -157,7 +157,7 @@ async def test_what_is_lacking_imports_and_is_told(client: Client):
     assert ran.outputs["1"]["told"] == [False, True, 3]
     report = next(row for row in await client.get("/weft/packs") if row["name"] == "compat_lacking")
     assert report["state"] == "loaded"
-    assert {"comfy.ldm.flux.layers.DoubleStreamBlock", "comfy_extras.nodes_nothing.NothingAtAll"} <= set(
+    assert {"comfy.ldm.lumina.model.JointTransformerBlock", "comfy_extras.nodes_nothing.NothingAtAll"} <= set(
         report["missing"]
     )
 
@@ -165,7 +165,7 @@ async def test_what_is_lacking_imports_and_is_told(client: Client):
 @pytest.mark.parametrize(
     ("use", "name"),
     [
-        ("class", "comfy.ldm.flux.layers.DoubleStreamBlock"),
+        ("class", "comfy.ldm.lumina.model.JointTransformerBlock"),
         ("function", "comfy.ldm.lightricks.model.precompute_freqs_cis"),
         ("node", "comfy_extras.nodes_nothing.NothingAtAll"),
         ("attribute", "comfy.text_encoders.CONFIGS"),
