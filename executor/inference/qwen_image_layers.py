@@ -168,6 +168,11 @@ class LastNorm(nn.Module):
         return torch.addcmul(shift, self.norm(x), 1 + scale)
 
 
+def spread(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Rows [B, R, C], each as often as counted [B, N, C]."""
+    return torch.cat([rows[:, at : at + 1].expand(-1, count, -1) for at, count in enumerate(counts)], dim=1)
+
+
 def modulation(width: int) -> nn.Sequential:
     """What makes the changes of two branches of a time."""
     return nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * BRANCHES * width))
@@ -179,6 +184,6 @@ def branches(numbers: Tensor, tokens: int, options: Options) -> Sequence[Modulat
     parts = rows.chunk(3 * BRANCHES, dim=-1)
     if rows.shape[1] > 1:
         drawn = cast(int, options[DRAWN])
-        repeats = torch.tensor([drawn, tokens - drawn], device=rows.device)
-        parts = tuple(part.repeat_interleave(repeats, dim=1, output_size=tokens) for part in parts)
+        counts = (drawn, tokens - drawn)
+        parts = tuple(spread(part, counts) for part in parts)
     return Modulated(*parts[:3]), Modulated(*parts[3:])

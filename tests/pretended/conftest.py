@@ -33,6 +33,7 @@ QUICK = (
     "text_is_read",
     "of_flux",
     "of_wan",
+    "of_qwen",
     "videos_are",
 )
 QUICK_SAMPLERS = ("recorded-euler]", "recorded-dpmpp_2m_sde]", "step_wait[recorded]", "caught[recorded]")

@@ -49,6 +49,15 @@ from tests.gpu.test_parity import (  # noqa: F401
     test_half_precision_draws_the_same_picture,
 )
 from tests.gpu.test_previews import test_a_picture_made_beside_is_the_same  # noqa: F401
+from tests.gpu.test_qwen_image import (  # noqa: F401
+    networks,
+    test_a_recorded_sampling_of_qwen_is_equal_to_the_bit,
+    test_no_step_of_qwen_waits,
+    test_streamed_weights_of_qwen_draw_the_same,
+    test_weights_of_8_bits_of_qwen_draw_near_it,
+    test_what_is_drawn_of_qwen_is_near_what_the_cpu_draws,
+    test_words_and_pictures_of_qwen_are_read_as_on_the_cpu,
+)
 from tests.gpu.test_texts import folder, test_a_text_is_read_as_on_the_cpu  # noqa: F401
 from tests.gpu.test_wan import (  # noqa: F401
     test_a_recorded_sampling_of_wan_is_equal_to_the_bit,
