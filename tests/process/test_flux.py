@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.serving import serving
+from tests.serving import ROOT, serving
 from tests.tiny_checkpoint import random_tensors
 from tests.tiny_flux import WRAPPED, flux_tensors
 from tests.tiny_sd3 import vae_of_sixteen_channels
@@ -36,7 +37,7 @@ def url(tmp_path_factory):
     vae = random_tensors({"": vae_of_sixteen_channels()})
     save(base, "diffusion_models/flux1-dev.safetensors", flux_tensors(**WIDTHS))
     save(base, "text_encoders/clip_l.safetensors", encoder_tensors("clip_l"))
-    save(base, "text_encoders/t5xxl.safetensors", encoder_tensors("t5xxl"))
+    save(base, "text_encoders/t5xxl_fp16.safetensors", encoder_tensors("t5xxl"))
     save(base, "vae/ae.safetensors", vae)
     parts = {**whole_texts("clip_l", "t5xxl"), **{f"vae.{name}": tensor for name, tensor in vae.items()}}
     save(base, "checkpoints/flux.safetensors", {**flux_tensors(WRAPPED, **WIDTHS), **parts})
@@ -50,7 +51,7 @@ PARTS = {
     "model": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}},
     "clip": {
         "class_type": "DualCLIPLoader",
-        "inputs": {"clip_name1": "t5xxl.safetensors", "clip_name2": "clip_l.safetensors", "type": "flux"},
+        "inputs": {"clip_name1": "t5xxl_fp16.safetensors", "clip_name2": "clip_l.safetensors", "type": "flux"},
     },
     "vae": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}},
 }
@@ -97,6 +98,17 @@ def picture(url: str, prompt: dict) -> Image.Image:
     return Image.open(io.BytesIO(requests.get(f"{url}/view", params=saved, timeout=60).content))
 
 
+def example(name: str) -> dict:
+    """A graph of the examples, made small."""
+    graph = json.loads((ROOT / "examples" / name).read_text(encoding="utf-8"))
+    [empty] = [node["inputs"] for node in graph.values() if node["class_type"] == "EmptySD3LatentImage"]
+    [drawn] = [node["inputs"] for node in graph.values() if node["class_type"] == "KSampler"]
+    empty |= {"width": 64, "height": 48}
+    drawn["steps"] = 2
+    [number] = [number for number, node in graph.items() if node["class_type"] == "SaveImage"]
+    return {"saved" if each == number else each: node for each, node in graph.items()}
+
+
 def done(url: str, prompt_id: str) -> dict:
     """The history entry of a prompt that succeeded."""
     deadline = time.monotonic() + PATIENCE_S
@@ -113,6 +125,10 @@ def test_parts_and_a_checkpoint_draw_the_same_picture(url):
     first = picture(url, graph(PARTS, FROM_PARTS))
     assert first.size == (64, 48)
     assert picture(url, graph(WHOLE, FROM_WHOLE)).tobytes() == first.tobytes()
+
+
+def test_the_examples_graph_draws_by_the_files_that_people_have(url):
+    assert picture(url, example("flux.json")).size == (64, 48)
 
 
 def test_the_usual_sampler_draws_it_too(url):

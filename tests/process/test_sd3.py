@@ -5,13 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.process.test_flux import picture, save
+from tests.process.test_flux import example, picture, save
 from tests.serving import serving
 from tests.tiny_checkpoint import random_tensors
 from tests.tiny_sd3 import TinyMMDiT, checkpoint_tensors, mmdit_shapes
 from tests.tiny_texts import encoder_tensors
 
 SIZES = TinyMMDiT(normed=True, dual=(0,))
+TEXTS = {
+    "clip_l": "clip_l.safetensors",
+    "clip_g": "clip_g.safetensors",
+    "t5xxl": "t5xxl_fp16.safetensors",
+}
 LAYER = "transformer.transformer_blocks.0.attn.to_q"
 
 
@@ -20,11 +25,12 @@ def url(tmp_path_factory):
     """The address of a server with small files of Stable Diffusion 3."""
     base = tmp_path_factory.mktemp("sd3")
     save(base, "checkpoints/sd3.safetensors", checkpoint_tensors(SIZES, torch.float32))
+    save(base, "checkpoints/sd3.5_medium.safetensors", checkpoint_tensors(SIZES, torch.float32, texts=()))
     save(base, "checkpoints/sd3_without_t5.safetensors", checkpoint_tensors(SIZES, texts=("clip_l", "clip_g")))
     save(base, "diffusion_models/sd3.safetensors", random_tensors({"": mmdit_shapes(SIZES)}, torch.float32))
     save(base, "vae/sd3.safetensors", vae_alone())
-    for name in ("clip_l", "clip_g", "t5xxl"):
-        save(base, f"text_encoders/{name}.safetensors", encoder_tensors(name))
+    for name, path in TEXTS.items():
+        save(base, f"text_encoders/{path}", encoder_tensors(name))
     factors = {f"{LAYER}.lora_B.weight": torch.ones(128, 2), f"{LAYER}.lora_A.weight": torch.ones(2, 128)}
     save(base, "loras/style.safetensors", factors)
     with serving(base, "--cpu") as address:
@@ -44,7 +50,7 @@ def node(kind: str, **inputs: object) -> dict:
 
 WHOLE = {"all": node("CheckpointLoaderSimple", ckpt_name="sd3.safetensors")}
 FROM_WHOLE = {"model": ["all", 0], "clip": ["all", 1], "vae": ["all", 2]}
-FILES = {f"clip_name{number}": f"{name}.safetensors" for number, name in enumerate(("t5xxl", "clip_g", "clip_l"), 1)}
+FILES = {f"clip_name{number}": TEXTS[name] for number, name in enumerate(("t5xxl", "clip_g", "clip_l"), 1)}
 PARTS = {
     "model": node("UNETLoader", unet_name="sd3.safetensors", weight_dtype="default"),
     "clip": node("TripleCLIPLoader", **FILES),
@@ -83,6 +89,10 @@ def test_a_checkpoint_and_its_parts_draw_the_same_picture(url):
     first = picture(url, graph(WHOLE, FROM_WHOLE))
     assert first.size == (64, 48)
     assert picture(url, graph(PARTS, FROM_PARTS)).tobytes() == first.tobytes()
+
+
+def test_the_examples_graph_draws_by_the_files_that_people_have(url):
+    assert picture(url, example("sd3.json")).size == (64, 48)
 
 
 def test_the_checkpoints_model_reads_texts_by_three_files(url):
