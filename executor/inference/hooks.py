@@ -119,7 +119,11 @@ def controlled(x: Tensor, control: dict[str, list[Tensor | None]] | None, side: 
 def tell_misfit(shape: Sequence[int], side: str, over: Sequence[int]) -> None:
     """Log that features are left out: once, though each step of a sampling leaves them out."""
     told = "a control's features of shape %s do not fit the %s block's of shape %s and are left out there"
-    logger.warning(f"{told}: it was made for another family", shape, side, over)
+    scaled = len(shape) == len(over) and shape[:-2] == over[:-2]
+    why = (
+        "the model works at another size there, as Deep Shrink lets it" if scaled else "it was made for another family"
+    )
+    logger.warning(f"{told}: {why}", shape, side, over)
 
 
 def spreads(shape: Sequence[int], over: Sequence[int]) -> bool:

@@ -152,7 +152,7 @@ class VideoLinearCFGGuidance:
     def patch(self, model: ModelHandle, min_cfg: float) -> tuple[ModelHandle]:
         """A copy guided so: `min_cfg` at the first frame, the sampler's scale at the last."""
         patched = model.clone()
-        patched.set_model_sampler_cfg_function(by_frame(rising, min_cfg))
+        patched.set_model_sampler_cfg_function(by_frame(rising, min_cfg), disable_cfg1_optimization=min_cfg != 1.0)
         return (patched,)
 
 
@@ -162,7 +162,7 @@ class VideoTriangleCFGGuidance(VideoLinearCFGGuidance):
     def patch(self, model: ModelHandle, min_cfg: float) -> tuple[ModelHandle]:
         """A copy guided so: `min_cfg` at both ends, the sampler's scale in the middle."""
         patched = model.clone()
-        patched.set_model_sampler_cfg_function(by_frame(triangle, min_cfg))
+        patched.set_model_sampler_cfg_function(by_frame(triangle, min_cfg), disable_cfg1_optimization=min_cfg != 1.0)
         return (patched,)
 
 

@@ -55,11 +55,11 @@ def led(loaded, picture: Tensor | None = None, frames: int = 3, **changes):
     return SVD_img2vid_Conditioning().encode(vision, picture, vae, video_frames=frames, **given)
 
 
-def frames_of(loaded, model=None, **changes) -> Tensor:
+def frames_of(loaded, model=None, cfg=SETTINGS["cfg"], **changes) -> Tensor:
     """The frames of a short sampling."""
     positive, negative, latent = led(loaded, **changes)
     [drawn] = KSampler().sample(
-        model or loaded[0], positive=positive, negative=negative, latent_image=latent, **SETTINGS
+        model or loaded[0], positive=positive, negative=negative, latent_image=latent, **{**SETTINGS, "cfg": cfg}
     )
     return VAEDecode().decode(loaded[2], drawn)[0]
 
@@ -130,6 +130,14 @@ def test_guidance_by_frame_starts_at_its_smallest(loaded, node):
     expected = [1.5, 2.0, 2.5, 3.0, 3.5] if node is VideoLinearCFGGuidance else [1.5, 2.5, 3.5, 2.5, 1.5]
     assert scales.tolist() == pytest.approx(expected)
     assert "sampler_cfg_function" not in loaded[0].model_options
+
+
+@pytest.mark.parametrize("node", [VideoLinearCFGGuidance, VideoTriangleCFGGuidance])
+def test_guidance_by_frame_holds_beside_a_scale_of_one(loaded, node):
+    plain = frames_of(loaded, cfg=1.0)
+    [one], [more] = (node().patch(loaded[0], scale) for scale in (1.0, 4.0))
+    assert torch.equal(frames_of(loaded, one, cfg=1.0), plain)
+    assert float((frames_of(loaded, more, cfg=1.0) - plain)[0].abs().max()) > 0.01
 
 
 def test_a_saved_checkpoint_is_the_file_again(loaded, checkpoints, place):
