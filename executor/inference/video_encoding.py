@@ -31,6 +31,9 @@ Frame: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 BT709 = 1  # the number of ITU-T H.273 for its primaries, its transfer and its matrix
 LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG
+X265, X265_WIDTH = "libx265", 64
+"""x265 4.2 writes behind its memory where its CU tree looks at pictures of three blocks of 16 pixels a row (Valgrind:
+Lookahead::cuTree, 33 to 48 pixels wide): the process ended."""
 NVIDIA = "_nvenc"  # what the names of encoders end with that compute on these GPUs
 RAW = {(8, 3): "rgb24", (8, 4): "rgba", (16, 3): "rgb48le", (16, 4): "rgba64le"}
 BIG_ENDIAN = {"rgb48le": "rgb48be", "rgba64le": "rgba64be"}
@@ -93,8 +96,11 @@ def _sounds(target: OutputContainer, how: VideoEncoding, audio: Audio | None) ->
 
 
 def _stream(target: OutputContainer, first: Frame, rate: Fraction, how: VideoEncoding) -> VideoStream:
+    options = dict(how.options)
+    if how.codec == X265 and first.shape[1] < X265_WIDTH:
+        options["x265-params"] = ":".join([*filter(None, [options.get("x265-params")]), "cutree=0"])
     try:
-        stream: VideoStream = target.add_stream(how.codec, rate=rate, options=dict(how.options))  # type: ignore[assignment]  # a picture codec gives a picture stream
+        stream: VideoStream = target.add_stream(how.codec, rate=rate, options=options)  # type: ignore[assignment]  # a picture codec gives a picture stream
     except pyav().codec.codec.UnknownCodecError as failure:
         raise NodeInputError(f"this build of PyAV has no encoder {how.codec}") from failure
     try:
