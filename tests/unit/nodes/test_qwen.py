@@ -72,7 +72,7 @@ def ids(text: str, *sizes: tuple[int, int]) -> list[object]:
 
 def test_a_picture_to_change_is_seen_by_both_models(clip, vae, monkeypatch):
     seen = told(clip, monkeypatch)
-    ([[states, options]],) = TextEncodeQwenImageEdit().encode(clip, "make it red", vae, torch.rand(2, 40, 80, 3))
+    ([[states, options]],) = TextEncodeQwenImageEdit().encode(clip, "make it red", vae, torch.rand(5, 40, 80, 3))
     assert plain(seen[0]) == ids(EDITING.replace("{}", SEEN + "make it red"), (96, 192))
     assert states.shape[-1] == WIDTH
     [latents] = options["reference_latents"]
