@@ -14,9 +14,11 @@ from executor.inference.values import Image
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 EARLY_S = 1e-6  # times of frames are rounded
 Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -57,10 +59,33 @@ def frame_values(container: InputContainer, channels: int = 3, start_s: float = 
     reformatter = pyav().video.reformatter.VideoReformatter()
     name = "rgb24" if channels == 3 else "rgba"
     size = (stream.width, stream.height)  # a stream may change its own on the way
-    for frame in container.decode(stream):
+    for frame in _decoded(container, stream, alpha=channels > 3):
         if frame.time is None or frame.time >= start_s - EARLY_S:
             values = reformatter.reformat(frame, *size, name, threads=1).to_ndarray()
             yield np.ascontiguousarray(np.rot90(values, quarter_turns(frame)))
+
+
+def has_alpha(stream: VideoStream) -> bool:
+    """Tell whether its pictures have an alpha channel."""
+    name = stream.codec_context.pix_fmt or ""
+    kinds = ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya8", "ya16", "pal8")
+    return _alpha_decoder(stream) is not None or any(kind in name for kind in kinds)
+
+
+def _alpha_decoder(stream: VideoStream) -> str | None:
+    """The decoder for alpha that WebM keeps beside the pictures; FFmpeg's own decoders leave it out."""
+    beside = stream.metadata.get("alpha_mode") == "1"
+    return WITH_ALPHA.get(stream.codec_context.name) if beside else None
+
+
+def _decoded(container: InputContainer, stream: VideoStream, *, alpha: bool) -> Iterator[VideoFrame]:
+    decoder = _alpha_decoder(stream) if alpha else None
+    if decoder is None:
+        yield from container.decode(stream)
+        return
+    own: VideoCodecContext = pyav().CodecContext.create(decoder, "r")
+    for packet in container.demux(stream):
+        yield from own.decode(packet)
 
 
 def read_frames(container: InputContainer) -> Image:

@@ -19,7 +19,7 @@ from executor.errors import NodeInputError
 from executor.inference.media import rate_of, reading
 from executor.inference.sound import read_sound
 from executor.inference.values import Audio, Image, Mask
-from executor.inference.video_decoding import Values, frame_values, stacked, video_stream
+from executor.inference.video_decoding import Values, frame_values, has_alpha, stacked, video_stream
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -79,7 +79,7 @@ def load_video(path: str, name: str, wanted: Wanted) -> Loaded:
         stream = video_stream(container)
         rate = Fraction(stream.average_rate or stream.guessed_rate or 1)
         shown = rate_of(wanted.force_rate, "force_rate") if wanted.force_rate else rate
-        channels = RGBA if wanted.alpha and _has_alpha(stream) else RGB
+        channels = RGBA if wanted.alpha and has_alpha(stream) else RGB
         decoded = frame_values(container, channels, wanted.start_s)
         first = next(decoded, None)
         if first is None:
@@ -111,11 +111,6 @@ def _source_info(container: InputContainer, stream: VideoStream, rate: Fraction)
         "source_frame_count": count,
         "source_duration": duration or float(count / rate),
     }
-
-
-def _has_alpha(stream: VideoStream) -> bool:
-    name = stream.codec_context.pix_fmt or ""
-    return any(part in name for part in ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya8", "ya16", "pal8"))
 
 
 def _checked_often(frames: Iterable[Values]) -> Iterator[Values]:

@@ -163,6 +163,21 @@ def test_transparency_becomes_a_mask(place):
     assert mask[1, :, 4:].max() < 0.05
 
 
+@pytest.mark.parametrize("codec", ["libvpx-vp9", "libvpx"])
+def test_transparency_of_webm_becomes_a_mask(place, codec):
+    frames = [np.full((16, 16, 4), 255, np.uint8) for _ in range(3)]
+    for frame in frames:
+        frame[:, :, 2], frame[:, :8, 3] = 0, 0
+    options = {"auto-alt-ref": "0", "crf": "4", "b": "1M"}
+    how = VideoEncoding(container="webm", codec=codec, pix_fmt="yuva420p", options=options)
+    encode_video(place.folders.root("input") / "a.webm", frames, RATE, how)
+    images, mask, _, _ = load("a.webm", VHS_LoadVideoFFmpeg, start_time=0.1)
+    assert tuple(mask.shape) == (2, 16, 16)
+    assert mask[:, :, :7].min() > 0.95
+    assert mask[:, :, 9:].max() < 0.05
+    assert torch.allclose(images[0, 0, 12], torch.tensor([1.0, 1.0, 0.0]), atol=0.05)
+
+
 def test_silent_video_says_so_when_its_sound_is_asked_for(place, inputs):
     encode_video(inputs / "s.mp4", [np.zeros((8, 8, 3), np.uint8)] * 2, RATE,
                  VideoEncoding(container="mp4", codec="libx264", pix_fmt="yuv420p"))  # fmt: skip
