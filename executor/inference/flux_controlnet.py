@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
-from executor.inference.control import Cond, Control, Features
+from executor.inference.control import Cond, Features
 from executor.inference.crossing import sent
 from executor.inference.flux import Flux
 from executor.inference.flux_control import FluxControl
 from executor.inference.flux_tokens import CELLS
+from executor.inference.latent_control import LatentControl, check_text, check_width
 from executor.inference.latent_formats import FLUX
 from executor.inference.memory import Memory, Part
-from executor.inference.pixels import common_upscale
 
 OPENPOSE, DEPTH, CANNY, TILE = 0, 1, 3, 6
 KINDS: Mapping[int, int] = MappingProxyType({CANNY: 0, TILE: 1, DEPTH: 2, OPENPOSE: 4})
@@ -25,7 +25,7 @@ KINDS: Mapping[int, int] = MappingProxyType({CANNY: 0, TILE: 1, DEPTH: 2, OPENPO
 WORDS = "canny, depth, openpose and tile"
 
 
-class FluxNetControl(Control):
+class FluxNetControl(LatentControl):
     """Such a ControlNet with its picture."""
 
     def __init__(self, part: Part[FluxControl], memory: Memory) -> None:
@@ -49,25 +49,9 @@ class FluxNetControl(Control):
         """
         if self.part.module.shape.pixels:
             return super().scaled_hint(size)[:, :3] * 2.0 - 1.0
-        if self.vae is None:
-            reason = "this ControlNet reads pictures as latents"
-            advice = "connect the VAE of the model to the input 'vae' of the node that applies it"
-            raise NodeInputError(f"{reason}: {advice}")
-        cell = FLUX.downscale
-        latents = self.vae.encode(super().scaled_hint((size[0] * cell, size[1] * cell))[:, :3].movedim(1, -1))
-        if latents.shape[1] != FLUX.channels:
-            reason = f"this ControlNet reads latents of {FLUX.channels} channels, and the VAE makes {latents.shape[1]}"
-            raise NodeInputError(f"{reason}: connect the VAE that belongs to the model")
-        kept = self._kept(latents, self.part.module.shape.hint_features // CELLS - FLUX.channels)
+        latents = self.encoded(self.pixels(size, FLUX.downscale), FLUX.channels)
+        kept = self.kept(latents, self.part.module.shape.hint_features // CELLS - FLUX.channels)
         return torch.cat([FLUX.process_in(latents), kept], dim=1)
-
-    def _kept(self, latents: Tensor, channels: int) -> Tensor:
-        """Masks [B, channels, h, w] of what is kept; everything where none was given."""
-        if channels <= 0 or not self.extra_concat_orig:
-            return latents.new_ones(latents.shape[0], max(0, channels), *latents.shape[-2:])
-        height, width = latents.shape[-2:]
-        kept = common_upscale(self.extra_concat_orig[0].float(), width, height, self.upscale_algorithm, "center")
-        return kept.to(latents).expand(latents.shape[0], channels, -1, -1)
 
     def kind(self) -> int | None:
         """What its picture shows, as a union network is told; NodeInputError for what it was not trained on."""
@@ -111,12 +95,9 @@ class FluxNetControl(Control):
 
     def _check(self, network: Flux, text: Tensor) -> None:
         base = self.part.module.shape.base
-        if network.shape.width != base.width or network.shape.vector != base.vector:
-            sizes = f"width {base.width}, and this model is of width {network.shape.width}"
-            raise NodeInputError(f"this ControlNet steers models of {sizes}: load one for this model")
-        if text.shape[-1] != base.context:
-            found = f"width {base.context}, and the conditioning has {text.shape[-1]}"
-            raise NodeInputError(f"this ControlNet takes text of {found}")
+        check_width(base.width, network.shape.width)
+        check_width(base.vector, network.shape.vector, "vector width")
+        check_text(base.context, text)
 
     def get_models(self) -> list[object]:
         """The networks of the chain."""

@@ -9,24 +9,21 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
-from executor.inference.control import Cond, Control, Features
+from executor.inference.control import Cond, Features
 from executor.inference.crossing import sent
+from executor.inference.latent_control import LatentControl, check_text, check_width
 from executor.inference.latent_formats import SD3
 from executor.inference.memory import Memory, Part
 from executor.inference.mmdit import MMDiT, padded
 from executor.inference.mmdit_control import MMDiTControl
-from executor.inference.pixels import common_upscale
 
-CELL = 8  # pixels per latent cell
 CANNY = re.compile(r"canny", re.IGNORECASE)
 # The canny network of 3.5 large was trained on edges of 127.5 + 0.5 where others' pictures are -1..1 (its model card).
 EDGE, LEVEL = 127.5, 0.5
 
 
-class MMDiTNetControl(Control):
+class MMDiTNetControl(LatentControl):
     """Such a ControlNet with its picture."""
-
-    compression_ratio = 1  # pictures come as latents
 
     def __init__(self, part: Part[MMDiTControl], memory: Memory, name: str = "") -> None:
         """`name` is its file's: nothing else tells which pictures it reads."""
@@ -48,30 +45,14 @@ class MMDiTNetControl(Control):
 
         Raises NodeInputError without a VAE.
         """
-        if self.vae is None:
-            reason = "this ControlNet reads pictures as latents"
-            raise NodeInputError(
-                f"{reason}: connect the VAE of the model to the input 'vae' of the node that applies it"
-            )
-        pixels = super().scaled_hint((size[0] * CELL, size[1] * CELL))[:, :3]
+        pixels = self.pixels(size, SD3.downscale)
         if self.brightens:
             pixels = (pixels * EDGE + LEVEL + 1.0) / 2.0  # the VAE doubles what it is given and takes 1 off
-        latents = self.vae.encode(pixels.movedim(1, -1))
-        if latents.shape[1] != SD3.channels:
-            reason = f"this ControlNet reads latents of {SD3.channels} channels, and the VAE makes {latents.shape[1]}"
-            raise NodeInputError(f"{reason}: connect the VAE that belongs to the model")
+        latents = self.encoded(pixels, SD3.channels)
         shape = self.part.module.shape
         plain = shape.reads_text and not self.concat_mask  # InstantX trained without taking the mean off
         latents = latents * SD3.scale_factor if plain else SD3.process_in(latents)
-        return torch.cat([latents, self._kept(latents, shape.hint - latents.shape[1])], dim=1)
-
-    def _kept(self, latents: Tensor, channels: int) -> Tensor:
-        """Masks [B, channels, h, w] of what is kept; everything where none was given."""
-        if not channels or not self.extra_concat_orig:
-            return latents.new_ones(latents.shape[0], channels, *latents.shape[-2:])
-        height, width = latents.shape[-2:]
-        kept = common_upscale(self.extra_concat_orig[0].float(), width, height, self.upscale_algorithm, "center")
-        return kept.to(latents).expand(latents.shape[0], channels, -1, -1)
+        return torch.cat([latents, self.kept(latents, shape.hint - latents.shape[1])], dim=1)
 
     # ---------------------------------------------------------------- what it adds
 
@@ -113,12 +94,10 @@ class MMDiTNetControl(Control):
         base = self.part.module.shape.base
         if not isinstance(network, MMDiT) or pooled is None:
             raise NodeInputError("this ControlNet steers models of Stable Diffusion 3; load one for this model")
-        if network.shape.width != base.width or pooled.shape[-1] != base.vector:
-            sizes = f"width {base.width}, and this model is of width {network.shape.width}"
-            raise NodeInputError(f"this ControlNet steers models of {sizes}: load one for this model")
-        if base.context and (text is None or text.shape[-1] != base.context):
-            found = "has none" if text is None else f"has {text.shape[-1]}"
-            raise NodeInputError(f"this ControlNet takes text of width {base.context}, and the conditioning {found}")
+        check_width(base.width, network.shape.width)
+        check_width(base.vector, pooled.shape[-1], "vector width")
+        if base.context:
+            check_text(base.context, text)
 
     def get_models(self) -> list[object]:
         """The networks of the chain."""

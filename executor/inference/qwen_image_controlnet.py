@@ -8,21 +8,19 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
-from executor.inference.control import Cond, Control, Features
+from executor.inference.control import Cond, Features
 from executor.inference.crossing import sent
 from executor.inference.flux_controlnet import spread
 from executor.inference.flux_tokens import CELLS
+from executor.inference.latent_control import LatentControl, check_text, check_width, other_vae
 from executor.inference.memory import Memory, Part
-from executor.inference.pixels import common_upscale
 from executor.inference.qwen_image import QwenImage
 from executor.inference.qwen_image_control import QwenImageControl
 from executor.inference.video_latent_formats import WAN21
 
 
-class QwenNetControl(Control):
+class QwenNetControl(LatentControl):
     """Such a ControlNet with its picture."""
-
-    compression_ratio = 1  # pictures come as latents
 
     def __init__(self, part: Part[QwenImageControl], memory: Memory) -> None:
         super().__init__()
@@ -42,26 +40,12 @@ class QwenNetControl(Control):
 
         Raises NodeInputError without a VAE, or with another's.
         """
-        if self.vae is None:
-            reason = "this ControlNet reads pictures as latents"
-            advice = "connect the VAE of the model to the input 'vae' of the node that applies it"
-            raise NodeInputError(f"{reason}: {advice}")
-        cell = WAN21.downscale
-        pixels = super().scaled_hint((size[0] * cell, size[1] * cell))[:, :3].movedim(1, -1)
-        latents = torch.cat([self.vae.encode(picture[None]) for picture in pixels])  # a batch would be a video
-        if latents.ndim == pixels.ndim or latents.shape[1] != WAN21.channels:
-            reason = f"this ControlNet reads latents of {WAN21.channels} channels of Wan's VAE"
-            raise NodeInputError(f"{reason}: connect the VAE that belongs to the model")
+        pixels = self.pixels(size, WAN21.downscale)
+        latents = torch.cat([self.encoded(picture[None], WAN21.channels) for picture in pixels])  # a batch is a video
+        if latents.ndim == pixels.ndim:
+            raise other_vae(f"{WAN21.channels} channels of Wan's VAE")
         whole = WAN21.process_in(latents)[:, :, 0]
-        return torch.cat([whole, self._kept(whole)], dim=1)
-
-    def _kept(self, latents: Tensor) -> Tensor:
-        """Masks [B, channels, h, w] of what is kept; everything where none was given."""
-        if self.kept_channels <= 0 or not self.extra_concat_orig:
-            return latents.new_ones(len(latents), max(0, self.kept_channels), *latents.shape[-2:])
-        height, width = latents.shape[-2:]
-        kept = common_upscale(self.extra_concat_orig[0].float(), width, height, self.upscale_algorithm, "center")
-        return kept.to(latents).expand(len(latents), self.kept_channels, -1, -1)
+        return torch.cat([whole, self.kept(whole, self.kept_channels)], dim=1)
 
     # ---------------------------------------------------------------- what it adds
 
@@ -86,12 +70,8 @@ class QwenNetControl(Control):
 
     def _check(self, network: QwenImage, text: Tensor) -> None:
         base = self.part.module.shape.base
-        if network.shape.width != base.width:
-            sizes = f"width {base.width}, and this model is of width {network.shape.width}"
-            raise NodeInputError(f"this ControlNet steers models of {sizes}: load one for this model")
-        if text.shape[-1] != base.context:
-            found = f"width {base.context}, and the conditioning has {text.shape[-1]}"
-            raise NodeInputError(f"this ControlNet takes text of {found}")
+        check_width(base.width, network.shape.width)
+        check_text(base.context, text)
 
     def get_models(self) -> list[object]:
         """The networks of the chain."""
