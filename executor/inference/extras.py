@@ -18,6 +18,7 @@ from executor.inference.unet_layers import timestep_embedding
 Options = Mapping[str, object]
 Given: TypeAlias = Tensor | int | str | tuple[Tensor, ...]
 """What a network takes beside: a tensor [1 or B, ...], one value for all rows, or several tensors of own sizes."""
+VIDEO = 5  # dimensions of latents with frames
 NUMBER_WIDTH = 256  # of the vector that stands for one number
 BASE_NUMBERS, REFINER_NUMBERS = 6, 5
 # How pretty the refiner takes a picture to be that is asked for, and one that is to be avoided (Podell et al. 2023)
@@ -175,11 +176,36 @@ def picture_of(options: Options, situation: Situation, latent_format: LatentForm
     picture = options.get("concat_latent_image")
     if not isinstance(picture, Tensor):
         return None
-    latents = picture.float() if latent_format is None else latent_format.process_in(picture.float())
+    latents = picture.float() if latent_format is None else brought(picture, latent_format)
     height, width = situation.shape[-2:]
     if latents.shape[-2:] == (height, width):
         return latents
     return common_upscale(latents, width, height, "bilinear", "center")
+
+
+def seen_latents(options: Options, latent_format: LatentFormat) -> tuple[Tensor, ...]:
+    """The latents of further pictures that a conditioning brings, in the network's scale; none where it brings none.
+
+    Raises NodeInputError for those of another kind of model.
+    """
+    pictures = options.get("reference_latents")
+    if not isinstance(pictures, list | tuple):
+        return ()
+    return tuple(brought(each, latent_format) for each in pictures)
+
+
+def brought(picture: Tensor, latent_format: LatentFormat) -> Tensor:
+    """A picture's latents in the network's scale, to a network of videos as one frame.
+
+    Raises NodeInputError for those of another kind of model.
+    """
+    dimensions, channels = 2 + latent_format.latent_dimensions, latent_format.channels
+    latents = picture[:, :, None] if dimensions == VIDEO and picture.ndim == VIDEO - 1 else picture
+    if latents.ndim != dimensions or latents.shape[1] != channels:
+        brings = f"latents of shape {list(picture.shape)} beside the text"
+        takes = f"the model sees pictures as latents of {channels} channels ({latent_format.name})"
+        raise NodeInputError(f"this conditioning brings {brings}, but {takes}: encode them with the model's VAE")
+    return latent_format.process_in(latents.float())
 
 
 def whole(situation: Situation) -> Tensor:

@@ -21,6 +21,7 @@ from executor.inference.extras import (
     Situation,
     number,
     picture_of,
+    seen_latents,
     side_by_side,
     whole,
 )
@@ -69,12 +70,10 @@ class FurtherPictures:
 
     def __call__(self, options: Options, situation: Situation) -> Mapping[str, Given]:
         """`ref_latents`, and `ref_latents_method` where the conditioning says how they are placed."""
-        pictures = options.get("reference_latents")
-        if not isinstance(pictures, list | tuple) or not pictures:
+        pictures = seen_latents(options, self.latent_format)
+        if not pictures:
             return {}
-        given: dict[str, Given] = {
-            "ref_latents": tuple(self.latent_format.process_in(each.float()) for each in pictures)
-        }
+        given: dict[str, Given] = {"ref_latents": pictures}
         method = options.get("reference_latents_method")
         return given | ({"ref_latents_method": method} if isinstance(method, str) else {})
 

@@ -206,6 +206,15 @@ def test_further_pictures_are_brought_to_the_networks_scale(model):
     torch.testing.assert_close(found["ref_latents"][1], FLUX.process_in(pictures[1]))
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 3, 5), (1, 16, 1, 3, 5)], ids=["another VAE's", "a video's"])
+@pytest.mark.parametrize("name", ["reference_latents", "concat_latent_image"])
+def test_pictures_of_another_kind_of_model_are_refused(tmp_path, shape, name):
+    model = load_diffusion_model(write_flux(tmp_path / "canny.safetensors", in_features=128), CPU)
+    latents = torch.ones(shape)
+    with pytest.raises(NodeInputError, match=r"latents of 16 channels \(Flux\): encode them with the model's VAE"):
+        given(model, {name: [latents] if name == "reference_latents" else latents})
+
+
 def test_further_pictures_change_what_is_drawn_and_where_they_stand_does_too(model):
     pictures = {"reference_latents": [torch.ones(1, 16, 3, 5), torch.ones(1, 16, 2, 2)]}
     plain = sampled(model)
