@@ -172,9 +172,9 @@ def pad_for_outpaint(
 
 
 def fit_inside(width: int, height: int, frame_width: int, frame_height: int) -> tuple[int, int]:
-    """The largest size of the same proportions that fits into a frame, rounded down to whole pixels."""
+    """The largest size of the same proportions that fits into a frame, rounded down to whole pixels but to none."""
     factor = min(frame_width / width, frame_height / height)
-    return int(width * factor), int(height * factor)
+    return max(1, int(width * factor)), max(1, int(height * factor))
 
 
 # ---------------------------------------------------------------- edges and pasting

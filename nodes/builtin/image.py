@@ -88,7 +88,7 @@ class ImageScaleBy:
 
     def upscale(self, image: Image, upscale_method: str, scale_by: float) -> tuple[Image]:
         """Scaled pictures."""
-        width, height = round(image.shape[2] * scale_by), round(image.shape[1] * scale_by)
+        width, height = (max(1, round(side * scale_by)) for side in (image.shape[2], image.shape[1]))
         return (resize_images(image, width, height, upscale_method),)
 
 

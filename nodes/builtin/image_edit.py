@@ -175,9 +175,9 @@ class ImageScaleToMaxDimension:
         """Scaled pictures of the same proportions."""
         height, width = image.shape[1:3]
         if height > width:
-            width, height = round(width / height * largest_size), largest_size
+            width, height = max(1, round(width / height * largest_size)), largest_size
         elif width > height:
-            width, height = largest_size, round(height / width * largest_size)
+            width, height = largest_size, max(1, round(height / width * largest_size))
         else:
             width = height = largest_size
         return (resize_images(image, width, height, upscale_method),)
@@ -202,7 +202,8 @@ class ImageScaleToTotalPixels:
         """Scaled pictures of the same proportions; a megapixel is 1024 x 1024."""
         height, width = image.shape[1:3]
         factor = math.sqrt(megapixels * 1024 * 1024 / (width * height))
-        return (resize_images(image, round(width * factor), round(height * factor), upscale_method),)
+        width, height = (max(1, round(side * factor)) for side in (width, height))
+        return (resize_images(image, width, height, upscale_method),)
 
 
 class ResizeAndPadImage:

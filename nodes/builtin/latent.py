@@ -200,7 +200,7 @@ class LatentUpscaleBy:
     def upscale(self, samples: Latent, upscale_method: str, scale_by: float) -> tuple[Latent]:
         """Scaled latents."""
         old = samples["samples"]
-        width, height = round(old.shape[-1] * scale_by), round(old.shape[-2] * scale_by)
+        width, height = (max(1, round(side * scale_by)) for side in (old.shape[-1], old.shape[-2]))
         return (with_samples(samples, common_upscale(old, width, height, upscale_method, "disabled")),)
 
 

@@ -1,12 +1,17 @@
-"""Pictures of one colour, as many as there is memory for."""
+"""Pictures of one colour, as many as there is memory for; sizes that are never nothing."""
 
 import pytest
 import torch
 
 from executor.errors import NodeInputError
 from executor.inference import devices
-from nodes.builtin.image import EmptyImage, ImagePadForOutpaint, ImageScale
-from nodes.builtin.image_edit import RepeatImageBatch
+from nodes.builtin.image import EmptyImage, ImagePadForOutpaint, ImageScale, ImageScaleBy
+from nodes.builtin.image_edit import (
+    ImageScaleToMaxDimension,
+    ImageScaleToTotalPixels,
+    RepeatImageBatch,
+    ResizeAndPadImage,
+)
 from nodes.builtin.latent import LatentUpscaleBy, RepeatLatentBatch
 
 
@@ -36,3 +41,24 @@ def test_what_grows_beyond_memory_is_refused_before_it_is_made(make, monkeypatch
     monkeypatch.setattr(devices, "main_memory_free", lambda: 1 << 28)
     with pytest.raises(NodeInputError, match=r"takes at least .* GB, but 0\.3 GB of memory are free"):
         make()
+
+
+SLIVER = torch.rand(1, 1000, 2, 3)
+SMALL = {
+    "by": (lambda method: ImageScaleBy().upscale(SLIVER, method, 0.01), (10, 1)),
+    "to a side": (lambda method: ImageScaleToMaxDimension().upscale(SLIVER, method, 8), (8, 1)),
+    "to pixels": (lambda method: ImageScaleToTotalPixels().upscale(SLIVER, method, 2e-5), (102, 1)),
+    "into a frame": (lambda method: ResizeAndPadImage().resize_and_pad(SLIVER, 8, 8, "white", method), (8, 8)),
+}
+
+
+@pytest.mark.parametrize("method", ["area", "bilinear", "lanczos"])
+@pytest.mark.parametrize("scaled", SMALL)
+def test_a_narrow_picture_keeps_a_pixel(scaled, method):
+    make, size = SMALL[scaled]
+    assert tuple(make(method)[0].shape) == (1, *size, 3)
+
+
+def test_small_latents_keep_a_cell():
+    [small] = LatentUpscaleBy().upscale({"samples": CELL.expand(1, 4, 20, 4)}, "bislerp", 0.1)
+    assert small["samples"].shape == (1, 4, 2, 1)
