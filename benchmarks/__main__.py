@@ -11,7 +11,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import chains, crowds, gpu, loading, pictures, prompts, routes, saving, startup, steps, workers
+from benchmarks import (
+    chains,
+    crowds,
+    gpu,
+    loading,
+    pictures,
+    prompts,
+    routes,
+    saving,
+    startup,
+    steps,
+    transformer_steps,
+    workers,
+)
 from benchmarks.comparison import FAILING, compared, report
 from benchmarks.figures import Figure, table
 from benchmarks.model_files import large_files
@@ -27,6 +40,7 @@ GROUPS: Mapping[str, Callable[[], list[Figure]]] = {
     "saving": saving.figures,
     "loading": loading.figures,
     "steps": steps.figures,
+    "transformers": transformer_steps.figures,
     "pictures": pictures.figures,
     "pictures_long": pictures.more,
     "gpu": gpu.figures,

@@ -8,12 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 
 import pytest
 
-from benchmarks import chains, crowds, loading, peer, pictures, prompts, routes, saving, startup, steps, workers
+from benchmarks import (
+    chains,
+    crowds,
+    loading,
+    peer,
+    pictures,
+    prompts,
+    routes,
+    saving,
+    startup,
+    steps,
+    transformer_peers,
+    transformer_steps,
+    workers,
+)
 from benchmarks.__main__ import GROUPS
 from benchmarks.figures import Figure
 from benchmarks.model_files import DEMO
@@ -38,6 +53,31 @@ def test_a_step_costs_little_more_than_its_network():
     [figure] = steps.measured("demo", pictures.Weft(DEMO), (steps.Case(side=64, steps=10, rounds=8),))
     assert is_measured(figure)
     assert figure.holds(MARGIN), figure
+
+
+@pytest.fixture(scope="module")
+def case() -> transformer_steps.Case:
+    sizes = transformer_peers.Sizes(width=128, blocks=(1, 1), context=16, vector=8, latents=(1, 16, 4, 4), text=8)
+    return transformer_steps.Case(name="small", make=transformer_peers.flux, sizes=sizes, sides=1, steps=2, rounds=6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "latents", "sides"), [("flux", (1, 16, 4, 6), 1), ("sd3", (2, 16, 4, 6), 2), ("wan", (2, 16, 3, 4, 6), 2)]
+)
+def test_a_step_of_a_transformer_is_that_of_the_peer(case, kind, latents, sides):
+    text = 512 if kind == "wan" else 8  # diffusers' takes all before as a picture's
+    sizes = replace(case.sizes, latents=latents, text=text)
+    found = transformer_steps.measured(replace(case, make=getattr(transformer_peers, kind), sizes=sizes, sides=sides))
+    assert is_measured(found)
+
+
+def test_another_answer_than_the_peers_is_refused(case):
+    def other(sizes: transformer_peers.Sizes) -> transformer_peers.Pair:
+        pair = transformer_peers.flux(sizes)
+        return replace(pair, theirs=lambda: 1.001 * pair.theirs())
+
+    with pytest.raises(AssertionError, match=r"small: the answers differ by 0\.001 of the largest number"):
+        transformer_steps.measured(replace(case, make=other))
 
 
 def test_a_picture_is_that_of_the_peer_and_takes_no_longer():
@@ -123,6 +163,12 @@ OF_MODELS: dict[str, list[str]] = {
         "SD1.5 step 64x64",
         "SD1.5 step 256x256",
         "SD1.5 step 256x256, bfloat16",
+    ],
+    "transformers": [
+        "Flux step 48² cells",
+        "SD3 step 32² cells",
+        "Wan step 3 x 32² cells",
+        "T5-XXL layer, 256 tokens",
     ],
     "pictures": [
         "demo picture 128x128, 20 steps",
