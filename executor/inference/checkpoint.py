@@ -132,6 +132,7 @@ def model_of(diffusion: Diffusion, family: Family, memory: Memory) -> ModelHandl
         part=diffusion.part,
         sampling=diffusion.sampling,
         width=diffusion.width,
+        text_cells=diffusion.text_cells,
         latent_format=diffusion.latent_format,
         extras=diffusion.extras,
     )

@@ -45,10 +45,15 @@ class DiffusionModel:
         part: Part[nn.Module],
         sampling: ModelSampling,
         width: int,
+        text_cells: int = 0,
         latent_format: LatentFormat | None = None,
         extras: Sequence[Extra] = (),
     ) -> None:
-        """`width`: channels of the network's widest feature maps of full size; `extras`: what else it takes."""
+        """`width`: channels of the network's widest feature maps of full size; `extras`: what else it takes.
+
+        `text_cells`: as many latent cells take the room of a text's tokens, where these stand beside the picture's.
+        """
+        self.text_cells = text_cells
         self.part, self.width, self.latent_format, self.extras = part, width, latent_format, tuple(extras)
         self.diffusion_model: nn.Module = part.module
         self.model_sampling = sampling
@@ -196,7 +201,8 @@ class DiffusionModel:
 
     def working_bytes(self, shape: torch.Size) -> int:
         """Bytes that one call on latents [B, 4, ..., h, w] needs beside the weights."""
-        return LIVE_MAPS * shape[0] * self.width * math.prod(shape[2:]) * self.part.dtype.itemsize
+        cells = math.prod(shape[2:]) + self.text_cells
+        return LIVE_MAPS * shape[0] * self.width * cells * self.part.dtype.itemsize
 
     def text_bytes(self, shape: torch.Size) -> int:
         """Bytes that layers keep of the text while latents [B, 4, h, w] are sampled, at one chunk of text for each."""

@@ -126,7 +126,11 @@ def heads_first(x: Tensor) -> Tensor:
 
 def mixed(q: Tensor, k: Tensor, v: Tensor, turns: Tensor, mask: Tensor | None, options: Options, heads: int) -> Tensor:
     """Attention [B, N, C] of turned queries to turned keys, all [B, heads, N, C / heads]."""
-    q, k = rotated(q, turns), rotated(k, turns)
+    return attended(rotated(q, turns), rotated(k, turns), v, mask, options, heads)
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, options: Options, heads: int) -> Tensor:
+    """Attention [B, N, C] of queries to keys, all [B, heads, N, C / heads], by Weft's function or a pack's."""
     attend = attention.attend if mask is None else attention.attend_masked
     own = options.get("optimized_attention_override")
     if callable(own):
@@ -171,16 +175,21 @@ class DoubleStreamBlock(nn.Module):
         txt_first, txt_second = self.txt_mod(vec)
         assert img_second is not None  # both have two branches
         assert txt_second is not None
-        of_text = self.txt_attn.projected(txt_first.of(self.txt_norm1(txt)))
-        of_picture = self.img_attn.projected(img_first.of(self.img_norm1(img)))
-        q, k, v = (heads_first(torch.cat(pair, dim=1)) for pair in zip(of_text, of_picture, strict=True))
-        both = mixed(q, k, v, pe, attn_mask, transformer_options or {}, self.num_heads)
+        q, k, v = self.projected(txt_first.of(self.txt_norm1(txt)), img_first.of(self.img_norm1(img)), pe)
+        both = attended(q, k, v, attn_mask, transformer_options or {}, self.num_heads)
+        del q, k, v  # the layers behind need their room
         txt_mixed, img_mixed = both[:, : txt.shape[1]], both[:, txt.shape[1] :]
         img = torch.addcmul(img, img_first.gate, self.img_attn.proj(img_mixed))
         img = plus(img, img_second.gate, self.img_mlp(img_second.of(self.img_norm2(img))))
         txt = torch.addcmul(txt, txt_first.gate, self.txt_attn.proj(txt_mixed))
         txt = plus(txt, txt_second.gate, self.txt_mlp(txt_second.of(self.txt_norm2(txt))))
         return img, bounded(txt)
+
+    def projected(self, txt: Tensor, img: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turned queries and keys, and values, [B, heads, T + N, C / heads], of tokens [B, T, C] and [B, N, C]."""
+        pairs = zip(self.txt_attn.projected(txt), self.img_attn.projected(img), strict=True)
+        q, k, v = (heads_first(torch.cat(pair, dim=1)) for pair in pairs)
+        return rotated(q, turns), rotated(k, turns), v
 
 
 class SingleStreamBlock(nn.Module):
@@ -206,11 +215,17 @@ class SingleStreamBlock(nn.Module):
         """Tokens [B, T + N, C] under a vector [B, C] to the same shape."""
         modulated, _ = self.modulation(vec)
         joined = self.linear1(modulated.of(self.pre_norm(x)))
-        q, k, v = map(heads_first, by_heads(joined[..., : 3 * self.hidden_size], self.num_heads, self.norm))
         options = transformer_options or {}
-        answer = mixed(q, k, v, pe, attn_mask, options, self.num_heads)
+        q, k, v = self.projected(joined, pe)
+        answer = attended(q, k, v, attn_mask, options, self.num_heads)
+        del q, k, v  # the layer behind needs their room
         output = self.linear2(self.beside(answer, joined, options).flatten(0, 1)).unflatten(0, x.shape[:2])
         return bounded(torch.addcmul(x, modulated.gate, output))
+
+    def projected(self, joined: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turned queries and keys, and values, [B, heads, N, C / heads], at the start of [B, N, 3 C + inner]."""
+        q, k, v = map(heads_first, by_heads(joined[..., : 3 * self.hidden_size], self.num_heads, self.norm))
+        return rotated(q, turns), rotated(k, turns), v
 
     def beside(self, answer: Tensor, joined: Tensor, options: Options) -> Tensor:
         """The attention's answer [B, N, C] beside the activated numbers at the end of [B, N, 3 C + inner].

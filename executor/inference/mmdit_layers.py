@@ -165,15 +165,21 @@ class JointBlock(nn.Module):
         """
         options = transformer_options or {}
         of_text, of_picture = self.context_block.numbers(vec), self.x_block.numbers(vec)
-        pairs = zip(self.context_block.projected(txt, of_text), self.x_block.projected(img, of_picture), strict=True)
-        query, key, value = (torch.cat(pair, dim=1) for pair in pairs)
-        mixed = attended((query, key, value), self.x_block.attn.heads, options, attn_mask)
+        mixed = attended(self.projected(txt, img, of_text, of_picture), self.x_block.attn.heads, options, attn_mask)
         length = txt.shape[1]
         second = self.x_block.alone(img, of_picture, options) if self.x_block.dual else None
         img = self.x_block.joined(img, mixed[:, length:], of_picture, second)
         if self.context_block.leads_back:
             txt = self.context_block.joined(txt, mixed[:, :length], of_text)
         return img, txt
+
+    def projected(
+        self, txt: Tensor, img: Tensor, of_text: tuple[Tensor, ...], of_picture: tuple[Tensor, ...]
+    ) -> Triple:
+        """Queries, keys and values [B, T + N, C] of both."""
+        pairs = zip(self.context_block.projected(txt, of_text), self.x_block.projected(img, of_picture), strict=True)
+        query, key, value = (torch.cat(pair, dim=1) for pair in pairs)
+        return query, key, value
 
 
 class FinalLayer(nn.Module):

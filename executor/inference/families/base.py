@@ -36,6 +36,7 @@ class Diffusion:
 
     part: Part[nn.Module]
     width: int  # channels of its widest feature maps of full size
+    text_cells: int = 0  # latent cells that take as much room as a text's tokens beside the picture's
     sampling: ModelSampling  # what its output means and at which noise levels
     latent_format: LatentFormat
     extras: tuple[Extra, ...] = ()  # what it takes beside latents, time and text

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.denoiser import ModelSampling, flow, flux
+from executor.inference.diffusion import LIVE_MAPS
 from executor.inference.extras import Extra
 from executor.inference.families.base import Detection, Diffusion, Parts
 from executor.inference.families.latent_diffusion import below, build_vae_part, read_shape
@@ -21,6 +22,7 @@ from executor.inference.families.ldm_unet import count_under
 from executor.inference.families.ldm_vae import read_vae_shape
 from executor.inference.flux import Flux, FluxShape
 from executor.inference.flux_extras import Beside, FurtherPictures, Guidance, MindedTokens, TextVector
+from executor.inference.flux_tokens import CELLS
 from executor.inference.latent_formats import FLUX
 from executor.inference.memory import Part, most_common_dtype
 from executor.inference.text import joining
@@ -36,6 +38,8 @@ FIRST, NORM = "double_blocks.0.", "double_blocks.0.img_attn.norm.query_norm.scal
 TAKES = "networks of 64, 128 and 384 features per token fit here: text to picture, a picture beside, and filling"
 
 
+LIVE_ROWS = 17  # of the network's width for each token (measured: 12.5 in float32, 15.8 in 16 bits)
+TEXT = 512  # tokens at most, as T5 reads texts for it
 CHANNELS = (16, 32, 96)
 """Of latents with what stands beside them: nothing, a picture, a picture and where to fill it."""
 
@@ -106,8 +110,8 @@ class FluxFamily:
         extras = (TextVector(width=shape.vector), *guided, MindedTokens(), further, beside)
         return Diffusion(
             part=part,
-            width=shape.width
-            // 2,  # a token of four cells has some 24 rows of its width alive, cells are counted 12 times
+            width=-(-shape.width * LIVE_ROWS // (CELLS * LIVE_MAPS)),
+            text_cells=CELLS * TEXT,
             sampling=self.sampling(file, part),
             latent_format=self.latent_format,
             extras=extras,

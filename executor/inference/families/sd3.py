@@ -12,6 +12,7 @@ from executor.errors import ModelFileError
 from executor.inference import latent_formats
 from executor.inference.building import build_part
 from executor.inference.denoiser import ModelSampling, flow
+from executor.inference.diffusion import LIVE_MAPS
 from executor.inference.extras import PooledText
 from executor.inference.families.base import Detection, Diffusion, Parts
 from executor.inference.families.latent_diffusion import (
@@ -36,6 +37,8 @@ from executor.inference.weights import WeightFile
 
 logger = logging.getLogger("weft.inference")
 TOKENS = "embeddings.token_embedding.weight"  # of a CLIP
+LIVE_ROWS = 12  # of the network's width for each token (measured: 9.0 in float32, 11.6 in 16 bits)
+TEXT = 154  # tokens of a text: 77 of both CLIPs, and of T5 as many
 SHIFT = 3.0  # of the noise levels, for pictures of 1024 x 1024 pixels
 
 
@@ -122,7 +125,8 @@ class StableDiffusion3:
         part: Part[nn.Module] = build_part(file, "transformer", "diffusion", lambda: MMDiT(shape), names)
         return Diffusion(
             part=part,
-            width=-(-shape.width // shape.patch**2),  # for each cell; its maps are of patches
+            width=-(-shape.width * LIVE_ROWS // (shape.patch**2 * LIVE_MAPS)),
+            text_cells=shape.patch**2 * TEXT,
             sampling=self.sampling(file, part),
             latent_format=self.latent_format,
             extras=(PooledText(width=shape.vector),),
