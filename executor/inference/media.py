@@ -96,6 +96,14 @@ def parsed(text: str) -> object:
         return text
 
 
+def origin_s(container: InputContainer) -> float:
+    """When a file's first picture or sound is: clips cut without encoding, and recordings, may begin late.
+
+    Times that users give count from there, as FFmpeg's do.
+    """
+    return max(0, container.start_time or 0) / 1_000_000
+
+
 def container_options(container: str) -> dict[str, str]:
     """Options of a file format: MP4 and MOV files keep metadata of any name."""
     return {"movflags": "use_metadata_tags"} if container in ("mp4", "mov") else {}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from executor.errors import NodeInputError
-from executor.inference.media import Source, container_options, encoding, pyav, reading, refuse_unknown
+from executor.inference.media import Source, container_options, encoding, origin_s, pyav, reading, refuse_unknown
 from executor.inference.values import Audio
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def read_sound(source: Source, name: str = "", start_s: float = 0.0, seconds: fl
         stream = container.streams.audio[0]
         rate = int(stream.rate or 0)
         resampler = pyav().AudioResampler(format="fltp", rate=rate)
+        start_s += origin_s(container)
         end_s = math.inf if seconds is None else start_s + seconds
         begins_s, frames = _wanted(container.decode(stream), start_s, end_s)
         parts = [part.to_ndarray() for frame in frames for part in resampler.resample(frame)]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from executor.errors import NodeInputError
-from executor.inference.media import pyav
+from executor.inference.media import origin_s, pyav
 from executor.inference.values import Image
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def frame_values(container: InputContainer, channels: int = 3, start_s: float = 
     stream = video_stream(container)
     stream.thread_type = "AUTO"
     if start_s > 0:
+        start_s += origin_s(container)
         container.seek(int(start_s * 1_000_000))  # to the last key frame before
     reformatter = pyav().video.reformatter.VideoReformatter()
     name = "rgb24" if channels == 3 else "rgba"

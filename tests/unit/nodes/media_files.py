@@ -64,6 +64,17 @@ def read(path):
         )
 
 
+def delayed(path, target_path, seconds):
+    """Copy a video so that its times begin so late."""
+    with av.open(str(path)) as source, av.open(str(target_path), mode="w") as target:
+        copies = {stream: target.add_stream_from_template(stream, opaque=True) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                late = round(seconds / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + late, packet.dts + late, copies[packet.stream]
+                target.mux(packet)
+
+
 def turned(path, target_path, degrees):
     """Copy a video so that players turn it by so many degrees against the clock, as phones write theirs."""
     with av.open(str(path)) as source, av.open(str(target_path), mode="w") as target:

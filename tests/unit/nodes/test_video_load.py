@@ -36,7 +36,7 @@ from nodes.builtin.video_load import (
     VHS_LoadVideoPath,
 )
 from nodes.builtin.video_meta_batch import MetaBatch, VHS_BatchManager
-from tests.unit.nodes.media_files import bar_of, bars, read, tone, turned
+from tests.unit.nodes.media_files import bar_of, bars, delayed, read, tone, turned
 
 REGISTRY = nodes.load()
 RATE = Fraction(8)
@@ -150,6 +150,14 @@ def test_sound_belongs_to_the_frames_that_were_asked_for(inputs):
     assert bars_of(images) == [4, 5, 6, 7]
     assert tuple(mask.shape) == (4, 64, 64)
     assert not mask.any()
+
+
+def test_times_count_from_where_a_file_begins(inputs):
+    delayed(inputs / "clip.mp4", inputs / "late.mkv", 1.5)
+    images, _, sound, _ = load("late.mkv", skip_first_frames=4, frame_load_cap=2)
+    assert (bars_of(images), sound["waveform"].shape[-1]) == ([4, 5], 11025)
+    images, _, sound, _ = load("late.mkv", VHS_LoadVideoFFmpeg, start_time=0.5)
+    assert (bars_of(images), sound["waveform"].shape[-1] / 44100) == ([4, 5, 6, 7], pytest.approx(0.5, abs=0.06))
 
 
 def test_transparency_becomes_a_mask(place):
