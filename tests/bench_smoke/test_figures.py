@@ -58,7 +58,7 @@ def test_a_step_costs_little_more_than_its_network():
 @pytest.fixture(scope="module")
 def case() -> transformer_steps.Case:
     sizes = transformer_peers.Sizes(width=128, blocks=(1, 1), context=16, vector=8, latents=(1, 16, 4, 4), text=8)
-    return transformer_steps.Case(name="small", make=transformer_peers.flux, sizes=sizes, sides=1, steps=2, rounds=6)
+    return transformer_steps.Case(name="small", make=transformer_peers.flux, sizes=sizes, sides=1, steps=2, rounds=2)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ OF_MODELS: dict[str, list[str]] = {
         "Flux step 48² cells",
         "SD3 step 32² cells",
         "Wan step 3 x 32² cells",
-        "T5-XXL layer, 256 tokens",
+        "T5-XXL layer, 128 tokens",
     ],
     "pictures": [
         "demo picture 128x128, 20 steps",
