@@ -89,12 +89,17 @@ class Graph:
     made: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
     is_broken: bool = False
     held_in: object = None  # the pool of a recording that ended well
+    knows: list[object] = field(default_factory=list)  # random generators whose state it has
 
     def pool(self) -> object:
         """Which pool it works in; an error before it is recorded."""
         if self.held_in is None:
             raise RuntimeError("Called CUDAGraph::pool() without a preceding successful capture.")
         return self.held_in
+
+    def register_generator_state(self, generator: object) -> None:
+        """Let both know each other."""
+        self.knows.append(generator)
 
     def replay(self) -> None:
         """Run them again."""

@@ -48,6 +48,7 @@ class AttentionKernels:
     file: Path | None = None
     timer: Timer | None = None  # None: by the device's own clock
     choices: dict[str, str] = field(default_factory=dict)  # shape → a kernel's name, "" for the usual one
+    passing: set[str] = field(default_factory=set)  # shapes whose choice holds for this process: memory was short
     is_read: bool = False
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -87,7 +88,9 @@ class AttentionKernels:
             least_s = WORTH * timer(lambda: functional.scaled_dot_product_attention(q, k, v), q.device)
         bound = FARTHEST * float(usual.abs().max())
         for name in CANDIDATES:
-            answer = answer_by(name, q, k, v)
+            answer, lacks_memory = answer_by(name, q, k, v)
+            if lacks_memory:
+                self.passing.add(key_of(q, k, v))
             if answer is None:
                 continue
             if not float((answer - usual).abs().max()) <= bound:
@@ -116,7 +119,7 @@ class AttentionKernels:
         everything: dict[str, object] = {}
         with suppress(OSError, ValueError):
             everything = dict(kept_in(self.file))
-        everything[self._where()] = self.choices
+        everything[self._where()] = {key: name for key, name in self.choices.items() if key not in self.passing}
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.file, lambda file: file.write(json.dumps(everything, indent=1).encode()))
@@ -153,18 +156,18 @@ def forced(name: str) -> AbstractContextManager[None]:
     return sdpa_kernel(kernel(name)) if name else nullcontext()
 
 
-def answer_by(name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
-    """What a kernel answers; None where it does not take these, which is remembered."""
+def answer_by(name: str, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor | None, bool]:
+    """What a kernel answers; None where it does not take these, which is remembered. And whether it lacked memory."""
     refused, asked = refusals(), (name, key_of(q, k, v))
     if asked in refused:
-        return None
+        return None, False
     try:
         # A kernel that does not take these says why in warnings, and that in an error.
         with warnings.catch_warnings(action="ignore"), forced(name):
-            return functional.scaled_dot_product_attention(q, k, v)
-    except RuntimeError:
-        refused.add(asked)
-        return None
+            return functional.scaled_dot_product_attention(q, k, v), False
+    except RuntimeError as failure:
+        refused.add(asked)  # for want of memory too: cuDNN's may have left an empty plan
+        return None, is_out_of_memory(failure)
 
 
 @cache

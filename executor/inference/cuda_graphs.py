@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor
 
+GENERATOR_BYTES = 1024  # two numbers that PyTorch makes for its random generator when a recording begins, 512 for each
+
 
 class CudaRecorder:
     """Records on one device; a `recordings.Recorder`."""
@@ -36,6 +38,7 @@ class CudaRecorder:
             self._warm(run, self._stream, computing)
             # A pool whose graphs are all gone cannot be recorded into again: `forget` takes the handle.
             pool = self._pool = self._pool or torch.cuda.graph_pool_handle()
+            room = [torch.empty(GENERATOR_BYTES, dtype=torch.uint8, device=self.device)]
             graph = torch.cuda.CUDAGraph()
             has_begun = False
             try:
@@ -43,14 +46,17 @@ class CudaRecorder:
                 mode = "thread_local"
                 with own_workspaces(), torch.cuda.graph(graph, pool, self._stream, mode):
                     has_begun = True
+                    room.clear()
                     before = torch.cuda.memory_reserved(self.device)
                     answer = run()
             except BaseException:
+                torch.cuda.set_stream(computing)  # a broken recording leaves the stream in place
                 if has_begun:
                     self._mend(graph, pool)
+                else:
+                    room.clear()
+                    self._register(graph)
                 raise
-            finally:
-                torch.cuda.set_stream(computing)  # the end of a broken recording leaves the stream in place
         self._held += max(0, torch.cuda.memory_reserved(self.device) - before)
         return graph.replay, answer
 
@@ -72,6 +78,15 @@ class CudaRecorder:
         with torch.cuda.stream(stream):
             run()
         computing.wait_stream(stream)
+
+    def _register(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Let the random generator know a graph whose recording did not begin; its numbers must have room.
+
+        Where there was none for them, older PyTorch (2.11) has the graph know the generator but not the other way
+        round, and ends the process when such a graph goes.
+        """
+        with suppress(RuntimeError):
+            graph.register_generator_state(torch.cuda.default_generators[self.device.index])
 
     def _mend(self, graph: torch.cuda.CUDAGraph, pool: torch.cuda._POOL_HANDLE) -> None:
         """End what the end of a broken recording leaves under way: `capture_end` raises before it comes to it.

@@ -25,6 +25,8 @@ WITHOUT_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "ALLOCATION_FAILED",  # cuDNN from version 9 on, host and device
+    "unable to find an engine to execute this computation",  # PyTorch: every algorithm of cuDNN wanted room to work in
+    "Unable to find a valid cuDNN algorithm",  # the same by cuDNN's older interface
 )
 """How errors without a class of their own tell that memory ran out."""
 

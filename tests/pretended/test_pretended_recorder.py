@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from executor.inference.cuda_graphs import CudaRecorder
-from tests.pretended_gpu import PretendedGpu
+from tests.pretended_gpu import Capture, Graph, PretendedGpu
 
 
 def test_a_played_recording_reads_its_inputs_anew(gpu: PretendedGpu, device: torch.device):
@@ -40,6 +40,23 @@ def test_a_recording_that_an_error_of_python_ends_is_released_once(gpu: Pretende
 
     with pytest.raises(KeyboardInterrupt):
         recorder.record(stopping)
+    assert (gpu.begun, gpu.released, gpu.current) == ([], [], gpu.default)
+
+
+def test_a_failed_recording_that_did_not_begin_is_known_to_the_random_generator(
+    gpu: PretendedGpu, device: torch.device, monkeypatch: pytest.MonkeyPatch
+):
+    graphs, x = list[Graph](), torch.ones(3, device=device)
+
+    def begin(capture: Capture) -> None:
+        graphs.append(capture.graph)
+        gpu.current = capture.stream
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Capture, "__enter__", begin)
+    with pytest.raises(torch.OutOfMemoryError):
+        CudaRecorder(device).record(lambda: x + 1)
+    assert [graph.knows for graph in graphs] == [[torch.cuda.default_generators[0]]]
     assert (gpu.begun, gpu.released, gpu.current) == ([], [], gpu.default)
 
 

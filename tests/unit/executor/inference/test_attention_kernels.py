@@ -132,6 +132,22 @@ def test_want_of_memory_is_no_refusal(clock: Clock, monkeypatch: pytest.MonkeyPa
         AttentionKernels(device=CPU, timer=clock).chosen(*parts())
 
 
+def test_a_choice_made_while_memory_was_short_is_not_kept(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if clock.name == "CUDNN_ATTENTION":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return clock.attention(q, k, v)
+
+    monkeypatch.setattr(attention_kernels.functional, "scaled_dot_product_attention", attention)
+    file = tmp_path / "kernels.json"
+    made = AttentionKernels(device=CPU, file=file, timer=clock)
+    x = torch.randn(1, 2, 6, 4)
+    assert [made.chosen(x, x, x) for _ in range(2)] == ["FLASH_ATTENTION"] * 2
+    assert list(json.loads(file.read_text()).values()) == [{}]
+
+
 def test_a_small_gain_changes_nothing(clock: Clock):
     clock.seconds = {"": 10.0, "FLASH_ATTENTION": 9.8}
     assert AttentionKernels(device=CPU, timer=clock).chosen(*parts()) == ""

@@ -95,9 +95,11 @@ def test_free_memory_is_part_of_all_memory():
         torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported elsewhere"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000 bytes"),
     ],
-    ids=["python", "allocator", "driver", "cublas", "cudnn", "cpu"],
+    ids=["python", "allocator", "driver", "cublas", "cudnn", "convolution", "older convolution", "cpu"],
 )
 def test_memory_that_ran_out_is_known_whoever_tells_it(failure: Exception):
     assert is_out_of_memory(failure)
