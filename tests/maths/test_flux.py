@@ -152,6 +152,11 @@ def test_it_answers_as_diffusers(change):
     assert error(packed(ours(x, **given)), answered(theirs(ours), x, given)) < BOUND
 
 
+def test_a_further_picture_stands_below_where_both_ways_are_as_long():
+    squares = [torch.zeros(1, 16, 4, 4)] * 2
+    assert standing(squares, OFFSET, (2, 2)) == [(1, 0, 0), (1, 2, 0)]
+
+
 @pytest.mark.parametrize(
     ("method", "places"),
     [

@@ -83,6 +83,17 @@ def test_a_picture_takes_the_size_that_is_nearest_in_proportion(size, wanted):
     assert picture.shape == (1, wanted[1], wanted[0], 3)
 
 
+def test_what_is_too_long_for_a_size_is_cut_off_at_both_ends():
+    image = torch.zeros(1, 10, 40, 3)
+    image[:, :, 20:] = 1.0  # of 40 columns some 23 are left
+    (picture,) = FluxKontextImageScale().scale(image)
+    width = picture.shape[2]
+    assert abs(int((picture[0, 0, :, 0] < 0.5).sum()) - width // 2) <= 1
+    assert picture[0, :, : width // 4].max() < 0.1
+    image[:, :, :4] = 1.0  # beyond what is left
+    assert torch.equal(FluxKontextImageScale().scale(image)[0], picture)
+
+
 @pytest.fixture
 def models(tmp_path):
     return [load_diffusion_model(write_flux(tmp_path / f"{seed}.safetensors", seed=seed), CPU) for seed in (0, 1)]

@@ -290,6 +290,21 @@ def test_text_of_another_width_is_refused(model):
         sampled(model, [[torch.zeros(1, 5, 9), {}]])
 
 
+def test_what_attention_minds_is_told_from_the_first_token_on(model):
+    told, text = torch.tensor([[-1.0, 0.5]]), torch.zeros(1, 4, TINY_FLUX.context)
+    assert given(model, {"attention_bias": told}, context=text)["attention_mask"].tolist() == [[-1.0, 0.5, 0.0, 0.0]]
+
+
+def test_packs_are_told_how_many_blocks_of_a_kind_there_are():
+    module, told = random_flux(), []
+    for block in (module.double_blocks[0], module.single_blocks[0]):
+        block.register_forward_pre_hook(
+            lambda _, given, named: told.append(named["transformer_options"]["total_blocks"]), with_kwargs=True
+        )
+    module(torch.randn(1, 16, 4, 4), torch.tensor([0.5]), torch.randn(1, 5, TINY_FLUX.context))
+    assert told == [TINY_FLUX.double_blocks, TINY_FLUX.single_blocks]
+
+
 def test_a_style_that_attention_does_not_mind_is_not_there(model):
     [[text, options]] = conditioning(5)
     styled = torch.cat([text, torch.ones(1, 3, TINY_FLUX.context)], dim=1)
@@ -538,11 +553,13 @@ def test_its_calls_are_recorded_and_played_back():
     assert (tape.recorded, tape.played) == (1, 2)
 
 
-def test_the_user_may_stop_it_between_blocks():
+@pytest.mark.parametrize("kind", ["double_blocks", "single_blocks"])
+def test_the_user_may_stop_it_between_blocks(kind):
     flag = context.InterruptFlag()
     module, ran = random_flux(), []
-    module.double_blocks[0].register_forward_hook(lambda *_: (ran.append(0), flag.set()))
-    module.double_blocks[1].register_forward_hook(lambda *_: ran.append(1))
+    first, second, *_ = getattr(module, kind)
+    first.register_forward_hook(lambda *_: ran.append(0) or flag.set())  # what it tells would be the output
+    second.register_forward_hook(lambda *_: ran.append(1))
     with context.entered(context.RunContext(interrupt=flag)), pytest.raises(Interrupted):
         module(torch.randn(1, 16, 4, 4), torch.tensor([0.5]), torch.randn(1, 5, TINY_FLUX.context))
     assert ran == [0]

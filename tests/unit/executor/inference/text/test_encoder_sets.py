@@ -97,6 +97,14 @@ def test_sd3_has_both_clips_side_by_side_and_t5_behind(sd3):
     assert torch.equal(options["pooled_output"], torch.cat([first.pooled, second.pooled], dim=-1))
 
 
+def test_sd3_projects_what_clip_g_pools_alone(sd3):
+    for name, projects in (("l", False), ("g", True)):
+        one = encoder(sd3, name)
+        vectors = torch.stack([one.vectors([place.token for place in one.tokenizer.tokenize("cat")[0]])])
+        wanted = one.part.module(vectors, torch.tensor([2]), projected=projects).pooled
+        torch.testing.assert_close(read_alone(sd3, name, "cat").pooled, wanted)
+
+
 def test_sd3_takes_the_layer_before_the_last_raw(sd3):
     for name in "lg":
         one = encoder(sd3, name)
