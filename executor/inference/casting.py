@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 EIGHT_BITS = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
+PIECE = 1 << 22
+"""Numbers of a weight that the CPU casts at once: pieces stay in its cache and in memory that it has touched before."""
 
 
 def like(weight: Tensor | None, x: Tensor) -> Tensor | None:
@@ -31,8 +33,19 @@ class CastLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """x W^T + b."""
-        weight = meant(self.weight.to(input), self.weight, self.weight_scale)
-        return functional.linear(input, weight, like(self.bias, input))
+        if input.device.type == "cpu" and self.weight.dtype != input.dtype and self.weight.numel() > PIECE:
+            return self._by_pieces(input)
+        return self._product(input, self.weight, self.bias)
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.linear(x, meant(weight.to(x), weight, self.weight_scale), like(bias, x))
+
+    def _by_pieces(self, x: Tensor) -> Tensor:
+        """The same, so many rows of the weight after each other."""
+        rows = max(1, PIECE // self.weight.shape[1])
+        pieces = self.weight.split(rows)  # type: ignore[no-untyped-call]
+        biases = [None] * len(pieces) if self.bias is None else self.bias.split(rows)  # type: ignore[no-untyped-call]
+        return torch.cat([self._product(x, *each) for each in zip(pieces, biases, strict=True)], dim=-1)
 
 
 class CastConv2d(nn.Conv2d):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from executor.inference import casting
 from executor.inference.casting import cast_leaves, plain_leaves
 
 LEAVES = {
@@ -34,6 +35,23 @@ def test_casting_is_undone(layer, x):
     cast_leaves(module)
     plain_leaves(module)
     assert type(module[0]) is type(layer)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("stored", [torch.float16, torch.float8_e4m3fn])
+def test_large_weights_are_cast_in_pieces_to_the_same_answer(monkeypatch, stored, bias):
+    layer, x = nn.Linear(6, 7, bias=bias), torch.randn(2, 3, 6)
+    layer.weight.data = layer.weight.data.to(stored)
+    plain = copy.deepcopy(layer).float()
+    module = nn.Sequential(layer)
+    cast_leaves(module)
+    layer.weight_scale, products = 0.5, []
+    usual = nn.functional.linear
+    monkeypatch.setattr(casting, "PIECE", 20)  # three rows
+    monkeypatch.setattr(nn.functional, "linear", lambda *given: products.append(given[1].shape) or usual(*given))
+    plain.weight.data *= 0.5 if stored in casting.EIGHT_BITS else 1.0
+    torch.testing.assert_close(module(x), usual(x, plain.weight, plain.bias))
+    assert products == [(3, 6), (3, 6), (1, 6)]
 
 
 def test_layers_of_other_classes_are_left_alone():
