@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from executor.inference.building import SCALES, scale_beside
 from executor.inference.network import LayerPlace
+from executor.inference.scaled_weights import MEANT
 
 KINDS = ("weight", "bias")
 
@@ -15,7 +17,8 @@ KINDS = ("weight", "bias")
 def original_tensors(tensors: Mapping[str, Tensor], layers: Mapping[str, LayerPlace]) -> dict[str, Tensor]:
     """The tensors of layers in their original names; `layers` are diffusers' names and what they mean.
 
-    Layers that are rows of one are joined in memory; tensors of no such layer are left out.
+    Layers that are rows of one are joined in memory, those with scales as they are meant; tensors of no such layer are
+    left out.
     """
     found: dict[str, Tensor] = {}
     rows: dict[str, list[tuple[int, Tensor]]] = {}
@@ -25,6 +28,11 @@ def original_tensors(tensors: Mapping[str, Tensor], layers: Mapping[str, LayerPl
             if tensor is None:
                 continue
             ours = f"{place.layer}.{kind}"
+            scale = scale_beside(tensors, f"{theirs}.{kind}")
+            if scale is not None and place.part is not None and scale.numel() in (1, len(tensor)):
+                tensor = (tensor.float() * scale.float().reshape(-1, *(1,) * (tensor.ndim - 1))).to(MEANT)
+            elif scale is not None:
+                found[f"{place.layer}.{SCALES[0]}"] = scale
             if place.part is None:
                 found[ours] = tensor
             else:

@@ -251,6 +251,22 @@ def test_a_file_in_diffusers_names_is_the_same_network(prefix, tmp_path):
     assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
 
 
+def test_scales_of_weights_of_8_bits_are_heeded_in_diffusers_names_too(tmp_path):
+    tensors = {name: each.contiguous() for name, each in theirs(random_flux()).state_dict().items()}
+    wanted = {}
+    for layer, ours in {"attn.to_q": slice(TINY_FLUX.width), "ff.net.2": None}.items():
+        name = f"transformer_blocks.0.{layer}"
+        stored = (tensors[f"{name}.weight"] * 8).to(torch.float8_e4m3fn)
+        tensors |= {f"{name}.weight": stored, f"{name}.weight_scale": torch.tensor(0.125)}
+        wanted["img_attn.qkv" if ours else "img_mlp.2"] = (stored.float() / 8, ours or slice(None))
+    save_file(tensors, tmp_path / "scaled.safetensors")
+    part = load_diffusion_model(tmp_path / "scaled.safetensors", Memory(mode="cpu")).model.part
+    for name, (meant, rows) in wanted.items():
+        torch.testing.assert_close(
+            part.weights[f"double_blocks.0.{name}.weight"][rows].float(), meant, rtol=1e-3, atol=0
+        )
+
+
 def test_a_tensor_that_a_file_in_diffusers_names_lacks_is_named(tmp_path):
     tensors = {name: each.contiguous() for name, each in theirs(random_flux()).state_dict().items()}
     del tensors["transformer_blocks.1.attn.norm_k.weight"]
