@@ -6,7 +6,6 @@ Kontext is dev with other weights. Checkpoints hold CLIP-L and T5 beside the net
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
@@ -16,22 +15,20 @@ from executor.inference.building import build_part
 from executor.inference.denoiser import ModelSampling, flow, flux
 from executor.inference.diffusion import LIVE_MAPS
 from executor.inference.extras import Extra
-from executor.inference.families.base import Detection, Diffusion, Parts
+from executor.inference.families.base import Diffusion
 from executor.inference.families.latent_diffusion import below, build_vae_part, read_shape
 from executor.inference.families.ldm_unet import count_under
 from executor.inference.families.ldm_vae import read_vae_shape
+from executor.inference.families.transformer import VAES, PlacedVae, TransformerFamily
 from executor.inference.flux import Flux, FluxShape
 from executor.inference.flux_extras import Beside, FurtherPictures, Guidance, MindedTokens, TextVector
 from executor.inference.flux_tokens import CELLS
 from executor.inference.latent_formats import FLUX
-from executor.inference.memory import Part, most_common_dtype
+from executor.inference.memory import Part
 from executor.inference.text import joining
-from executor.inference.text.places import FLUX_TEXTS, build_texts
-from executor.inference.vae_model import VaeShape
+from executor.inference.text.places import FLUX_TEXTS
 from executor.inference.weights import WeightFile
 
-PREFIX = "model.diffusion_model."
-VAES = ("vae.", "first_stage_model.")
 MARKS = ("double_blocks.0.img_mod.lin.weight", "single_blocks.0.modulation.lin.weight", "vector_in.in_layer.weight")
 """Tensors that all its networks have; those made after its outline (Chroma, Hunyuan Video, Flux.2) lack one of them."""
 FIRST, NORM = "double_blocks.0.", "double_blocks.0.img_attn.norm.query_norm.scale"
@@ -44,83 +41,37 @@ CHANNELS = (16, 32, 96)
 """Of latents with what stands beside them: nothing, a picture, a picture and where to fill it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Sizes of the parts that a file holds."""
-
-    network: FluxShape
-    vae: VaeShape | None
-    vae_prefix: str
+def sampling(network: Part[nn.Module]) -> ModelSampling:
+    """Straight paths; networks that were taught guidance shift them towards noise."""
+    module = network.module
+    assert isinstance(module, Flux)
+    return flux() if module.shape.guidance else flow(1.0, 1.0)
 
 
-class FluxFamily:
-    """Files of Flux.1."""
-
-    name = "flux"
-    latent_format = FLUX
-
-    def sampling(self, file: WeightFile, network: Part[nn.Module]) -> ModelSampling:
-        """Straight paths; networks that were taught guidance shift them towards noise."""
-        module = network.module
-        assert isinstance(module, Flux)
-        return flux() if module.shape.guidance else flow(1.0, 1.0)
-
-    def detect(self, file: WeightFile) -> Detection | None:
-        """The sizes of a checkpoint; None for others. Text encoders and VAE may be missing.
-
-        Raises ModelFileError when it lacks something, or is of a kind that this version does not run.
-        """
-        tensors = below(file.tensors, PREFIX)
-        if not is_flux(tensors):
-            return None
-        shape, prefix = flux_shape(file, tensors), next((each for each in VAES if has(file, each)), "")
-        vae = read_shape(file, "VAE", lambda: read_vae_shape(below(file.tensors, prefix))) if prefix else None
-        config = Config(network=shape, vae=vae, vae_prefix=prefix)
-        prefixes = {"diffusion": PREFIX, "vae": prefix or VAES[0]}
-        return Detection(family=self.name, config=config, dtype=most_common_dtype(tensors), prefixes=prefixes)
-
-    def build(self, file: WeightFile, detection: Detection) -> Parts:
-        """The parts of a detected file, weights mapped; ModelFileError when they do not fit together."""
-        config = detection.config
-        assert isinstance(config, Config)  # detect() made it
-        names = {PREFIX + name: name for name in below(file.tensors, PREFIX)}
-        texts = build_texts(file, FLUX_TEXTS)
-        return Parts(
-            diffusion=self._diffusion(file, config.network, names),
-            texts=texts.built,
-            joining=joining.FLUX,
-            vae=None if config.vae is None else build_vae_part(file, config.vae, config.vae_prefix),
-            missing=(*texts.missing, *(() if config.vae else ("VAE",))),
-        )
-
-    def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
-        """The network of a file; None for one of another family.
-
-        Raises ModelFileError when tensors are missing or do not fit together.
-        """
-        tensors = {original: file.tensors[name] for name, original in names.items()}
-        return self._diffusion(file, flux_shape(file, tensors), names) if is_flux(tensors) else None
-
-    def _diffusion(self, file: WeightFile, shape: FluxShape, names: Mapping[str, str]) -> Diffusion:
-        part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: Flux(shape), names)
-        guided: tuple[Extra, ...] = (Guidance(),) if shape.guidance else ()
-        module = cast(Flux, part.module)
-        beside = Beside(latent_format=self.latent_format, channels=lambda: module.taken_channels)
-        further = FurtherPictures(latent_format=self.latent_format)
-        extras = (TextVector(width=shape.vector), *guided, MindedTokens(), further, beside)
-        return Diffusion(
-            part=part,
-            width=-(-shape.width * LIVE_ROWS // (CELLS * LIVE_MAPS)),
-            text_cells=CELLS * TEXT,
-            sampling=self.sampling(file, part),
-            latent_format=self.latent_format,
-            extras=extras,
-        )
+def diffusion(file: WeightFile, shape: FluxShape, names: Mapping[str, str]) -> Diffusion:
+    """A network of these sizes and how it is sampled; ModelFileError when tensors do not fit together."""
+    part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: Flux(shape), names)
+    guided: tuple[Extra, ...] = (Guidance(),) if shape.guidance else ()
+    module = cast(Flux, part.module)
+    beside = Beside(latent_format=FLUX, channels=lambda: module.taken_channels)
+    further = FurtherPictures(latent_format=FLUX)
+    return Diffusion(
+        part=part,
+        width=-(-shape.width * LIVE_ROWS // (CELLS * LIVE_MAPS)),
+        text_cells=CELLS * TEXT,
+        sampling=sampling(part),
+        latent_format=FLUX,
+        extras=(TextVector(width=shape.vector), *guided, MindedTokens(), further, beside),
+    )
 
 
-def has(file: WeightFile, prefix: str) -> bool:
-    """Whether a file has an autoencoder below a prefix."""
-    return f"{prefix}decoder.conv_in.weight" in file.tensors
+def find_vae(file: WeightFile) -> PlacedVae | None:
+    """The autoencoder of a checkpoint; ModelFileError when a tensor lacks that tells its sizes."""
+    prefix = next((each for each in VAES if f"{each}decoder.conv_in.weight" in file.tensors), None)
+    if prefix is None:
+        return None
+    shape = read_shape(file, "VAE", lambda: read_vae_shape(below(file.tensors, prefix)))
+    return PlacedVae(prefix=prefix, build=lambda: build_vae_part(file, shape, prefix))
 
 
 def is_flux(tensors: Mapping[str, Tensor]) -> bool:
@@ -158,4 +109,14 @@ def read_flux_shape(tensors: Mapping[str, Tensor]) -> FluxShape:
     )
 
 
-FLUX_1 = FluxFamily()
+FLUX_1 = TransformerFamily(
+    name="flux",
+    latent_format=FLUX,
+    is_ours=is_flux,
+    read_shape=flux_shape,
+    read_sampling=sampling,
+    build_network=diffusion,
+    find_vae=find_vae,
+    texts=FLUX_TEXTS,
+    joining=joining.FLUX,
+)

@@ -7,27 +7,25 @@ Latents are Wan's, of one frame.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.denoiser import ModelSampling, flow
-from executor.inference.families.base import Detection, Diffusion, Parts
-from executor.inference.families.latent_diffusion import below, mapped_names, read_shape
+from executor.inference.families.base import Diffusion
+from executor.inference.families.latent_diffusion import read_shape
 from executor.inference.families.ldm_unet import count_under
-from executor.inference.memory import Part, most_common_dtype
+from executor.inference.families.transformer import TransformerFamily
+from executor.inference.families.wan import placed_wan_vae
+from executor.inference.memory import Part
 from executor.inference.qwen_image import AT_ZERO, QwenImage, QwenImageShape
 from executor.inference.qwen_image_extras import SeenPictures
 from executor.inference.text.joining import QWEN_IMAGE as JOINING
-from executor.inference.text.places import QWEN_IMAGE_TEXTS, build_texts
+from executor.inference.text.places import QWEN_IMAGE_TEXTS
 from executor.inference.video_latent_formats import WAN21
-from executor.inference.wan_vae_file import build_wan_vae, wan_vae_prefix
 from executor.inference.weights import WeightFile
 
-PREFIX = "model.diffusion_model."
-VAES = ("vae.", "first_stage_model.")
 FIRST = "transformer_blocks.0."
 NORM = f"{FIRST}attn.norm_q.weight"
 TIME = "time_text_embed.timestep_embedder.linear_1.weight"
@@ -38,68 +36,21 @@ LAYERED = "time_text_embed.addition_t_embedding.weight"
 TAKES = "networks of 64 features per token fit here: Qwen-Image and Qwen-Image-Edit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Sizes of the network that a file holds, and where its autoencoder stands."""
-
-    network: QwenImageShape
-    vae_prefix: str | None
+def sampling(network: Part[nn.Module]) -> ModelSampling:
+    """Velocity, noise levels shifted a little to the noisy side; the level itself is the time."""
+    return flow(SHIFT, 1.0)
 
 
-class QwenImageFamily:
-    """Files of Qwen-Image."""
-
-    name = "qwen_image"
-    latent_format = WAN21
-
-    def sampling(self, file: WeightFile, network: Part[nn.Module]) -> ModelSampling:
-        """Velocity, noise levels shifted a little to the noisy side; the level itself is the time."""
-        return flow(SHIFT, 1.0)
-
-    def detect(self, file: WeightFile) -> Detection | None:
-        """The sizes of a checkpoint; None for others. Text encoder and VAE may be missing.
-
-        Raises ModelFileError when it lacks something, or is of a kind that this version does not run.
-        """
-        tensors = below(file.tensors, PREFIX)
-        if not is_qwen_image(tensors):
-            return None
-        config = Config(network=qwen_image_shape(file, tensors), vae_prefix=wan_vae_prefix(file.tensors, VAES))
-        prefixes = {"diffusion": PREFIX, "vae": config.vae_prefix or VAES[0]}
-        return Detection(family=self.name, config=config, dtype=most_common_dtype(tensors), prefixes=prefixes)
-
-    def build(self, file: WeightFile, detection: Detection) -> Parts:
-        """The parts of a detected file, weights mapped; ModelFileError when they do not fit together."""
-        config = detection.config
-        assert isinstance(config, Config)  # detect() made it
-        names = mapped_names(file, PREFIX, lambda name: name)
-        vae = None if config.vae_prefix is None else build_wan_vae(file, config.vae_prefix)
-        texts = build_texts(file, QWEN_IMAGE_TEXTS)
-        return Parts(
-            diffusion=self._diffusion(file, config.network, names),
-            texts=texts.built,
-            joining=JOINING,
-            vae=vae,
-            missing=(*texts.missing, *(("VAE",) if vae is None else ())),
-        )
-
-    def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
-        """The network of a file; None for one of another family.
-
-        Raises ModelFileError when tensors are missing or do not fit together.
-        """
-        tensors = {original: file.tensors[name] for name, original in names.items()}
-        return self._diffusion(file, qwen_image_shape(file, tensors), names) if is_qwen_image(tensors) else None
-
-    def _diffusion(self, file: WeightFile, shape: QwenImageShape, names: Mapping[str, str]) -> Diffusion:
-        part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: QwenImage(shape), names)
-        return Diffusion(
-            part=part,
-            width=shape.width // 2,  # as Flux's: a token of four cells has some 24 rows of its width alive
-            sampling=self.sampling(file, part),
-            latent_format=self.latent_format,
-            extras=(SeenPictures(latent_format=self.latent_format),),
-        )
+def diffusion(file: WeightFile, shape: QwenImageShape, names: Mapping[str, str]) -> Diffusion:
+    """A network of these sizes and how it is sampled; ModelFileError when tensors do not fit together."""
+    part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: QwenImage(shape), names)
+    return Diffusion(
+        part=part,
+        width=shape.width // 2,  # as Flux's: a token of four cells has some 24 rows of its width alive
+        sampling=sampling(part),
+        latent_format=WAN21,
+        extras=(SeenPictures(latent_format=WAN21),),
+    )
 
 
 def is_qwen_image(tensors: Mapping[str, Tensor]) -> bool:
@@ -136,4 +87,14 @@ def read_qwen_image_shape(tensors: Mapping[str, Tensor]) -> QwenImageShape:
     )
 
 
-QWEN_IMAGE = QwenImageFamily()
+QWEN_IMAGE = TransformerFamily(
+    name="qwen_image",
+    latent_format=WAN21,
+    is_ours=is_qwen_image,
+    read_shape=qwen_image_shape,
+    read_sampling=sampling,
+    build_network=diffusion,
+    find_vae=placed_wan_vae,
+    texts=QWEN_IMAGE_TEXTS,
+    joining=JOINING,
+)

@@ -7,7 +7,6 @@ Wan 2.2's larger model are files of this kind.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -15,12 +14,13 @@ from executor.errors import ModelFileError
 from executor.inference.building import build_part
 from executor.inference.denoiser import ModelSampling, flow
 from executor.inference.extras import Extra
-from executor.inference.families.base import Detection, Diffusion, Parts
-from executor.inference.families.latent_diffusion import below, configured_heads, mapped_names, read_shape
+from executor.inference.families.base import Diffusion
+from executor.inference.families.latent_diffusion import configured_heads, read_shape
 from executor.inference.families.ldm_unet import count_under
+from executor.inference.families.transformer import VAES, PlacedVae, TransformerFamily
 from executor.inference.latent_formats import LatentFormat
-from executor.inference.memory import Part, most_common_dtype
-from executor.inference.text.places import WAN_TEXTS, build_texts
+from executor.inference.memory import Part
+from executor.inference.text.places import WAN_TEXTS
 from executor.inference.video_latent_formats import WAN21, WAN22
 from executor.inference.wan import CELLS, Wan, WanShape
 from executor.inference.wan_extras import (
@@ -32,12 +32,9 @@ from executor.inference.wan_extras import (
     LedByTokens,
     PictureBefore,
 )
-from executor.inference.wan_vae import WanVae
 from executor.inference.wan_vae_file import build_wan_vae, wan_vae_prefix
 from executor.inference.weights import WeightFile
 
-PREFIX = "model.diffusion_model."
-VAES = ("vae.", "first_stage_model.")
 MARKS = ("blocks.0.cross_attn.norm_k.weight", "head.modulation", "text_embedding.0.weight")
 """Tensors that all its networks have."""
 FIRST = "blocks.0."
@@ -56,65 +53,28 @@ FORMATS = {16: WAN21, 48: WAN22}
 """Channels of a network's answer → its latents."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Sizes of the network that a file holds, and where its autoencoder stands."""
-
-    network: WanShape
-    vae_prefix: str | None
+def sampling(network: Part[nn.Module]) -> ModelSampling:
+    """Velocity, and noise levels shifted to the noisy side."""
+    return flow(SHIFT)
 
 
-class WanFamily:
-    """Files of Wan."""
+def diffusion(file: WeightFile, shape: WanShape, names: Mapping[str, str]) -> Diffusion:
+    """A network of these sizes and how it is sampled; ModelFileError when tensors do not fit together."""
+    part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: Wan(shape), names)
+    latent_format = FORMATS[shape.out_channels]
+    return Diffusion(
+        part=part,
+        width=-(-shape.width // CELLS),  # for each cell; its maps are of tokens
+        sampling=sampling(part),
+        latent_format=latent_format,
+        extras=extras(shape, latent_format),
+    )
 
-    name = "wan"
-    latent_format = WAN21
 
-    def sampling(self, file: WeightFile, network: Part[nn.Module]) -> ModelSampling:
-        """Velocity, and noise levels shifted to the noisy side."""
-        return flow(SHIFT)
-
-    def detect(self, file: WeightFile) -> Detection | None:
-        """The sizes of a checkpoint; None for others. Text encoder and VAE may be missing.
-
-        Raises ModelFileError when it lacks something, or is of a kind that this version does not run.
-        """
-        tensors = below(file.tensors, PREFIX)
-        if not is_wan(tensors):
-            return None
-        config = Config(network=wan_shape(file, tensors), vae_prefix=wan_vae_prefix(file.tensors, VAES))
-        prefixes = {"diffusion": PREFIX, "vae": config.vae_prefix or VAES[0]}
-        return Detection(family=self.name, config=config, dtype=most_common_dtype(tensors), prefixes=prefixes)
-
-    def build(self, file: WeightFile, detection: Detection) -> Parts:
-        """The parts of a detected file, weights mapped; ModelFileError when they do not fit together."""
-        config = detection.config
-        assert isinstance(config, Config)  # detect() made it
-        names = mapped_names(file, PREFIX, lambda name: name)
-        vae: Part[WanVae] | None = None if config.vae_prefix is None else build_wan_vae(file, config.vae_prefix)
-        texts = build_texts(file, WAN_TEXTS)
-        missing = (*texts.missing, *(("VAE",) if vae is None else ()))
-        diffusion = self._diffusion(file, config.network, names)
-        return Parts(diffusion=diffusion, texts=texts.built, vae=vae, missing=missing)
-
-    def build_diffusion(self, file: WeightFile, names: Mapping[str, str]) -> Diffusion | None:
-        """The network of a file; None for one of another family.
-
-        Raises ModelFileError when tensors are missing or do not fit together.
-        """
-        tensors = {original: file.tensors[name] for name, original in names.items()}
-        return self._diffusion(file, wan_shape(file, tensors), names) if is_wan(tensors) else None
-
-    def _diffusion(self, file: WeightFile, shape: WanShape, names: Mapping[str, str]) -> Diffusion:
-        part: Part[nn.Module] = build_part(file, "network", "diffusion", lambda: Wan(shape), names)
-        latent_format = FORMATS[shape.out_channels]
-        return Diffusion(
-            part=part,
-            width=-(-shape.width // CELLS),  # for each cell; its maps are of tokens
-            sampling=self.sampling(file, part),
-            latent_format=latent_format,
-            extras=extras(shape, latent_format),
-        )
+def placed_wan_vae(file: WeightFile) -> PlacedVae | None:
+    """The autoencoder of videos that a checkpoint holds."""
+    prefix = wan_vae_prefix(file.tensors, VAES)
+    return None if prefix is None else PlacedVae(prefix=prefix, build=lambda: build_wan_vae(file, prefix))
 
 
 def is_wan(tensors: Mapping[str, Tensor]) -> bool:
@@ -182,4 +142,13 @@ def read_wan_shape(tensors: Mapping[str, Tensor], heads: int | None = None) -> W
     )
 
 
-WAN = WanFamily()
+WAN = TransformerFamily(
+    name="wan",
+    latent_format=WAN21,
+    is_ours=is_wan,
+    read_shape=wan_shape,
+    read_sampling=sampling,
+    build_network=diffusion,
+    find_vae=placed_wan_vae,
+    texts=WAN_TEXTS,
+)
