@@ -32,7 +32,7 @@ def pid_of(front: Front) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who is killed first when memory runs out")
 async def test_a_worker_is_killed_before_its_front_when_memory_runs_out(front: Front):
-    await front.until(lambda: front.engine.workers()[0].pid)
+    await asyncio.wait_for(front.ready.wait(), 60)
     scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (pid_of(front), os.getpid())]
     assert scores[0] == min(scores[1] + 500, 1000)
     assert scores[0] > scores[1]

@@ -197,7 +197,7 @@ def test_no_steps_are_refused_at_the_door(url):
                 blend_factor=0.5,
                 blend_mode="normal",
             ),
-            "These inputs do not fit together: image1 2 x 30 x 40 x 3, image2 3 x 64 x 64 x 3.",
+            "input 'image2': 2 pictures cannot be blended with 3; give one, or as many",
         ),
     ],
     ids=["huge", "other family", "video", "no text model", "no VAE", "other text model", "no LoRA", "small", "batches"],
